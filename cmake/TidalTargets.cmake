@@ -1,0 +1,37 @@
+# The two helpers every folder uses, and the compiler settings they share.
+add_library(tidal_options INTERFACE)
+target_include_directories(tidal_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(tidal_options INTERFACE -Wall -Wextra -Wno-sign-compare)
+if(TIDAL_WERROR)
+  target_compile_options(tidal_options INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(tidal_options INTERFACE -Wthread-safety)
+endif()
+if(TIDAL_SANITIZE)
+  target_compile_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE}
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE})
+endif()
+target_link_libraries(tidal_options INTERFACE Threads::Threads)
+
+# tidal_library(NAME SOURCES a.cc ... DEPS target ...)
+function(tidal_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC tidal_options ${ARG_DEPS})
+endfunction()
+
+# tidal_test(NAME SOURCES a_test.cc ... DEPS target ... [TIMEOUT seconds])
+# One program; each of its cases is one ctest test. Runs in the source folder.
+function(tidal_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE tidal_options ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} DISCOVERY_TIMEOUT 60
+                       PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+endfunction()

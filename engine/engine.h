@@ -1,0 +1,58 @@
+// A loaded model that runs steps: weights, KV cache, activations, one back end.
+#ifndef TIDAL_ENGINE_ENGINE_H_
+#define TIDAL_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/attention_config.h"
+#include "engine/step.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+struct EngineConfig {
+  std::string model_path;              // a Hugging Face folder
+  int32_t block_size = 16;             // tokens a KV block: 16, 32 or 64
+  int64_t kv_cache_bytes = 1LL << 30;  // K and V, all layers
+  int32_t max_model_len = 0;           // 0 = the model's max_position_embeddings
+  int32_t max_num_seqs = 256;          // sequences in one step
+  int32_t max_num_batched_tokens = 2048;  // tokens in one step
+  // "default" (tidal.json, else the documented fallback), "paper", "dense", or a pattern string.
+  std::string attention_profile = "default";
+  int32_t max_token_budget = 0;  // largest budget a request may ask for; 0 = max_model_len
+};
+
+// What the rest of the server may know of a loaded engine. Constant after Create().
+struct EngineInfo {
+  std::string architecture;  // "LlamaForCausalLM"
+  std::string device;
+  int32_t num_layers, hidden_size, num_heads, num_kv_heads, head_dim, vocab_size;
+  int32_t max_model_len;
+  int32_t block_size;
+  int32_t num_blocks;
+  int32_t max_num_seqs, max_num_batched_tokens;
+  int32_t max_token_budget;
+  int64_t weight_bytes;        // read once a decode step
+  int64_t kv_bytes_per_token;  // K and V, all layers
+  SparseAttentionConfig attention;
+  bool tidal_available;        // the pattern has a reuse layer
+  std::string attention_source;  // where the plan came from, for the log: "tidal.json", "profile paper"
+};
+
+// Not thread-safe, like Executor.
+class Engine : public Executor {
+ public:
+  // Loads the model and takes all memory. Errors name the file, the field, the value and the limit:
+  // NOT_FOUND (no such folder or file), INVALID_ARGUMENT (config), UNIMPLEMENTED (architecture),
+  // DATA_LOSS (truncated or inconsistent safetensors), RESOURCE_EXHAUSTED (bytes missing).
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config,
+                                                        std::unique_ptr<Backend> backend);
+  virtual const EngineInfo& info() const = 0;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_ENGINE_H_

@@ -1,0 +1,36 @@
+// How one request wants its tokens chosen.
+#ifndef TIDAL_ENGINE_SAMPLING_PARAMS_H_
+#define TIDAL_ENGINE_SAMPLING_PARAMS_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/base/ids.h"
+
+namespace tidal {
+
+struct SamplingParams {
+  float temperature = 1.0f;         // [0, 2]; 0 = greedy
+  int32_t top_k = 0;                // 0 or -1 = off
+  float top_p = 1.0f;               // (0, 1]
+  float min_p = 0.0f;               // [0, 1]
+  float repetition_penalty = 1.0f;  // (0, 2]
+  float presence_penalty = 0.0f;    // [-2, 2]
+  float frequency_penalty = 0.0f;   // [-2, 2]
+  uint64_t seed = 0;                // the caller fills in a random one when the request has none
+  int32_t num_logprobs = 0;         // alternatives wanted a token, 0 .. kMaxLogprobs
+  std::vector<std::pair<TokenId, float>> logit_bias;  // at most kMaxLogitBias, each in [-100, 100]
+
+  static constexpr int32_t kMaxLogprobs = 20;
+  static constexpr int32_t kMaxLogitBias = 1024;
+
+  // INVALID_ARGUMENT "field: must be ..., got ..." for a value outside its range, NaN included, or a
+  // biased token that is not in [0, vocab_size).
+  absl::Status Validate(int32_t vocab_size) const;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_SAMPLING_PARAMS_H_

@@ -1,0 +1,109 @@
+// The inputs of every attention operation. All pointers are device pointers of the back end that
+// runs the operation; all arrays are dense and row-major with the shape written beside them.
+//
+// Symbols: H query heads, KV key/value heads, D head_dim, G = H / KV the query heads of a group,
+// B tokens per block. Query head h reads KV head h / G.
+#ifndef TIDAL_KERNELS_ATTENTION_PARAMS_H_
+#define TIDAL_KERNELS_ATTENTION_PARAMS_H_
+
+#include <cstdint>
+
+#include "kernels/types.h"
+
+namespace tidal {
+
+// One layer of the paged KV cache. A row (D elements of one head of one token) is contiguous.
+// Slot s of the cache is row s % B of block s / B.
+struct PagedKvCache {
+  bfloat16* k;  // [num_blocks, KV, B, D]
+  bfloat16* v;  // [num_blocks, KV, B, D]
+  int32_t num_kv_heads;
+  int32_t block_size;  // 16, 32 or 64
+  int32_t head_dim;    // a multiple of 16, at most 256
+};
+
+// Where each row's tokens live: token t of row r is row t % B of block block_tables[r][t / B].
+struct BlockTables {
+  const int32_t* blocks;        // [rows, stride]; entries past the context are never read
+  int32_t stride;               // entries from one row to the next
+  const int32_t* context_lens;  // [rows], tokens in the cache, those of this step included, >= 1
+};
+
+// Causal attention of a chunk of new tokens over everything before them (cached prefix included).
+// The last query token of sequence i has position context_lens[i] - 1. Memory is linear in length.
+// A row's result does not depend on how its prompt was cut into chunks.
+struct PrefillAttentionParams {
+  const bfloat16* q;            // [tokens, H, D], tokens = cu_query_lens[num_sequences]
+  PagedKvCache kv;              // already holds the new tokens
+  BlockTables tables;           // one row a sequence
+  const int32_t* cu_query_lens;  // [num_sequences + 1], first new token of each sequence in q
+  void* out;                    // [tokens, H, D] of out_type
+  DType out_type;
+  int32_t num_sequences;
+  int32_t num_heads;        // H
+  int32_t max_query_len;    // host copy of the largest chunk
+  int32_t max_context_len;  // host copy of the largest context
+  float softmax_scale;
+};
+
+// One query token a row over its whole context. The result of a row does not depend on the other
+// rows, on their number, or on which physical blocks it uses.
+struct PagedDecodeParams {
+  const bfloat16* q;   // [rows, H, D]
+  PagedKvCache kv;     // already holds the current token
+  BlockTables tables;  // one row a query
+  void* out;           // [rows, H, D] of out_type
+  DType out_type;
+  int32_t rows;
+  int32_t num_heads;        // H
+  int32_t max_context_len;  // host copy
+  float softmax_scale;
+};
+
+// What tokens share a set, and by what they are ranked (docs/sparse_attention.md).
+enum class SelectionGranularity : uint8_t {
+  kShared,  // one set for all heads
+  kKvHead,  // one set per KV head, shared by its G query heads
+};
+enum class SelectionScore : uint8_t {
+  kSoftmaxSum,  // attention probability, summed over the heads that share the set
+  kMaxLogit,    // raw q.k, maximum over the heads that share the set
+};
+
+// The persisted set of TidalDecode: written by a selecting layer, read by the reuse layers after it
+// in the same step. S = number of sets a row: 1 (kShared) or KV (kKvHead).
+struct TokenSelection {
+  int32_t* positions;   // [rows, S, capacity] logical token positions, ascending, unique
+  int32_t* slots;       // [rows, S, capacity] cache slots of the positions, via the block table
+  int32_t* counts;      // [rows, S] = min(token_budget, context_len)
+  int32_t capacity;     // most tokens a set can hold
+  SelectionGranularity granularity;
+};
+
+// Selection by one row over its context. Forced members: the first `sinks` tokens, the
+// `recency[r]` tokens before the current one, and the current token; where the forced ones alone
+// exceed the budget, the current token is kept first, then recent tokens from the newest, then
+// sinks from the lowest. The rest is ranked by score, ties to the lower position.
+struct SelectTokensParams {
+  TokenSelection selection;       // output
+  const int32_t* token_budgets;   // [rows], 1 .. capacity
+  const int32_t* recency;         // [rows], >= 0
+  int32_t sinks;                  // >= 0
+  SelectionScore score;
+};
+
+// One query token a row over its selected tokens only.
+struct SparseDecodeParams {
+  const bfloat16* q;  // [rows, H, D]
+  PagedKvCache kv;
+  TokenSelection selection;  // reads slots and counts
+  void* out;                 // [rows, H, D] of out_type
+  DType out_type;
+  int32_t rows;
+  int32_t num_heads;  // H
+  float softmax_scale;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_KERNELS_ATTENTION_PARAMS_H_

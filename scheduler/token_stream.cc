@@ -1,0 +1,56 @@
+#include "scheduler/token_stream.h"
+
+#include <utility>
+
+#include "engine/base/check.h"
+
+namespace tidal {
+
+void TokenStream::Push(SampledToken token) {
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    TIDAL_CHECK(!finished_);
+    pending_.tokens.push_back(std::move(token));
+    wake = TakeWake();
+  }
+  if (wake) wake();
+}
+
+void TokenStream::Finish(FinishInfo info) {
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    TIDAL_CHECK(!finished_);
+    finished_ = true;
+    pending_.finish = std::move(info);
+    wake = TakeWake();
+  }
+  if (wake) wake();
+}
+
+TokenStream::Events TokenStream::TakeAll() {
+  absl::MutexLock lock(&mutex_);
+  return std::exchange(pending_, Events{});
+}
+
+void TokenStream::NotifyWhenReady(std::function<void()> wake) {
+  {
+    absl::MutexLock lock(&mutex_);
+    wake_ = std::move(wake);
+    wake = TakeWake();
+  }
+  if (wake) wake();
+}
+
+TokenStream::Events TokenStream::WaitAndTakeAll(absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(this, &TokenStream::HasEvents), timeout);
+  return std::exchange(pending_, Events{});
+}
+
+std::function<void()> TokenStream::TakeWake() {
+  return HasEvents() ? std::exchange(wake_, nullptr) : nullptr;
+}
+
+}  // namespace tidal

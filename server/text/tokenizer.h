@@ -1,0 +1,44 @@
+// Text to token ids and back, as the model's tokenizer.json says.
+#ifndef TIDAL_SERVER_TEXT_TOKENIZER_H_
+#define TIDAL_SERVER_TEXT_TOKENIZER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/base/ids.h"
+
+namespace tidal {
+
+// Thread-safe: constant after Load().
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Reads `folder`/tokenizer.json. NOT_FOUND, or INVALID_ARGUMENT naming the file, the field and
+  // the value it does not support.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& folder);
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
+
+  // Special tokens written out in the text become those tokens, as in Hugging Face's library.
+  // add_special_tokens: run the post-processor (BOS). INVALID_ARGUMENT on invalid UTF-8.
+  virtual absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
+                                                      bool add_special_tokens) const = 0;
+
+  // Valid UTF-8: incomplete sequences come out as U+FFFD. Ids outside the vocabulary give nothing.
+  virtual std::string Decode(absl::Span<const TokenId> ids, bool skip_special_tokens) const = 0;
+
+  // The exact bytes of one token; empty for an id outside the vocabulary.
+  virtual std::string_view TokenBytes(TokenId id) const = 0;
+  virtual bool IsSpecial(TokenId id) const = 0;
+  virtual std::optional<TokenId> TokenToId(std::string_view token) const = 0;
+  virtual int32_t vocab_size() const = 0;  // added tokens included
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_TEXT_TOKENIZER_H_
