@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs, builds and runs every test. The last lines are ctest's own summary; the exit code is 0
+# only when every test passed.
+#
+#   tools/test.sh [--preset=release|debug|asan|tsan] [arguments of ctest ...]
+#
+# For example: tools/test.sh --preset=asan -R Scheduler
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+preset=release
+ctest_arguments=()
+for argument in "$@"; do
+  case "${argument}" in
+    --preset=*) preset=${argument#*=} ;;
+    --help | -h)
+      sed -n '2,7s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    *) ctest_arguments+=("${argument}") ;;
+  esac
+done
+case "${preset}" in
+  release | debug | asan | tsan) ;;
+  *)
+    echo "test: --preset: must be release, debug, asan or tsan, got ${preset}" >&2
+    exit 2
+    ;;
+esac
+
+tools/install_dependencies.sh --with_tests
+
+# The official openai and gRPC clients, for the tests that talk to a running server. The stamp makes
+# a second run cheap and a changed list of packages take effect.
+readonly venv=build/test-venv requirements=tools/test_requirements.txt
+if ! cmp -s "${requirements}" "${venv}/installed.txt"; then
+  echo "test: installing the Python clients into ${venv}"
+  python3 -m venv "${venv}"
+  if "${venv}/bin/pip" install --quiet --disable-pip-version-check -r "${requirements}"; then
+    cp "${requirements}" "${venv}/installed.txt"
+  else
+    rm -rf "${venv}"
+    echo "test: pip could not install $(grep -v '^#' "${requirements}" | paste -sd' ')." >&2
+    echo "test: tests that need them will be SKIPPED; the next run tries again." >&2
+  fi
+fi
+
+echo "test: building build/${preset}"
+cmake --preset "${preset}" -DTIDAL_BUILD_TESTS=ON --log-level=WARNING
+cmake --build "build/${preset}" -j "$(nproc)"
+
+echo "test: running the tests"
+exec ctest --preset "${preset}" -j2 "${ctest_arguments[@]}"
