@@ -16,18 +16,18 @@
 namespace tidal {
 
 struct StopCriteria {
-  int32_t max_tokens = 16;  // >= 1; the server clips it to the model's length
-  int32_t min_tokens = 0;   // no end token before this many
+  int32_t max_tokens = 16;              // >= 1; the server clips it to the model's length
+  int32_t min_tokens = 0;               // no end token before this many
   std::vector<TokenId> stop_token_ids;  // the model's end tokens included, unless ignored
 };
 
 struct Request {
-  SequenceId id = 0;  // unique; given by the server
+  SequenceId id = 0;            // unique; given by the server
   std::vector<TokenId> prompt;  // >= 1 token; prompt + max_tokens fits the model's length
   SamplingParams sampling;
   StopCriteria stop;
   AttentionPolicy attention;
-  int32_t priority = 0;  // lower runs earlier, as in vLLM
+  int32_t priority = 0;    // lower runs earlier, as in vLLM
   std::string cache_salt;  // prefix cache entries are shared only between equal salts
   absl::Time arrival = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();  // cancelled at the first step after it

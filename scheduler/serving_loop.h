@@ -15,12 +15,12 @@ namespace tidal {
 
 // State after a step, for metrics and admission. Plain numbers.
 struct LoopStats {
-  int32_t running = 0;   // sequences that hold blocks
-  int32_t waiting = 0;   // queued sequences, inbox included
+  int32_t running = 0;      // sequences that hold blocks
+  int32_t waiting = 0;      // queued sequences, inbox included
   int32_t free_blocks = 0;  // free or evictable
   int32_t num_blocks = 0;
-  double kv_cache_usage = 0;  // 0 .. 1: blocks of live sequences over all blocks
-  int64_t preemptions = 0;    // totals since start, as the following
+  double kv_cache_usage = 0;                    // 0 .. 1: blocks of live sequences over all blocks
+  int64_t preemptions = 0;                      // totals since start, as the following
   int64_t prefix_queries = 0, prefix_hits = 0;  // tokens looked up, tokens found
   int64_t corrected_tokens = 0;
   int64_t steps = 0;
@@ -36,28 +36,36 @@ struct LoopObserver {
 // Thread-safe, except that Start() and Stop() are called once, by the owner.
 class ServingLoop {
  public:
+  using Clock = std::function<absl::Time()>;
+
   // `executor` outlives the loop and is used by its thread only, from Start() to Stop().
+  // Precondition: config.Validate().
   ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer);
+  // With another clock than absl::Now, for tests; called on any thread.
+  ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer,
+              Clock clock);
   ~ServingLoop();  // stops
 
   void Start();
 
-  // Queues a request. RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when draining, stopped
-  // or broken. After an ok the request's stream always ends with a FinishInfo.
+  // Queues a request. INVALID_ARGUMENT for one that could never finish (admission.h),
+  // RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when not started, draining, stopped or
+  // broken. After an ok the request's stream always ends with a FinishInfo.
   absl::Status Submit(std::unique_ptr<Request> request);
 
   // Ends a request at the next step (kCancelled). Unknown or ended ids are ignored.
   void Cancel(SequenceId id);
 
-  // Refuses new requests, lets the others finish; cancels what is left at `deadline`. Returns when
-  // nothing is left: true when everything finished by itself. The loop still runs, idle.
+  // Refuses new requests, lets the others finish; cancels what is left at `deadline` (real time,
+  // whatever the clock). Returns when nothing is left: true when everything finished by itself.
+  // The loop still runs, idle.
   bool Drain(absl::Time deadline);
 
   // Ends the thread; what is left is cancelled.
   void Stop();
 
   LoopStats stats() const;
-  // Time of the last completed step or idle check; the watchdog's input.
+  // Time of the last completed step, or now while there is nothing to do; the watchdog's input.
   absl::Time last_progress() const;
   bool healthy() const;  // started, not stopped, executor not broken
 

@@ -25,7 +25,7 @@ enum class FinishReason : uint8_t {
 // Everything known of a request once it has ended.
 struct FinishInfo {
   FinishReason reason = FinishReason::kError;
-  absl::Status status;  // ok for kStop and kLength
+  absl::Status status;      // ok for kStop and kLength
   TokenId stop_token = -1;  // the token that ended it, for kStop
   int32_t prompt_tokens = 0;
   int32_t cached_tokens = 0;  // of the prompt, found in the prefix cache
@@ -36,6 +36,9 @@ struct FinishInfo {
   absl::Time arrival, first_scheduled, first_token, finish;  // InfinitePast when it never happened
 };
 
+// Every sampled token is an event, the one that ends the request included (an end token, a stop token
+// id): FinishInfo::stop_token names it, and whether it is shown is the consumer's business.
+//
 // Bounded by construction: a request makes at most max_tokens events, so the producer never waits
 // and a consumer that stops reading costs only its own request's memory.
 // Thread-safe: one producer, one consumer.
@@ -54,8 +57,8 @@ class TokenStream {
   Events TakeAll();
 
   // Consumer: `wake` runs once, as soon as there is something to take: at once on this thread when
-  // there is already, else on the producer's thread, outside the lock; it must be quick and must not
-  // block. Replaces an earlier unspent wake.
+  // there is already, else on the producer's thread, outside the lock; it must be quick and must
+  // not block. Replaces an earlier unspent wake.
   void NotifyWhenReady(std::function<void()> wake);
 
   // Consumer, tests and command-line programs: waits for something to take.

@@ -1,0 +1,140 @@
+#include "scheduler/block_manager.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "engine/base/check.h"
+
+namespace tidal {
+
+BlockManager::BlockManager(int32_t num_blocks, int32_t block_size, bool enable_prefix_caching)
+    : block_size_(block_size),
+      enable_prefix_caching_(enable_prefix_caching),
+      allocator_(num_blocks),
+      cache_(num_blocks) {}
+
+BlockManager::~BlockManager() {
+  while (std::optional<BlockId> block = cache_.Evict()) allocator_.Free(*block);
+}
+
+bool BlockManager::CanAllocate(Sequence* sequence, int32_t reserve) {
+  const int32_t needed = BlocksFor(sequence->num_tokens());
+  if (needed + reserve <= num_available()) return true;
+  int32_t matched = 0, matched_parked = 0;
+  for (BlockId block : Match(sequence)) {
+    ++matched;
+    matched_parked += cache_.IsParked(block);
+  }
+  return needed - matched + reserve <= num_available() - matched_parked;
+}
+
+int32_t BlockManager::Allocate(Sequence* sequence) {
+  SequenceBlocks& blocks = sequence->blocks;
+  TIDAL_CHECK(blocks.table.empty());
+  blocks.table = Match(sequence);
+  blocks.num_published = static_cast<int32_t>(blocks.table.size());
+  // Referenced before any block is taken, so that taking cannot evict them.
+  for (BlockId block : blocks.table) AddReference(block);
+  const int32_t needed = BlocksFor(sequence->num_tokens());
+  while (static_cast<int32_t>(blocks.table.size()) < needed) blocks.table.push_back(TakeBlock());
+  return blocks.num_published * block_size_;
+}
+
+void BlockManager::Append(Sequence* sequence) {
+  TIDAL_CHECK(NeedsBlock(*sequence));
+  sequence->blocks.table.push_back(TakeBlock());
+}
+
+void BlockManager::Publish(Sequence* sequence) {
+  if (!enable_prefix_caching_) return;
+  SequenceBlocks& blocks = sequence->blocks;
+  const int32_t full = sequence->num_exact_tokens() / block_size_;
+  if (blocks.num_published >= full) return;
+  ExtendHashes(sequence);
+  for (int32_t i = blocks.num_published; i < full; ++i) {
+    const BlockId parent = i == 0 ? PrefixCache::kNoParent : blocks.table[i - 1];
+    const BlockContent content = ContentOf(*sequence, i, parent);
+    if (std::optional<BlockId> existing = cache_.Find(content)) {
+      AddReference(*existing);
+      DropReference(blocks.table[i]);
+      blocks.table[i] = *existing;
+    } else if (!cache_.Insert(blocks.table[i], content)) {
+      return;  // a hash collision: what follows cannot hang on a parent that is no entry
+    }
+    ++blocks.num_published;
+  }
+}
+
+void BlockManager::Free(Sequence* sequence) {
+  SequenceBlocks& blocks = sequence->blocks;
+  // Children before parents, as the prefix cache asks.
+  for (auto it = blocks.table.rbegin(); it != blocks.table.rend(); ++it) DropReference(*it);
+  blocks.table.clear();
+  blocks.num_published = 0;
+}
+
+int32_t BlockManager::NumExclusiveBlocks(const Sequence& sequence) const {
+  return static_cast<int32_t>(
+      std::count_if(sequence.blocks.table.begin(), sequence.blocks.table.end(),
+                    [this](BlockId block) { return allocator_.ref_count(block) == 1; }));
+}
+
+void BlockManager::ExtendHashes(Sequence* sequence) const {
+  std::vector<uint64_t>& hashes = sequence->blocks.hashes;
+  const int32_t full = sequence->num_tokens() / block_size_;
+  for (int32_t i = static_cast<int32_t>(hashes.size()); i < full; ++i) {
+    const uint64_t previous =
+        i == 0 ? PrefixCache::RootHash(sequence->request().cache_salt) : hashes.back();
+    hashes.push_back(PrefixCache::ChainHash(
+        previous, sequence->tokens().subspan(static_cast<size_t>(i) * block_size_, block_size_)));
+  }
+}
+
+BlockContent BlockManager::ContentOf(const Sequence& sequence, int32_t index,
+                                     BlockId parent) const {
+  return {sequence.blocks.hashes[index], parent,
+          sequence.tokens().subspan(static_cast<size_t>(index) * block_size_, block_size_),
+          sequence.request().cache_salt};
+}
+
+std::vector<BlockId> BlockManager::Match(Sequence* sequence) const {
+  std::vector<BlockId> matched;
+  if (!enable_prefix_caching_) return matched;
+  ExtendHashes(sequence);
+  // The last token is always computed: its row gives the logits. Tokens that were decoded sparsely
+  // before a preemption are computed that way again, even where exact KV of them exists.
+  const int32_t most = std::min(sequence->num_tokens() - 1, sequence->DenseLimit()) / block_size_;
+  BlockId parent = PrefixCache::kNoParent;
+  for (int32_t i = 0; i < most; ++i) {
+    std::optional<BlockId> block = cache_.Find(ContentOf(*sequence, i, parent));
+    if (!block) break;
+    matched.push_back(*block);
+    parent = *block;
+  }
+  return matched;
+}
+
+BlockId BlockManager::TakeBlock() {
+  if (allocator_.num_free() == 0) {
+    std::optional<BlockId> evicted = cache_.Evict();
+    TIDAL_CHECK(evicted.has_value());
+    allocator_.Free(*evicted);
+  }
+  return allocator_.Take();
+}
+
+void BlockManager::AddReference(BlockId block) {
+  if (cache_.IsParked(block)) cache_.Unpark(block);
+  allocator_.AddReference(block);
+}
+
+void BlockManager::DropReference(BlockId block) {
+  if (allocator_.DropReference(block) > 0) return;
+  if (cache_.IsEntry(block)) {
+    cache_.Park(block);
+  } else {
+    allocator_.Free(block);
+  }
+}
+
+}  // namespace tidal

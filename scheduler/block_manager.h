@@ -1,0 +1,74 @@
+// Gives blocks to sequences and takes them back: the only place that does.
+#ifndef TIDAL_SCHEDULER_BLOCK_MANAGER_H_
+#define TIDAL_SCHEDULER_BLOCK_MANAGER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "scheduler/block_allocator.h"
+#include "scheduler/prefix_cache.h"
+#include "scheduler/sequence.h"
+
+namespace tidal {
+
+// A block is free, or referenced by sequences, or parked in the prefix cache. Free and parked
+// blocks are "available". A block that is shared or published is never written again: matches end
+// at a block's edge, before the last token, and only full exact blocks are published. Not
+// thread-safe.
+class BlockManager {
+ public:
+  BlockManager(int32_t num_blocks, int32_t block_size, bool enable_prefix_caching);
+  ~BlockManager();  // CHECKs, through the allocator, that every sequence was freed
+
+  // Blocks of a sequence of `num_tokens` tokens.
+  int32_t BlocksFor(int32_t num_tokens) const {
+    return (num_tokens + block_size_ - 1) / block_size_;
+  }
+
+  // Are there blocks for all tokens of a waiting sequence, with `reserve` available ones to spare?
+  // Extends the sequence's hashes.
+  bool CanAllocate(Sequence* sequence, int32_t reserve);
+  // Gives a waiting sequence blocks for all its tokens; the leading ones come from the prefix cache
+  // where it has them: full blocks of tokens that run densely, the last token never. Returns the
+  // number of tokens found there. Precondition: CanAllocate(sequence, 0).
+  int32_t Allocate(Sequence* sequence);
+  // Does the sequence need a block more for its newest token?
+  bool NeedsBlock(const Sequence& sequence) const {
+    return BlocksFor(sequence.num_tokens()) > static_cast<int32_t>(sequence.blocks.table.size());
+  }
+  // Gives it. Precondition: num_available() > 0.
+  void Append(Sequence* sequence);
+  // Publishes the full blocks whose tokens are all computed and exact. A block that turns out to
+  // exist already is exchanged for the published one, so that equal prefixes share memory and the
+  // holder of an entry always holds its parent.
+  void Publish(Sequence* sequence);
+  // Takes all blocks back; published ones stay findable until evicted.
+  void Free(Sequence* sequence);
+
+  // Blocks that would become available if the sequence were freed.
+  int32_t NumExclusiveBlocks(const Sequence& sequence) const;
+  int32_t num_available() const { return allocator_.num_free() + cache_.num_parked(); }
+  int32_t num_blocks() const { return allocator_.num_blocks(); }
+  int32_t block_size() const { return block_size_; }
+  const BlockAllocator& allocator() const { return allocator_; }
+  const PrefixCache& prefix_cache() const { return cache_; }
+
+ private:
+  void ExtendHashes(Sequence* sequence) const;
+  BlockContent ContentOf(const Sequence& sequence, int32_t index, BlockId parent) const;
+  // The published blocks a sequence can start from, in order.
+  std::vector<BlockId> Match(Sequence* sequence) const;
+  BlockId TakeBlock();
+  void AddReference(BlockId block);
+  void DropReference(BlockId block);
+
+  const int32_t block_size_;
+  const bool enable_prefix_caching_;
+  BlockAllocator allocator_;
+  PrefixCache cache_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SCHEDULER_BLOCK_MANAGER_H_

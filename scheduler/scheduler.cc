@@ -1,0 +1,310 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "scheduler/token_budget.h"
+
+namespace tidal {
+
+Scheduler::Scheduler(const SchedulerConfig& config)
+    : config_(config), blocks_(config.num_blocks, config.block_size, config.enable_prefix_caching) {
+  TIDAL_CHECK(config.Validate().ok());
+}
+
+Scheduler::~Scheduler() {
+  for (Sequence* sequence : running_) blocks_.Free(sequence);
+}
+
+void Scheduler::Add(std::unique_ptr<Request> request) {
+  const SequenceId id = request->id;
+  auto sequence = std::make_unique<Sequence>(std::move(request), next_arrival_number_++);
+  waiting_.insert(sequence.get());
+  TIDAL_CHECK(sequences_.emplace(id, std::move(sequence)).second);
+}
+
+void Scheduler::Abort(SequenceId id, const absl::Status& status, absl::Time now) {
+  TIDAL_CHECK(rows_.empty());
+  auto it = sequences_.find(id);
+  if (it != sequences_.end()) Finish(it->second.get(), FinishReason::kCancelled, status, now);
+}
+
+void Scheduler::AbortAll(FinishReason reason, const absl::Status& status, absl::Time now) {
+  rows_.clear();
+  while (!running_.empty()) Finish(*running_.begin(), reason, status, now);
+  while (!waiting_.empty()) Finish(*waiting_.begin(), reason, status, now);
+}
+
+StepInput Scheduler::Schedule(absl::Time now) {
+  TIDAL_CHECK(rows_.empty());
+  ExpireDeadlines(now);
+  GrowRunning();
+  MakeRoomForPriority();
+  AdmitWaiting(now);
+  PlanRows();
+  TIDAL_CHECK(rows_.empty() == empty());
+  return BuildStep();
+}
+
+void Scheduler::ExpireDeadlines(absl::Time now) {
+  std::vector<Sequence*> expired;
+  for (const Queue* queue : {&running_, &waiting_}) {
+    for (Sequence* sequence : *queue) {
+      if (sequence->request().deadline <= now) expired.push_back(sequence);
+    }
+  }
+  for (Sequence* sequence : expired) {
+    Finish(sequence, FinishReason::kCancelled,
+           absl::DeadlineExceededError("the request's deadline passed"), now);
+  }
+}
+
+void Scheduler::GrowRunning() {
+  // Every step but the first of each sequence's blocks needs at most one more.
+  for (auto it = running_.begin(); it != running_.end();) {
+    Sequence* sequence = *it;
+    if (!blocks_.NeedsBlock(*sequence)) {
+      ++it;
+      continue;
+    }
+    if (blocks_.num_available() > 0) {
+      blocks_.Append(sequence);
+      ++it;
+      continue;
+    }
+    Sequence* victim = *running_.rbegin();
+    TIDAL_CHECK(victim != *running_.begin());  // alone, a sequence fits
+    const bool was_itself = victim == sequence;
+    Preempt(victim);
+    if (was_itself) break;  // it was the last
+  }
+}
+
+void Scheduler::MakeRoomForPriority() {
+  if (waiting_.empty() || running_.empty()) return;
+  Sequence* first = *waiting_.begin();
+  const bool has_seat = num_running() < config_.max_num_seqs;
+  if (has_seat && blocks_.CanAllocate(first, BlockReserve())) return;
+  // Blocks it would find in the prefix cache are not counted: they may be the victims' own.
+  const int32_t needed = blocks_.BlocksFor(first->num_tokens());
+  int32_t available = blocks_.num_available();
+  int32_t left = num_running();
+  std::vector<Sequence*> victims;
+  for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+    if ((*it)->request().priority <= first->request().priority) break;
+    victims.push_back(*it);
+    available += blocks_.NumExclusiveBlocks(**it);
+    --left;
+    if (needed + left <= available) {
+      for (Sequence* victim : victims) Preempt(victim);
+      return;
+    }
+  }
+}
+
+void Scheduler::AdmitWaiting(absl::Time now) {
+  int32_t tokens = TokensForPrompts();
+  std::vector<Sequence*> passed_over;  // for want of blocks
+  int32_t num_skipped = 0;
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    Sequence* sequence = *it;
+    if (tokens == 0 || num_running() == config_.max_num_seqs) return;
+    const bool waits_for_prefix = WaitsForPrefix(*sequence);
+    if (waits_for_prefix || !blocks_.CanAllocate(sequence, BlockReserve())) {
+      if (!waits_for_prefix) {
+        if (sequence->times_overtaken >= kMaxOvertaken) return;
+        passed_over.push_back(sequence);
+      }
+      if (++num_skipped == kMaxOvertaken) return;
+      ++it;
+      continue;
+    }
+    // A worse priority never overtakes a better one.
+    if (!passed_over.empty() &&
+        passed_over.front()->request().priority != sequence->request().priority) {
+      return;
+    }
+    it = waiting_.erase(it);
+    Admit(sequence, now);
+    tokens -= SureChunk(sequence->GetNextRun().max_tokens, tokens, config_.block_size);
+    for (Sequence* other : passed_over) ++other->times_overtaken;
+  }
+}
+
+// What decode rows and the sure chunks of running sequences leave of the step.
+int32_t Scheduler::TokensForPrompts() const {
+  int32_t tokens = config_.max_num_batched_tokens;
+  for (const Sequence* sequence : running_) tokens -= sequence->GetNextRun().is_decode;
+  for (const Sequence* sequence : running_) {
+    const NextRun run = sequence->GetNextRun();
+    if (!run.is_decode) tokens -= SureChunk(run.max_tokens, tokens, config_.block_size);
+  }
+  return tokens;
+}
+
+bool Scheduler::WaitsForPrefix(const Sequence& sequence) const {
+  if (!config_.enable_prefix_caching) return false;
+  for (const Sequence* other : running_) {
+    if (!ServedBefore()(other, &sequence)) break;
+    if (other->GetNextRun().is_decode) continue;
+    if (other->request().cache_salt != sequence.request().cache_salt) continue;
+    // Is it about to compute a block that this one could take over, and has not got yet?
+    const int32_t begin = other->num_exact_tokens();
+    const int32_t end =
+        std::min({begin / config_.block_size * config_.block_size + config_.block_size,
+                  other->DenseLimit(), sequence.num_tokens() - 1, sequence.DenseLimit()});
+    if (end % config_.block_size != 0 || end <= begin) continue;
+    if (std::equal(sequence.tokens().begin(), sequence.tokens().begin() + end,
+                   other->tokens().begin())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void Scheduler::Admit(Sequence* sequence, absl::Time now) {
+  const int32_t cached = blocks_.Allocate(sequence);
+  sequence->ResetComputed(cached);
+  sequence->status = SequenceStatus::kRunning;
+  sequence->times_overtaken = 0;
+  running_.insert(sequence);
+  if (sequence->info.first_scheduled != absl::InfinitePast()) return;  // was preempted
+  sequence->info.first_scheduled = now;
+  sequence->info.cached_tokens = cached;
+  if (config_.enable_prefix_caching) totals_.prefix_queries += sequence->num_prompt_tokens();
+  totals_.prefix_hits += cached;
+}
+
+void Scheduler::PlanRows() {
+  std::vector<Row> chunks;
+  for (Sequence* sequence : running_) {
+    const NextRun run = sequence->GetNextRun();
+    (run.is_decode ? rows_ : chunks).push_back({sequence, run.max_tokens, run.is_decode, false});
+  }
+  std::stable_partition(chunks.begin(), chunks.end(),
+                        [](const Row& row) { return row.sequence->num_output_tokens() > 0; });
+  std::vector<int32_t> wanted;
+  for (const Row& row : chunks) wanted.push_back(row.num_tokens);
+  const int32_t tokens = config_.max_num_batched_tokens - static_cast<int32_t>(rows_.size());
+  const std::vector<int32_t> granted = DivideTokens(tokens, config_.block_size, wanted);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    chunks[i].num_tokens = granted[i];
+    if (granted[i] > 0) rows_.push_back(chunks[i]);
+  }
+  for (Row& row : rows_) {
+    const Sequence& sequence = *row.sequence;
+    row.needs_token = sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens();
+  }
+}
+
+StepInput Scheduler::BuildStep() const {
+  StepInput input;
+  input.sequences.reserve(rows_.size());
+  for (const Row& row : rows_) {
+    const Sequence& sequence = *row.sequence;
+    input.sequences.push_back({.id = sequence.id(),
+                               .tokens = sequence.tokens(),
+                               .num_prompt_tokens = sequence.num_prompt_tokens(),
+                               .num_computed_tokens = sequence.num_computed_tokens(),
+                               .num_new_tokens = row.num_tokens,
+                               .block_table = sequence.blocks.table,
+                               .is_decode = row.is_decode,
+                               .needs_token = row.needs_token,
+                               .sampling = sequence.sampling(),
+                               .attention = sequence.request().attention});
+  }
+  return input;
+}
+
+void Scheduler::Commit(const StepOutput& output, absl::Time now) {
+  TIDAL_CHECK(!rows_.empty() && output.sequences.size() == rows_.size());
+  const std::vector<Row> rows = std::exchange(rows_, {});
+  for (size_t i = 0; i < rows.size(); ++i) CommitRow(rows[i], output.sequences[i], now);
+  ++totals_.steps;
+}
+
+void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Time now) {
+  Sequence* sequence = row.sequence;
+  FinishInfo& info = sequence->info;
+  TIDAL_CHECK(output.sampled.has_value() == row.needs_token);
+  TIDAL_CHECK(!output.ran_sparse || row.is_decode);
+  sequence->AdvanceComputed(row.num_tokens, output.ran_sparse);
+  blocks_.Publish(sequence);
+  if (!row.needs_token) return;
+
+  // A token after the first is one decode step, however its row came about; what a preemption made
+  // run again was counted when it ran first.
+  if (sequence->num_output_tokens() == 0) {
+    info.first_token = now;
+  } else {
+    ++(output.ran_sparse ? info.sparse_steps : info.dense_steps);
+  }
+  events_.tokens.push_back({sequence->request().stream, *output.sampled});
+  const std::optional<FinishReason> reason =
+      sequence->AppendToken(output.sampled->id, config_.max_model_len);
+  if (reason) {
+    if (*reason == FinishReason::kStop) info.stop_token = output.sampled->id;
+    Finish(sequence, *reason, absl::OkStatus(), now);
+    return;
+  }
+  if (config_.correction_period > 0 &&
+      sequence->num_inexact_tokens() >= config_.correction_period) {
+    const int32_t corrected = sequence->BeginCorrection();
+    info.corrected_tokens += corrected;
+    totals_.corrected_tokens += corrected;
+  }
+}
+
+void Scheduler::Preempt(Sequence* sequence) {
+  running_.erase(sequence);
+  blocks_.Free(sequence);
+  sequence->ResetComputed(0);
+  sequence->status = SequenceStatus::kWaiting;
+  ++sequence->info.preemptions;
+  ++totals_.preemptions;
+  waiting_.insert(sequence);
+}
+
+void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status status,
+                       absl::Time now) {
+  if (sequence->status == SequenceStatus::kRunning) {
+    running_.erase(sequence);
+    blocks_.Free(sequence);
+  } else {
+    waiting_.erase(sequence);
+  }
+  FinishInfo info = std::move(sequence->info);
+  info.reason = reason;
+  info.status = std::move(status);
+  info.output_tokens = sequence->num_output_tokens();
+  info.finish = now;
+  const SequenceId id = sequence->id();
+  events_.finishes.push_back({sequence->TakeRequest(), std::move(info)});
+  sequences_.erase(id);
+}
+
+SchedulerEvents Scheduler::TakeEvents() { return std::exchange(events_, SchedulerEvents{}); }
+
+SchedulerSnapshot Scheduler::Snapshot() const {
+  SchedulerSnapshot snapshot;
+  snapshot.block_size = config_.block_size;
+  snapshot.max_num_seqs = config_.max_num_seqs;
+  snapshot.max_model_len = config_.max_model_len;
+  snapshot.ref_counts = blocks_.allocator().ref_counts();
+  snapshot.free_blocks = blocks_.allocator().free_blocks();
+  snapshot.parked_blocks = blocks_.prefix_cache().ParkedBlocks();
+  for (BlockId block = 0; block < blocks_.num_blocks(); ++block) {
+    snapshot.is_published.push_back(blocks_.prefix_cache().IsEntry(block));
+  }
+  for (const Queue* queue : {&running_, &waiting_}) {
+    auto& copies = queue == &running_ ? snapshot.running : snapshot.waiting;
+    for (const Sequence* sequence : *queue) copies.push_back(SnapshotOf(*sequence));
+  }
+  snapshot.num_sequences = static_cast<int32_t>(sequences_.size());
+  return snapshot;
+}
+
+}  // namespace tidal

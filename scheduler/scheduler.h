@@ -1,0 +1,134 @@
+// Policy: which sequences run which of their tokens in the next step, with which blocks.
+#ifndef TIDAL_SCHEDULER_SCHEDULER_H_
+#define TIDAL_SCHEDULER_SCHEDULER_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "engine/step.h"
+#include "scheduler/block_manager.h"
+#include "scheduler/invariants.h"
+#include "scheduler/request.h"
+#include "scheduler/scheduler_config.h"
+#include "scheduler/sequence.h"
+
+namespace tidal {
+
+// What happened since it was last asked; the serving loop passes it on to the streams.
+struct SchedulerEvents {
+  struct Token {
+    std::shared_ptr<TokenStream> stream;
+    SampledToken token;
+  };
+  struct Finish {
+    std::unique_ptr<Request> request;
+    FinishInfo info;
+  };
+  std::vector<Token> tokens;     // in the order they were sampled
+  std::vector<Finish> finishes;  // after all tokens of their requests
+};
+
+// Totals since start.
+struct SchedulerTotals {
+  int64_t preemptions = 0;
+  int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked up, found; first admissions
+  int64_t corrected_tokens = 0;
+  int64_t steps = 0;
+};
+
+// The rules, in the order Schedule() applies them:
+//  1. Requests past their deadline end.
+//  2. Running sequences get the block their newest token needs, best served first; where none is
+//     available the worst served running sequence (ServedBefore: lowest priority, then most recent
+//     arrival) is preempted: it loses its blocks and goes back to its place in the queue, and its
+//     tokens are recomputed later.
+//  3. If the first in the queue has a strictly better priority than running sequences and does not
+//     fit, those are preempted from the worst, provided that makes it fit.
+//  4. Waiting sequences are admitted in order while tokens of the step, seats and blocks last; an
+//     admitted one takes the blocks of all its tokens at once. One that does not fit may be
+//     overtaken by later ones of its priority, kMaxOvertaken times; then the queue waits for it.
+//     So neither a huge prompt nor a stream of small ones can starve the other. A prompt whose
+//     beginning a better served sequence is just computing waits to share it.
+//  5. Decode rows come first, one token each: there are fewer than the step has tokens, so neither
+//     decode nor prefill can starve. The rest is divided among chunks (token_budget.h): sequences
+//     that already stream, then by ServedBefore.
+// A sequence alone always fits (admission.h), and the best served one is never preempted for
+// another, so every request ends.
+//
+// Not thread-safe: the serving loop's thread owns it.
+class Scheduler {
+ public:
+  static constexpr int32_t kMaxOvertaken = 16;
+
+  explicit Scheduler(const SchedulerConfig& config);
+  ~Scheduler();  // what is left is dropped without an event
+
+  // Precondition: CheckAdmissible(), and an id that is not in use.
+  void Add(std::unique_ptr<Request> request);
+  // Ends a sequence with this status and kCancelled. Unknown ids are ignored. Not between
+  // Schedule() and Commit().
+  void Abort(SequenceId id, const absl::Status& status, absl::Time now);
+  // Ends every sequence; also between Schedule() and Commit(), when the step failed.
+  void AbortAll(FinishReason reason, const absl::Status& status, absl::Time now);
+
+  // The next step; empty only when there is no sequence. Its views are valid until Commit().
+  StepInput Schedule(absl::Time now);
+  // Records what the step computed: the only place where sequences advance. Not called for an
+  // empty step.
+  void Commit(const StepOutput& output, absl::Time now);
+
+  SchedulerEvents TakeEvents();
+
+  bool empty() const { return sequences_.empty(); }
+  int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
+  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  const SchedulerTotals& totals() const { return totals_; }
+  const BlockManager& blocks() const { return blocks_; }
+  SchedulerSnapshot Snapshot() const;
+
+ private:
+  using Queue = std::set<Sequence*, ServedBefore>;
+
+  // A sequence's part of the step between Schedule() and Commit().
+  struct Row {
+    Sequence* sequence;
+    int32_t num_tokens;
+    bool is_decode;
+    bool needs_token;
+  };
+
+  void ExpireDeadlines(absl::Time now);
+  void GrowRunning();
+  void MakeRoomForPriority();
+  void AdmitWaiting(absl::Time now);
+  void Admit(Sequence* sequence, absl::Time now);
+  int32_t TokensForPrompts() const;
+  bool WaitsForPrefix(const Sequence& sequence) const;
+  // Blocks an admission leaves available: each running sequence wants its next one soon, and a
+  // sequence preempted right after its prompt was computed has computed it for nothing.
+  int32_t BlockReserve() const { return num_running(); }
+  void PlanRows();
+  StepInput BuildStep() const;
+
+  void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
+  void Preempt(Sequence* sequence);
+  void Finish(Sequence* sequence, FinishReason reason, absl::Status status, absl::Time now);
+
+  const SchedulerConfig config_;
+  BlockManager blocks_;
+  absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
+  Queue waiting_, running_;
+  std::vector<Row> rows_;  // of the step in flight
+  int64_t next_arrival_number_ = 0;
+  SchedulerEvents events_;
+  SchedulerTotals totals_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SCHEDULER_SCHEDULER_H_

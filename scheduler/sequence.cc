@@ -1,0 +1,100 @@
+#include "scheduler/sequence.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "engine/base/check.h"
+
+namespace tidal {
+namespace {
+
+SamplingParams WithoutTokens(SamplingParams sampling, const std::vector<TokenId>& forbidden) {
+  auto& bias = sampling.logit_bias;
+  bias.erase(std::remove_if(bias.begin(), bias.end(),
+                            [&](const std::pair<TokenId, float>& entry) {
+                              return std::find(forbidden.begin(), forbidden.end(), entry.first) !=
+                                     forbidden.end();
+                            }),
+             bias.end());
+  for (TokenId token : forbidden) {
+    bias.emplace_back(token, -std::numeric_limits<float>::infinity());
+  }
+  return sampling;
+}
+
+}  // namespace
+
+Sequence::Sequence(std::unique_ptr<Request> request, int64_t arrival_number)
+    : request_(std::move(request)),
+      arrival_number_(arrival_number),
+      tokens_(request_->prompt),
+      num_prompt_tokens_(static_cast<int32_t>(tokens_.size())),
+      dense_until_(num_prompt_tokens_) {
+  TIDAL_CHECK(num_prompt_tokens_ >= 1);
+  info.prompt_tokens = num_prompt_tokens_;
+  info.arrival = request_->arrival;
+  info.first_scheduled = info.first_token = info.finish = absl::InfinitePast();
+  const StopCriteria& stop = request_->stop;
+  if (stop.min_tokens > 0 && !stop.stop_token_ids.empty()) {
+    sampling_without_stop_ = WithoutTokens(request_->sampling, stop.stop_token_ids);
+  }
+}
+
+int32_t Sequence::DenseLimit() const {
+  const AttentionPolicy& policy = request_->attention;
+  if (policy.mode == AttentionMode::kFull) return num_tokens();
+  // Position p has a context of p + 1 tokens; RunsSparse() is monotone in it.
+  const int32_t read_whole = std::max(policy.token_budget, policy.dense_below);
+  return std::min(num_tokens(), std::max(dense_until_, read_whole));
+}
+
+NextRun Sequence::GetNextRun() const {
+  const int32_t pending = num_tokens() - num_computed_tokens_;
+  TIDAL_CHECK(pending >= 1);
+  if (num_computed_tokens_ >= dense_until_ && pending == 1) return {1, true};
+  const int32_t dense = DenseLimit() - num_computed_tokens_;
+  if (dense > 0) return {dense, false};
+  return {1, true};  // a tidal token that lost its KV: decoded again as it was the first time
+}
+
+const SamplingParams* Sequence::sampling() const {
+  const bool too_short = num_output_tokens() < request_->stop.min_tokens;
+  return too_short && sampling_without_stop_ ? &*sampling_without_stop_ : &request_->sampling;
+}
+
+void Sequence::AdvanceComputed(int32_t count, bool ran_sparse) {
+  TIDAL_CHECK(count >= 1 && num_computed_tokens_ + count <= num_tokens());
+  TIDAL_CHECK(!ran_sparse || (count == 1 && num_computed_tokens_ >= dense_until_));
+  if (ran_sparse) first_sparse_ = std::min(first_sparse_, num_computed_tokens_);
+  num_computed_tokens_ += count;
+}
+
+std::optional<FinishReason> Sequence::AppendToken(TokenId token, int32_t max_model_len) {
+  TIDAL_CHECK(num_computed_tokens_ == num_tokens());
+  tokens_.push_back(token);
+  const StopCriteria& stop = request_->stop;
+  const bool is_stop = std::find(stop.stop_token_ids.begin(), stop.stop_token_ids.end(), token) !=
+                       stop.stop_token_ids.end();
+  if (is_stop && num_output_tokens() > stop.min_tokens) return FinishReason::kStop;
+  if (num_output_tokens() >= stop.max_tokens || num_tokens() >= max_model_len) {
+    return FinishReason::kLength;
+  }
+  return std::nullopt;
+}
+
+int32_t Sequence::BeginCorrection() {
+  const int32_t corrected = num_inexact_tokens();
+  num_computed_tokens_ = num_exact_tokens();
+  dense_until_ = num_tokens();
+  first_sparse_ = kNone;
+  return corrected;
+}
+
+void Sequence::ResetComputed(int32_t num_cached_tokens) {
+  TIDAL_CHECK(num_cached_tokens < num_tokens() && num_cached_tokens <= DenseLimit());
+  num_computed_tokens_ = num_cached_tokens;
+  first_sparse_ = kNone;
+}
+
+}  // namespace tidal

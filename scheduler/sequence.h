@@ -1,0 +1,122 @@
+// One generation: its tokens, how far they are computed, and how exactly. Knows nothing of queues,
+// of other sequences, or of devices.
+#ifndef TIDAL_SCHEDULER_SEQUENCE_H_
+#define TIDAL_SCHEDULER_SEQUENCE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/base/ids.h"
+#include "engine/step.h"
+#include "scheduler/request.h"
+
+namespace tidal {
+
+enum class SequenceStatus : uint8_t {
+  kWaiting,  // holds no blocks: new, or preempted
+  kRunning,  // holds blocks for all its tokens
+};
+
+// What the next step may run of a sequence.
+struct NextRun {
+  int32_t max_tokens;  // >= 1
+  bool is_decode;      // a decode row: exactly one token, which may run sparse
+};
+
+// The blocks of a sequence. Written by BlockManager only.
+struct SequenceBlocks {
+  std::vector<BlockId> table;    // token t is row t % block_size of block table[t / block_size]
+  std::vector<uint64_t> hashes;  // of each full block, chained from the first
+  int32_t num_published = 0;     // the first so many of `table` are prefix cache entries
+};
+
+// Exactness. A token's KV is exact when dense attention over exact KV produced it. A decode row
+// that ran sparse is not, nor is any row after it until a correction. Two numbers tell all:
+//   dense_until      tokens before it are run densely, in chunks, whenever they have to be run; it
+//                    starts at the prompt's length and moves only when a correction is begun
+//   first_sparse     the first computed position that is not exact
+// Both exist so that a sequence that lost its blocks gives exactly the tokens it would have given:
+// what ran densely is run again in chunks, what ran sparsely one decode row at a time.
+//
+// Not thread-safe: owned by the scheduler.
+class Sequence {
+ public:
+  // `arrival_number` orders sequences of one priority: lower is earlier, never reused.
+  Sequence(std::unique_ptr<Request> request, int64_t arrival_number);
+
+  SequenceId id() const { return request_->id; }
+  const Request& request() const { return *request_; }
+  std::unique_ptr<Request> TakeRequest() { return std::move(request_); }  // last call of its life
+  int64_t arrival_number() const { return arrival_number_; }
+
+  absl::Span<const TokenId> tokens() const { return tokens_; }
+  int32_t num_tokens() const { return static_cast<int32_t>(tokens_.size()); }
+  int32_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  int32_t num_output_tokens() const { return num_tokens() - num_prompt_tokens_; }
+  int32_t num_computed_tokens() const { return num_computed_tokens_; }
+  int32_t dense_until() const { return dense_until_; }
+
+  // Leading tokens whose KV, once computed, is exact: dense_until, or as far as the attention
+  // policy reads the whole context anyway. At most num_tokens().
+  int32_t DenseLimit() const;
+  // Computed leading tokens with exact KV.
+  int32_t num_exact_tokens() const { return std::min(num_computed_tokens_, first_sparse_); }
+  // Computed tokens without.
+  int32_t num_inexact_tokens() const { return num_computed_tokens_ - num_exact_tokens(); }
+
+  // Precondition: num_computed_tokens() < num_tokens(), which holds for every live sequence.
+  NextRun GetNextRun() const;
+
+  // The request's sampling; before min_tokens with the stop tokens forbidden. Valid until the next
+  // AppendToken().
+  const SamplingParams* sampling() const;
+
+  // `count` more tokens are in the cache; `ran_sparse` only for a decode row.
+  void AdvanceComputed(int32_t count, bool ran_sparse);
+  // Appends a sampled token; says why it ends the generation, if it does.
+  std::optional<FinishReason> AppendToken(TokenId token, int32_t max_model_len);
+  // Rewinds to the first inexact token; all tokens known now will be run densely. Returns how many
+  // had been decoded sparsely.
+  int32_t BeginCorrection();
+  // The cache holds only the first `num_cached_tokens` tokens, all exact: after an admission, and
+  // with 0 after a preemption.
+  void ResetComputed(int32_t num_cached_tokens);
+
+  SequenceStatus status = SequenceStatus::kWaiting;
+  SequenceBlocks blocks;
+  int32_t times_overtaken = 0;  // admissions of later requests while this one did not fit
+  FinishInfo info;              // counts and times so far; reason and status at the end
+
+ private:
+  static constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+
+  std::unique_ptr<Request> request_;
+  int64_t arrival_number_;
+  std::vector<TokenId> tokens_;  // prompt, then output
+  int32_t num_prompt_tokens_;
+  int32_t num_computed_tokens_ = 0;
+  int32_t dense_until_;
+  int32_t first_sparse_ = kNone;
+  // The request's sampling with the stop tokens at -infinity; set when min_tokens needs it.
+  std::optional<SamplingParams> sampling_without_stop_;
+};
+
+// Who is served first: lower priority, then earlier arrival. Preemption takes the last.
+struct ServedBefore {
+  bool operator()(const Sequence* a, const Sequence* b) const {
+    if (a->request().priority != b->request().priority) {
+      return a->request().priority < b->request().priority;
+    }
+    return a->arrival_number() < b->arrival_number();
+  }
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SCHEDULER_SEQUENCE_H_
