@@ -1,0 +1,131 @@
+#include "engine/attention_profile.h"
+
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/json_fields.h"
+#include "engine/layer_plan.h"
+
+namespace tidal {
+namespace {
+
+constexpr int32_t kMinLayersForPlan = 4;
+constexpr int64_t kMaxTokens = 1 << 24;  // any number of tokens in the file
+
+absl::Status ReadInt(const JsonFields& json, const char* field, int64_t min, int64_t max,
+                     int32_t* out) {
+  TIDAL_ASSIGN_OR_RETURN(const int64_t value, json.Int(field, min, max, *out));
+  *out = static_cast<int32_t>(value);
+  return absl::OkStatus();
+}
+
+absl::Status ReadSelection(const JsonFields& json, SparseAttentionConfig* config) {
+  TIDAL_ASSIGN_OR_RETURN(const std::string granularity, json.String("granularity", "shared"));
+  if (granularity != "shared" && granularity != "kv_head") {
+    return json.Error("granularity", "\"shared\" or \"kv_head\"");
+  }
+  config->granularity =
+      granularity == "shared" ? SelectionGranularity::kShared : SelectionGranularity::kKvHead;
+  TIDAL_ASSIGN_OR_RETURN(const std::string score, json.String("score", "softmax_sum"));
+  if (score != "softmax_sum" && score != "max_logit") {
+    return json.Error("score", "\"softmax_sum\" or \"max_logit\"");
+  }
+  config->score = score == "softmax_sum" ? SelectionScore::kSoftmaxSum : SelectionScore::kMaxLogit;
+  return absl::OkStatus();
+}
+
+ResolvedAttention Dense(SparseAttentionConfig config, int32_t num_layers, std::string source) {
+  config.pattern = std::string(num_layers, 'D');
+  return {std::move(config), std::move(source)};
+}
+
+absl::StatusOr<ResolvedAttention> Paper(const TidalFile& file, int32_t num_layers) {
+  if (num_layers < kMinLayersForPlan) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention_profile: must be \"dense\" for a model of fewer than ",
+                     kMinLayersForPlan, " layers, got \"paper\""));
+  }
+  ResolvedAttention resolved = {file.config, "profile paper"};
+  const int32_t layer = file.reselection_layer.value_or(DefaultReselectionLayer(num_layers));
+  resolved.config.pattern = PaperPattern(num_layers, layer);
+  resolved.config.granularity = SelectionGranularity::kKvHead;
+  resolved.config.score = SelectionScore::kMaxLogit;
+  resolved.config.sinks = 0;
+  resolved.config.recency_fraction = 0;
+  absl::StrAppend(&resolved.source, ", re-selection at layer ", layer,
+                  file.reselection_layer ? " (tidal.json)" : " (0.4 of the layers)");
+  return resolved;
+}
+
+}  // namespace
+
+absl::StatusOr<TidalFile> ParseTidalFile(absl::string_view text, const std::string& file,
+                                         int32_t num_layers) {
+  TIDAL_ASSIGN_OR_RETURN(const JsonFields json, JsonFields::Parse(text, file));
+  TIDAL_RETURN_IF_ERROR(
+      json.OnlyKnown({"pattern", "granularity", "score", "sinks", "recency_fraction",
+                      "token_budget", "dense_below", "correction_period", "reselection_layer"}));
+  TidalFile result;
+  SparseAttentionConfig& config = result.config;
+  TIDAL_ASSIGN_OR_RETURN(config.pattern, json.String("pattern", ""));
+  if (json.Has("pattern")) {
+    TIDAL_RETURN_IF_ERROR(
+        ParseLayerPlan(config.pattern, num_layers, absl::StrCat(file, ": pattern")).status());
+  }
+  TIDAL_RETURN_IF_ERROR(ReadSelection(json, &config));
+  TIDAL_RETURN_IF_ERROR(ReadInt(json, "sinks", 0, kMaxTokens, &config.sinks));
+  TIDAL_RETURN_IF_ERROR(ReadInt(json, "token_budget", 1, kMaxTokens, &config.token_budget));
+  TIDAL_RETURN_IF_ERROR(ReadInt(json, "dense_below", 0, kMaxTokens, &config.dense_below));
+  TIDAL_RETURN_IF_ERROR(
+      ReadInt(json, "correction_period", 0, kMaxTokens, &config.correction_period));
+  TIDAL_ASSIGN_OR_RETURN(const double recency,
+                         json.Number("recency_fraction", 0, 1, config.recency_fraction));
+  config.recency_fraction = static_cast<float>(recency);
+  if (json.Has("reselection_layer")) {
+    TIDAL_ASSIGN_OR_RETURN(const int64_t layer, json.Int("reselection_layer", 3, num_layers - 1));
+    result.reselection_layer = static_cast<int32_t>(layer);
+  }
+  return result;
+}
+
+absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
+                                                   const std::string& model_path,
+                                                   int32_t num_layers) {
+  const std::string path = model_path + "/tidal.json";
+  absl::StatusOr<std::string> text = ReadTextFile(path, 1 << 20);
+  if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
+  TidalFile file;
+  if (text.ok()) {
+    TIDAL_ASSIGN_OR_RETURN(file, ParseTidalFile(*text, path, num_layers));
+  }
+
+  if (profile == "dense") return Dense(file.config, num_layers, "profile dense");
+  if (profile == "paper") return Paper(file, num_layers);
+  if (profile != "default") {
+    if (profile.find_first_not_of("DSRA") != std::string::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("attention_profile: must be \"default\", \"paper\", \"dense\" or a pattern "
+                       "of D, S, R and A, got \"",
+                       profile, "\""));
+    }
+    TIDAL_RETURN_IF_ERROR(ParseLayerPlan(profile, num_layers, "attention_profile").status());
+    file.config.pattern = profile;
+    return ResolvedAttention{file.config, "pattern given"};
+  }
+  if (!file.config.pattern.empty()) return ResolvedAttention{file.config, "tidal.json"};
+  if (num_layers < kMinLayersForPlan) {
+    return Dense(
+        file.config, num_layers,
+        absl::StrCat("dense: no tidal.json plan, and fewer than ", kMinLayersForPlan, " layers"));
+  }
+  const int32_t layer = file.reselection_layer.value_or(DefaultReselectionLayer(num_layers));
+  file.config.pattern = PaperPattern(num_layers, layer);
+  return ResolvedAttention{
+      file.config, absl::StrCat("fallback: no tidal.json plan for this model, uncalibrated; "
+                                "published schedule, shared sets, re-selection at layer ",
+                                layer)};
+}
+
+}  // namespace tidal

@@ -1,0 +1,85 @@
+// One step as the model sees it: flat arrays, sorted by how their rows attend.
+#ifndef TIDAL_ENGINE_INPUT_BATCH_H_
+#define TIDAL_ENGINE_INPUT_BATCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/device_buffer.h"
+#include "engine/memory_plan.h"
+#include "engine/step.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+// Host numbers. Rows come in this order: sparse decode, dense decode, prefill chunks. A decode row
+// is one token, so decode row r is also token r; prefill tokens follow.
+struct BatchShape {
+  int32_t num_tokens = 0;
+  int32_t sparse_rows = 0;
+  int32_t dense_rows = 0;  // decode rows that are not sparse
+  int32_t prefill_sequences = 0;
+  int32_t logit_rows = 0;  // at most one a sequence, in the order of the sequences
+  int32_t max_sparse_context = 0, max_dense_context = 0;  // tokens; 0 without such rows
+  int32_t max_prefill_context = 0, max_query_len = 0;
+  int32_t max_token_budget = 0;  // of the sparse rows
+
+  int32_t decode_rows() const { return sparse_rows + dense_rows; }
+  int32_t num_sequences() const { return decode_rows() + prefill_sequences; }
+};
+
+// All pointers are device pointers, valid until the next Pack().
+struct Batch {
+  BatchShape shape;
+  const int32_t* token_ids = nullptr;     // [num_tokens]
+  const int32_t* positions = nullptr;     // [num_tokens]
+  const int32_t* slot_mapping = nullptr;  // [num_tokens]
+  const int32_t* block_tables = nullptr;  // [num_sequences, block_table_stride]
+  int32_t block_table_stride = 0;
+  const int32_t* context_lens = nullptr;   // [num_sequences], new tokens included
+  const int32_t* cu_query_lens = nullptr;  // [prefill_sequences + 1]
+  const int32_t* token_budgets = nullptr;  // [sparse_rows]
+  const int32_t* recency = nullptr;        // [sparse_rows]
+  const int32_t* logit_rows = nullptr;     // [logit_rows], tokens whose logits are needed
+};
+
+// How the model makes decode rows sparse.
+struct SparsePacking {
+  bool enabled = false;        // the plan has a layer that reads selected tokens only
+  float recency_fraction = 0;  // of a row's budget
+};
+
+// Not thread-safe.
+class InputBatch {
+ public:
+  static absl::StatusOr<InputBatch> Create(const MemoryPlan& plan, Backend* backend);
+
+  // Fills the host arrays and starts one copy to the device. The input has been checked.
+  const Batch& Pack(const StepInput& input, const SparsePacking& sparse);
+
+  // StepInput::sequences index of every row, in the order of the batch.
+  const std::vector<int32_t>& order() const { return order_; }
+  // The same for every row of logits.
+  const std::vector<int32_t>& logit_order() const { return logit_order_; }
+
+ private:
+  void Order(const StepInput& input, const SparsePacking& sparse);
+  void PackTokens(const StepInput& input);
+  void PackTables(const StepInput& input);
+  void PackBudgets(const StepInput& input, const SparsePacking& sparse);
+  // Room for `count` numbers in the host array; *device will point to their copy.
+  int32_t* Section(int64_t count, const int32_t** device);
+
+  Backend* backend_ = nullptr;
+  MemoryPlan plan_ = {};
+  DeviceBuffer buffer_;
+  std::vector<int32_t> host_;  // as large as buffer_; unchanged until the next Pack()
+  int64_t used_ = 0;
+  std::vector<int32_t> order_, logit_order_;
+  Batch batch_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_INPUT_BATCH_H_

@@ -1,0 +1,74 @@
+#include "engine/layer_plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+
+namespace tidal {
+namespace {
+
+absl::Status BadPattern(absl::string_view field, const std::string& must_be,
+                        absl::string_view pattern) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": must ", must_be, ", got \"", pattern, "\""));
+}
+
+}  // namespace
+
+bool LayerPlan::has_reuse() const {
+  return std::any_of(roles.begin(), roles.end(), [](LayerRole role) {
+    return role == LayerRole::kReuse || role == LayerRole::kAnchor;
+  });
+}
+
+absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_layers,
+                                         absl::string_view field) {
+  if (pattern.size() != static_cast<size_t>(num_layers)) {
+    return BadPattern(
+        field, absl::StrCat("have one character for each of the ", num_layers, " layers"), pattern);
+  }
+  LayerPlan plan;
+  for (char c : pattern) {
+    switch (c) {
+      case 'D':
+        plan.roles.push_back(LayerRole::kDense);
+        break;
+      case 'S':
+        plan.roles.push_back(LayerRole::kSelect);
+        break;
+      case 'R':
+        plan.roles.push_back(LayerRole::kReuse);
+        break;
+      case 'A':
+        plan.roles.push_back(LayerRole::kAnchor);
+        break;
+      default:
+        return BadPattern(field, "consist of D, S, R and A", pattern);
+    }
+  }
+  const size_t first = pattern.find_first_not_of('D');
+  if (first != absl::string_view::npos && pattern[first] == 'R') {
+    return BadPattern(field, "select (S or A) before the first R", pattern);
+  }
+  return plan;
+}
+
+std::string PaperPattern(int32_t num_layers, int32_t reselection_layer) {
+  TIDAL_CHECK(num_layers >= 4);
+  TIDAL_CHECK(reselection_layer == -1 ||
+              (reselection_layer >= 3 && reselection_layer < num_layers));
+  std::string pattern(num_layers, 'R');
+  pattern[0] = pattern[1] = 'D';
+  pattern[2] = 'S';
+  if (reselection_layer >= 0) pattern[reselection_layer] = 'S';
+  return pattern;
+}
+
+int32_t DefaultReselectionLayer(int32_t num_layers) {
+  const auto layer = std::max(3, static_cast<int32_t>(std::lround(0.4 * num_layers)));
+  return layer < num_layers - 1 ? layer : -1;
+}
+
+}  // namespace tidal

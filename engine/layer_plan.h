@@ -1,0 +1,43 @@
+// Which layers read the whole context and which only selected tokens.
+#ifndef TIDAL_ENGINE_LAYER_PLAN_H_
+#define TIDAL_ENGINE_LAYER_PLAN_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tidal {
+
+// What a layer does with a sparse decode row; all other rows are dense in every layer.
+enum class LayerRole : uint8_t {
+  kDense,   // D: attends to the whole context
+  kSelect,  // S: the same, and selects the tokens that later layers read
+  kReuse,   // R: attends to the tokens of the last selection
+  kAnchor,  // A: selects, then attends to the tokens it selected
+};
+
+struct LayerPlan {
+  std::vector<LayerRole> roles;  // one a layer
+
+  bool has_reuse() const;  // some layer reads selected tokens only
+};
+
+// From one character a layer. INVALID_ARGUMENT "FIELD: ..." for another length or character, or
+// when the first layer that is not dense selects nothing.
+absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_layers,
+                                         absl::string_view field);
+
+// The published schedule: D at 0 and 1, S at 2 and at `reselection_layer` (3 .. num_layers - 1; or
+// -1 = none), R elsewhere. num_layers >= 4.
+std::string PaperPattern(int32_t num_layers, int32_t reselection_layer);
+
+// Where the published schedule selects again when nothing is known of the model: round(0.4 *
+// layers), and at least 3; -1 where there is no such layer.
+int32_t DefaultReselectionLayer(int32_t num_layers);
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_LAYER_PLAN_H_

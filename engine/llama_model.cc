@@ -1,0 +1,188 @@
+#include "engine/llama_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/rope_table.h"
+
+namespace tidal {
+
+LlamaModel::LlamaModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+                       ModelWeights weights, Backend* backend)
+    : config_(config),
+      attention_(attention),
+      backend_(backend),
+      matmul_type_(backend->info().matmul_type),
+      softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
+      weights_(std::move(weights)) {}
+
+absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
+    const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
+    ModelWeights weights, Backend* backend) {
+  std::unique_ptr<LlamaModel> model(new LlamaModel(config, attention, std::move(weights), backend));
+  TIDAL_ASSIGN_OR_RETURN(model->layer_plan_,
+                         ParseLayerPlan(attention.pattern, config.num_layers, "pattern"));
+  const std::vector<float> rope =
+      MakeRopeTable(plan.max_model_len, config.head_dim, config.rope_theta);
+  const auto rope_bytes = static_cast<int64_t>(rope.size() * sizeof(float));
+  TIDAL_ASSIGN_OR_RETURN(model->rope_, DeviceBuffer::Allocate(backend, rope_bytes, "rope table"));
+  backend->CopyToDevice(model->rope_.As<void>(), rope.data(), rope_bytes);
+  TIDAL_ASSIGN_OR_RETURN(model->activations_, Activations::Create(config, plan, backend));
+  if (model->layer_plan_.has_reuse()) {
+    const int32_t sets =
+        attention.granularity == SelectionGranularity::kShared ? 1 : config.num_kv_heads;
+    TIDAL_ASSIGN_OR_RETURN(model->selection_, TokenSelectionBuffer::Create(
+                                                  plan.max_decode_rows, sets, plan.max_token_budget,
+                                                  attention.granularity, backend));
+  }
+  if (std::string error = backend->Synchronize(); !error.empty()) {
+    return absl::UnavailableError(error);
+  }
+  return model;
+}
+
+float* LlamaModel::Forward(const Batch& batch, const KvCache& cache) {
+  Begin(batch);
+  for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
+  return ComputeLogits(batch);
+}
+
+void LlamaModel::Begin(const Batch& batch) {
+  if (poison_selection_ && batch.shape.sparse_rows > 0) {
+    selection_.Poison(batch.shape.sparse_rows, batch.shape.max_token_budget);
+  }
+  backend_->Embedding({weights_.embedding.As<bfloat16>(), batch.token_ids,
+                       activations_.residual.As<float>(), batch.shape.num_tokens,
+                       config_.hidden_size});
+}
+
+void LlamaModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const PagedKvCache kv = cache.layer(layer);
+  const BatchShape& shape = batch.shape;
+  const bool last = layer + 1 == config_.num_layers;
+
+  Project(weights, batch, kv);
+  if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
+  Attend(layer_plan_.roles[layer], batch, kv);
+
+  // After the last layer's attention only the rows that need logits go on.
+  if (last && shape.logit_rows < shape.num_tokens) {
+    const auto attention_bytes = static_cast<int64_t>(config_.q_size() * SizeOf(matmul_type_));
+    const auto residual_bytes = static_cast<int64_t>(config_.hidden_size * sizeof(float));
+    backend_->GatherRows({activations_.attention.As<void>(), batch.logit_rows,
+                          activations_.last_attention.As<void>(), shape.logit_rows,
+                          attention_bytes});
+    backend_->GatherRows({activations_.residual.As<void>(), batch.logit_rows,
+                          activations_.last_residual.As<void>(), shape.logit_rows, residual_bytes});
+    FinishLayer(weights, shape.logit_rows, activations_.last_attention.As<void>(),
+                activations_.last_residual.As<float>());
+    return;
+  }
+  FinishLayer(weights, shape.num_tokens, activations_.attention.As<void>(),
+              activations_.residual.As<float>());
+}
+
+// Norm, fused q, k, v projection, rotary positions; k and v into the cache.
+void LlamaModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
+  const int32_t tokens = batch.shape.num_tokens;
+  backend_->RmsNorm({activations_.residual.As<float>(), nullptr, weights.input_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, tokens, config_.hidden_size,
+                     config_.rms_norm_eps});
+  backend_->MatMul({weights.qkv.get(), activations_.normed.As<void>(), activations_.qkv.As<float>(),
+                    tokens, /*accumulate=*/false});
+  backend_->RopeStoreKv({activations_.qkv.As<float>(), rope_.As<float>(), batch.positions,
+                         batch.slot_mapping, activations_.q.As<bfloat16>(), kv, tokens,
+                         config_.num_heads});
+}
+
+void LlamaModel::Attend(LayerRole role, const Batch& batch, PagedKvCache kv) {
+  const BatchShape& shape = batch.shape;
+  if (shape.sparse_rows > 0) AttendSparseRows(role, batch, kv);
+  if (shape.dense_rows > 0) {
+    backend_->PagedDecode(
+        DecodeRows(batch, kv, shape.sparse_rows, shape.dense_rows, shape.max_dense_context));
+  }
+  if (shape.prefill_sequences > 0) {
+    const int32_t row = shape.decode_rows();
+    const int64_t offset = int64_t{row} * config_.q_size();
+    backend_->PrefillAttention({activations_.q.As<bfloat16>() + offset,
+                                kv,
+                                {batch.block_tables + int64_t{row} * batch.block_table_stride,
+                                 batch.block_table_stride, batch.context_lens + row},
+                                batch.cu_query_lens,
+                                activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
+                                matmul_type_,
+                                shape.prefill_sequences,
+                                config_.num_heads,
+                                shape.max_query_len,
+                                shape.max_prefill_context,
+                                softmax_scale_});
+  }
+}
+
+void LlamaModel::AttendSparseRows(LayerRole role, const Batch& batch, PagedKvCache kv) {
+  const BatchShape& shape = batch.shape;
+  const PagedDecodeParams dense =
+      DecodeRows(batch, kv, 0, shape.sparse_rows, shape.max_sparse_context);
+  const TokenSelection selection = selection_.View(shape.max_token_budget);
+  if (role == LayerRole::kDense) backend_->PagedDecode(dense);
+  if (role == LayerRole::kSelect || role == LayerRole::kAnchor) {
+    backend_->SelectingDecode(
+        dense, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});
+  }
+  if (role == LayerRole::kReuse || role == LayerRole::kAnchor) {
+    backend_->SparseDecode({dense.q, kv, selection, dense.out, matmul_type_, shape.sparse_rows,
+                            config_.num_heads, softmax_scale_});
+  }
+}
+
+PagedDecodeParams LlamaModel::DecodeRows(const Batch& batch, PagedKvCache kv, int32_t begin,
+                                         int32_t rows, int32_t max_context_len) const {
+  const int64_t offset = int64_t{begin} * config_.q_size();
+  return {activations_.q.As<bfloat16>() + offset,
+          kv,
+          {batch.block_tables + int64_t{begin} * batch.block_table_stride, batch.block_table_stride,
+           batch.context_lens + begin},
+          activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
+          matmul_type_,
+          rows,
+          config_.num_heads,
+          max_context_len,
+          softmax_scale_};
+}
+
+// Output projection and MLP, each added to the residual stream.
+void LlamaModel::FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
+                             float* residual) {
+  backend_->MatMul({weights.o.get(), attention, residual, rows, /*accumulate=*/true});
+  backend_->RmsNorm({residual, nullptr, weights.post_attention_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
+                     config_.rms_norm_eps});
+  backend_->MatMul({weights.gate_up.get(), activations_.normed.As<void>(),
+                    activations_.gate_up.As<float>(), rows, /*accumulate=*/false});
+  backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
+                    rows, config_.intermediate_size});
+  backend_->MatMul({weights.down.get(), activations_.mlp.As<void>(), residual, rows,
+                    /*accumulate=*/true});
+}
+
+float* LlamaModel::ComputeLogits(const Batch& batch) {
+  const int32_t rows = batch.shape.logit_rows;
+  float* logits = activations_.logits.As<float>();
+  if (rows == 0) return logits;
+  const float* residual = rows < batch.shape.num_tokens ? activations_.last_residual.As<float>()
+                                                        : activations_.residual.As<float>();
+  backend_->RmsNorm({residual, nullptr, weights_.final_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
+                     config_.rms_norm_eps});
+  backend_->MatMul({weights_.lm_head.get(), activations_.normed.As<void>(), logits, rows,
+                    /*accumulate=*/false});
+  return logits;
+}
+
+}  // namespace tidal

@@ -1,0 +1,78 @@
+// The Llama architecture: a stack of RMSNorm, rotary grouped-query attention and SwiGLU layers.
+#ifndef TIDAL_ENGINE_LLAMA_MODEL_H_
+#define TIDAL_ENGINE_LLAMA_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/activations.h"
+#include "engine/attention_config.h"
+#include "engine/input_batch.h"
+#include "engine/kv_cache.h"
+#include "engine/layer_plan.h"
+#include "engine/memory_plan.h"
+#include "engine/model_config.h"
+#include "engine/token_selection.h"
+#include "engine/weights.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+// Enqueues the operations of a step on the back end and waits for none. Not thread-safe.
+// The batch is not empty and within the memory plan.
+class LlamaModel {
+ public:
+  // Takes the memory of activations and selection; the back end outlives the model.
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const ModelConfig& config,
+                                                            const SparseAttentionConfig& attention,
+                                                            const MemoryPlan& plan,
+                                                            ModelWeights weights, Backend* backend);
+
+  // From token ids to logits [batch.shape.logit_rows, vocab]: Begin, RunLayer of every layer in
+  // order, ComputeLogits. Writes K and V of the new tokens into the cache.
+  float* Forward(const Batch& batch, const KvCache& cache);
+
+  // The parts of Forward(), so that a test can look between them.
+  void Begin(const Batch& batch);
+  void RunLayer(int32_t layer, const Batch& batch, const KvCache& cache);
+  float* ComputeLogits(const Batch& batch);
+
+  const LayerPlan& layer_plan() const { return layer_plan_; }
+  // After a selecting layer: its sets. Rows are the batch's sparse rows.
+  const TokenSelectionBuffer& selection() const { return selection_; }
+  // Begin() poisons the sets of the step before. On in debug builds.
+  void set_poison_selection(bool on) { poison_selection_ = on; }
+
+ private:
+  LlamaModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+             ModelWeights weights, Backend* backend);
+
+  void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
+  void Attend(LayerRole role, const Batch& batch, PagedKvCache kv);
+  void AttendSparseRows(LayerRole role, const Batch& batch, PagedKvCache kv);
+  PagedDecodeParams DecodeRows(const Batch& batch, PagedKvCache kv, int32_t begin, int32_t rows,
+                               int32_t max_context_len) const;
+  void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
+                   float* residual);
+
+  ModelConfig config_;
+  SparseAttentionConfig attention_;
+  LayerPlan layer_plan_;
+  Backend* backend_;
+  DType matmul_type_;
+  float softmax_scale_;
+  ModelWeights weights_;
+  DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h
+  Activations activations_;
+  TokenSelectionBuffer selection_;
+#ifdef NDEBUG
+  bool poison_selection_ = false;
+#else
+  bool poison_selection_ = true;
+#endif
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_LLAMA_MODEL_H_
