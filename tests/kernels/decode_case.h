@@ -1,0 +1,217 @@
+// A batch of decode rows with random q, K and V, for the tests of decode attention.
+#ifndef TIDAL_TESTS_KERNELS_DECODE_CASE_H_
+#define TIDAL_TESTS_KERNELS_DECODE_CASE_H_
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/attention/params.h"
+#include "kernels/cpu/attention/paged_decode.h"
+#include "kernels/cpu/cpu_isa.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace tidal {
+
+struct DecodeShape {
+  int32_t num_heads, num_kv_heads, head_dim, block_size;
+};
+
+// The caches hold every row's K and V in blocks of their own, in a random physical order; every
+// other slot (an unused block, the rest of each row's last block) holds NaN.
+class DecodeCase {
+ public:
+  // Equal (shape, context_lens, seed) give equal tokens, whatever the block_seed.
+  DecodeCase(const DecodeShape& shape, const std::vector<int32_t>& context_lens, uint32_t seed,
+             uint32_t block_seed = 1)
+      : shape_(shape), context_lens_(context_lens) {
+    const int32_t b = shape.block_size;
+    stride_ = (*std::max_element(context_lens.begin(), context_lens.end()) + b - 1) / b + 1;
+    const int32_t num_blocks = stride_ * rows() + 3;
+    blocks_.resize(num_blocks);
+    std::iota(blocks_.begin(), blocks_.end(), 0);
+    std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(block_seed));
+    const int64_t size = int64_t{num_blocks} * shape.num_kv_heads * b * shape.head_dim;
+    const bfloat16 nan = ToBFloat16(std::numeric_limits<float>::quiet_NaN());
+    k_.assign(size, nan);
+    v_.assign(size, nan);
+    // A row's numbers depend on its own length and place only.
+    for (int32_t row = 0; row < rows(); ++row) {
+      std::mt19937 random(seed * 1000 + row);
+      FillRandom(random, shape.num_heads * shape.head_dim, &q_);
+      for (int32_t t = 0; t < context_lens[row]; ++t) {
+        for (int32_t kv = 0; kv < shape.num_kv_heads; ++kv) {
+          std::vector<bfloat16> numbers;
+          FillRandom(random, 2 * shape.head_dim, &numbers);
+          const int64_t at = RowOffset(Slot(row, t), kv);
+          std::copy_n(numbers.begin(), shape.head_dim, k_.begin() + at);
+          std::copy_n(numbers.begin() + shape.head_dim, shape.head_dim, v_.begin() + at);
+        }
+      }
+    }
+  }
+
+  int32_t rows() const { return static_cast<int32_t>(context_lens_.size()); }
+  int64_t out_size() const { return int64_t{rows()} * shape_.num_heads * shape_.head_dim; }
+  int32_t context_len(int32_t row) const { return context_lens_[row]; }
+
+  int32_t Slot(int32_t row, int32_t position) const {
+    const int32_t b = shape_.block_size;
+    return blocks_[row * stride_ + position / b] * b + position % b;
+  }
+  bfloat16* KRow(int32_t row, int32_t position, int32_t kv) {
+    return &k_[RowOffset(Slot(row, position), kv)];
+  }
+  bfloat16* VRow(int32_t row, int32_t position, int32_t kv) {
+    return &v_[RowOffset(Slot(row, position), kv)];
+  }
+
+  PagedDecodeParams Params(float* out) {
+    PagedDecodeParams params{};
+    params.q = q_.data();
+    params.kv = {k_.data(), v_.data(), shape_.num_kv_heads, shape_.block_size, shape_.head_dim};
+    params.tables = {blocks_.data(), stride_, context_lens_.data()};
+    params.out = out;
+    params.out_type = DType::kF32;
+    params.rows = rows();
+    params.num_heads = shape_.num_heads;
+    params.max_context_len = *std::max_element(context_lens_.begin(), context_lens_.end());
+    params.softmax_scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+    return params;
+  }
+
+  BackendLimits Limits(int32_t max_token_budget) const {
+    BackendLimits limits{};
+    limits.max_tokens = limits.max_decode_rows = rows();
+    limits.max_context_len = *std::max_element(context_lens_.begin(), context_lens_.end());
+    limits.num_heads = shape_.num_heads;
+    limits.num_kv_heads = shape_.num_kv_heads;
+    limits.head_dim = shape_.head_dim;
+    limits.max_token_budget = max_token_budget;
+    return limits;
+  }
+
+ private:
+  static void FillRandom(std::mt19937& random, int32_t count, std::vector<bfloat16>* out) {
+    std::normal_distribution<float> normal;
+    for (int32_t i = 0; i < count; ++i) out->push_back(ToBFloat16(normal(random)));
+  }
+  int64_t RowOffset(int64_t slot, int32_t kv) const {
+    const int64_t b = shape_.block_size;
+    return ((slot / b * shape_.num_kv_heads + kv) * b + slot % b) * shape_.head_dim;
+  }
+
+  DecodeShape shape_;
+  std::vector<int32_t> context_lens_;
+  int32_t stride_ = 0;
+  std::vector<int32_t> blocks_;  // [rows, stride], and the unused ones
+  std::vector<bfloat16> q_, k_, v_;
+};
+
+// A set of every row, with room for its positions and slots.
+class SelectionBuffer {
+ public:
+  SelectionBuffer(int32_t rows, int32_t num_kv_heads, int32_t capacity,
+                  SelectionGranularity granularity)
+      : sets_(granularity == SelectionGranularity::kShared ? 1 : num_kv_heads),
+        positions_(rows * sets_ * capacity, -1),
+        slots_(positions_.size(), -1),
+        counts_(rows * sets_, -1),
+        view_{positions_.data(), slots_.data(), counts_.data(), capacity, granularity} {}
+
+  int32_t sets() const { return sets_; }
+  const TokenSelection& view() const { return view_; }
+  std::vector<int32_t> Positions(int32_t row, int32_t set) const {
+    return Of(positions_, row, set);
+  }
+  std::vector<int32_t> Slots(int32_t row, int32_t set) const { return Of(slots_, row, set); }
+  // Sets a set by hand.
+  void Assign(const DecodeCase& c, int32_t row, int32_t set,
+              const std::vector<int32_t>& positions) {
+    const int32_t at = row * sets_ + set;
+    counts_[at] = static_cast<int32_t>(positions.size());
+    for (size_t i = 0; i < positions.size(); ++i) {
+      positions_[at * view_.capacity + i] = positions[i];
+      slots_[at * view_.capacity + i] = c.Slot(row, positions[i]);
+    }
+  }
+
+ private:
+  std::vector<int32_t> Of(const std::vector<int32_t>& array, int32_t row, int32_t set) const {
+    const int32_t at = row * sets_ + set;
+    const auto first = array.begin() + int64_t{at} * view_.capacity;
+    return {first, first + counts_[at]};
+  }
+
+  int32_t sets_;
+  std::vector<int32_t> positions_, slots_, counts_;
+  TokenSelection view_;
+};
+
+inline SparseDecodeParams SparseParams(DecodeCase& c, const TokenSelection& selection, float* out) {
+  const PagedDecodeParams dense = c.Params(out);
+  return {dense.q,        dense.kv,   selection,       out,
+          dense.out_type, dense.rows, dense.num_heads, dense.softmax_scale};
+}
+
+// Equal NaN places, and everywhere else no further apart than `tolerance`.
+inline void ExpectClose(const std::vector<float>& actual, const std::vector<double>& expected,
+                        double tolerance, const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  double worst = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_EQ(std::isnan(actual[i]), std::isnan(expected[i])) << what << ", element " << i;
+    if (!std::isnan(expected[i])) worst = std::max(worst, std::abs(actual[i] - expected[i]));
+  }
+  EXPECT_LE(worst, tolerance) << what;
+}
+
+// Tests of every instruction set: the parameter says whether AVX-512.
+class DecodeKernelTest : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (GetParam() && !cpu::HasAvx512Bf16()) GTEST_SKIP() << "no AVX-512 BF16 here";
+  }
+  const cpu::AttentionKernels& kernels() const { return cpu::GetAttentionKernels(GetParam()); }
+
+  std::vector<float> RunPaged(DecodeCase& c, int num_threads = 1) {
+    std::vector<float> out(c.out_size(), -1.0f);
+    cpu::ThreadPool pool(num_threads);
+    cpu::DecodeWorkspace workspace;
+    EXPECT_TRUE(workspace.Reserve(c.Limits(1), num_threads));
+    cpu::PagedDecode(c.Params(out.data()), kernels(), pool, workspace);
+    return out;
+  }
+  std::vector<float> RunSparse(DecodeCase& c, const TokenSelection& selection,
+                               int num_threads = 1) {
+    std::vector<float> out(c.out_size(), -1.0f);
+    cpu::ThreadPool pool(num_threads);
+    cpu::DecodeWorkspace workspace;
+    EXPECT_TRUE(workspace.Reserve(c.Limits(selection.capacity), num_threads));
+    cpu::SparseDecode(SparseParams(c, selection, out.data()), kernels(), pool, workspace);
+    return out;
+  }
+  std::vector<float> RunSelecting(DecodeCase& c, const SelectTokensParams& select,
+                                  int num_threads = 1) {
+    std::vector<float> out(c.out_size(), -1.0f);
+    cpu::ThreadPool pool(num_threads);
+    cpu::DecodeWorkspace workspace;
+    EXPECT_TRUE(workspace.Reserve(c.Limits(select.selection.capacity), num_threads));
+    cpu::SelectingDecode(c.Params(out.data()), select, kernels(), pool, workspace);
+    return out;
+  }
+};
+
+inline std::string IsaName(const testing::TestParamInfo<bool>& info) {
+  return info.param ? "Avx512" : "Portable";
+}
+
+}  // namespace tidal
+
+#endif  // TIDAL_TESTS_KERNELS_DECODE_CASE_H_
