@@ -1,0 +1,29 @@
+// Memory of the CPU back end: aligned to 256 bytes and zeroed; large pieces ask for huge pages,
+// because a gather over 4 KiB pages of a cache of gigabytes misses the TLB at every row.
+#ifndef TIDAL_KERNELS_CPU_ALIGNED_MEMORY_H_
+#define TIDAL_KERNELS_CPU_ALIGNED_MEMORY_H_
+
+#include <cstddef>
+#include <memory>
+
+namespace tidal::cpu {
+
+// Null when the memory cannot be had. bytes == 0 gives a valid pointer to nothing.
+void* AllocateAligned(size_t bytes);
+void FreeAligned(void* ptr);
+
+struct AlignedDeleter {
+  void operator()(void* ptr) const { FreeAligned(ptr); }
+};
+template <typename T>
+using AlignedArray = std::unique_ptr<T[], AlignedDeleter>;
+
+// T must be a plain type for which all bits zero is a value.
+template <typename T>
+AlignedArray<T> MakeAlignedArray(size_t count) {
+  return AlignedArray<T>(static_cast<T*>(AllocateAligned(count * sizeof(T))));
+}
+
+}  // namespace tidal::cpu
+
+#endif  // TIDAL_KERNELS_CPU_ALIGNED_MEMORY_H_

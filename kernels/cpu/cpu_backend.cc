@@ -1,0 +1,105 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cpu/aligned_memory.h"
+#include "kernels/cpu/attention/paged_decode.h"
+#include "kernels/cpu/attention/prefill.h"
+#include "kernels/cpu/cpu_isa.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/row_ops.h"
+#include "kernels/cpu/sampling.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace tidal {
+namespace {
+
+// Every operation has finished when its call returns.
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(int num_threads, bool avx512_bf16)
+      : avx512_bf16_(avx512_bf16),
+        pool_(num_threads),
+        row_kernels_(cpu::GetRowKernels(avx512_bf16)),
+        attention_kernels_(cpu::GetAttentionKernels(avx512_bf16)),
+        matmul_(avx512_bf16 ? DType::kBF16 : DType::kF32, pool_),
+        sampling_scratch_(num_threads) {
+    info_.name = "cpu";
+    info_.device = cpu::ProcessorName() + ", " + std::to_string(num_threads) +
+                   (num_threads == 1 ? " thread, " : " threads, ") +
+                   (avx512_bf16 ? "avx512_bf16" : "portable");
+    info_.matmul_type = avx512_bf16 ? DType::kBF16 : DType::kF32;
+  }
+
+  const BackendInfo& info() const override { return info_; }
+
+  void* Allocate(size_t bytes) override { return cpu::AllocateAligned(bytes); }
+  void Free(void* ptr) override { cpu::FreeAligned(ptr); }
+  void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(dst, host_src, bytes);
+  }
+  void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host_dst, src, bytes);
+  }
+  std::string Synchronize() override { return matmul_.error(); }
+  bool Reserve(const BackendLimits& limits) override {
+    return decode_workspace_.Reserve(limits, pool_.num_threads());
+  }
+
+  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
+                                           int32_t in_features) override {
+    return matmul_.Pack(weight, out_features, in_features);
+  }
+
+  void Embedding(const EmbeddingParams& params) override { cpu::Embedding(params, pool_); }
+  void RmsNorm(const RmsNormParams& params) override { cpu::RmsNorm(params, row_kernels_, pool_); }
+  void MatMul(const MatMulParams& params) override { matmul_.MatMul(params); }
+  void RopeStoreKv(const RopeStoreKvParams& params) override {
+    cpu::RopeStoreKv(params, row_kernels_, pool_);
+  }
+  void SwiGlu(const SwiGluParams& params) override { cpu::SwiGlu(params, row_kernels_, pool_); }
+  void GatherRows(const GatherRowsParams& params) override { cpu::GatherRows(params, pool_); }
+
+  void PrefillAttention(const PrefillAttentionParams& params) override {
+    cpu::PrefillAttentionPortable(params, pool_);
+  }
+  void PagedDecode(const PagedDecodeParams& params) override {
+    cpu::PagedDecode(params, attention_kernels_, pool_, decode_workspace_);
+  }
+  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    cpu::SelectingDecode(params, select, attention_kernels_, pool_, decode_workspace_);
+  }
+  void SparseDecode(const SparseDecodeParams& params) override {
+    cpu::SparseDecode(params, attention_kernels_, pool_, decode_workspace_);
+  }
+
+  void Sample(const SamplingParamsView& params) override {
+    cpu::Sample(params, pool_, sampling_scratch_);
+  }
+
+ private:
+  const bool avx512_bf16_;
+  BackendInfo info_;
+  cpu::ThreadPool pool_;
+  const cpu::RowKernels& row_kernels_;
+  const cpu::AttentionKernels& attention_kernels_;
+  cpu::MatMulEngine matmul_;
+  cpu::DecodeWorkspace decode_workspace_;
+  std::vector<cpu::SamplingScratch> sampling_scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
+  const bool has_avx512 = cpu::HasAvx512Bf16();
+  if (options.isa == CpuIsa::kAvx512Bf16 && !has_avx512) return nullptr;
+  const bool avx512 = has_avx512 && options.isa != CpuIsa::kPortable;
+  const int threads = options.num_threads > 0 ? options.num_threads : cpu::UsableProcessors();
+  return std::make_unique<CpuBackend>(threads, avx512);
+}
+
+}  // namespace tidal

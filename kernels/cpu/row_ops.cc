@@ -1,0 +1,105 @@
+#include "kernels/cpu/row_ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tidal::cpu {
+namespace {
+
+// Elements below which a loop is not worth handing out: some microseconds of work.
+constexpr int64_t kMinElementsPerTask = 16384;
+
+// Calls body(first, last) over disjoint ranges that cover [0, rows).
+template <typename Body>
+void ForRowRanges(ThreadPool& pool, int32_t rows, int64_t elements_per_row, const Body& body) {
+  const int64_t most = rows * elements_per_row / kMinElementsPerTask;
+  const int32_t tasks = static_cast<int32_t>(
+      std::clamp<int64_t>(most, 1, std::min<int64_t>(rows, 4 * pool.num_threads())));
+  if (rows <= 0) return;
+  if (tasks == 1 || pool.num_threads() == 1) {
+    body(0, rows);
+    return;
+  }
+  pool.ParallelFor(tasks, [&](int32_t task, int /*worker*/) {
+    body(static_cast<int32_t>(int64_t{rows} * task / tasks),
+         static_cast<int32_t>(int64_t{rows} * (task + 1) / tasks));
+  });
+}
+
+}  // namespace
+
+const RowKernels& GetRowKernels([[maybe_unused]] bool avx512_bf16) {
+#if TIDAL_CPU_AVX512
+  if (avx512_bf16) return kAvx512RowKernels;
+#endif
+  return kPortableRowKernels;
+}
+
+void Embedding(const EmbeddingParams& p, ThreadPool& pool) {
+  ForRowRanges(pool, p.tokens, p.hidden, [&](int32_t first, int32_t last) {
+    for (int32_t i = first; i < last; ++i) {
+      const bfloat16* row = p.table + int64_t{p.token_ids[i]} * p.hidden;
+      float* out = p.out + int64_t{i} * p.hidden;
+      for (int32_t j = 0; j < p.hidden; ++j) out[j] = ToFloat(row[j]);
+    }
+  });
+}
+
+void RmsNorm(const RmsNormParams& p, const RowKernels& kernels, ThreadPool& pool) {
+  const int64_t out_bytes = p.hidden * SizeOf(p.out_type);
+  ForRowRanges(pool, p.tokens, p.hidden, [&](int32_t first, int32_t last) {
+    for (int32_t i = first; i < last; ++i) {
+      const int64_t row = p.rows != nullptr ? p.rows[i] : i;
+      kernels.rms_norm(p.x + row * p.hidden, p.weight, p.epsilon, p.hidden, p.out_type,
+                       static_cast<char*>(p.out) + i * out_bytes);
+    }
+  });
+}
+
+void RopeStoreKv(const RopeStoreKvParams& p, const RowKernels& kernels, ThreadPool& pool) {
+  const int32_t head_dim = p.kv.head_dim;
+  const int32_t kv_heads = p.kv.num_kv_heads;
+  const int64_t row_size = int64_t{p.num_heads + 2 * kv_heads} * head_dim;
+  ForRowRanges(pool, p.tokens, row_size, [&](int32_t first, int32_t last) {
+    for (int32_t i = first; i < last; ++i) {
+      const float* q = p.qkv + i * row_size;
+      const float* k = q + p.num_heads * head_dim;
+      const float* v = k + kv_heads * head_dim;
+      const float* cos_sin = p.cos_sin + int64_t{p.positions[i]} * head_dim;
+      bfloat16* q_out = p.q + int64_t{i} * p.num_heads * head_dim;
+      for (int32_t h = 0; h < p.num_heads; ++h) {
+        kernels.rotate(q + h * head_dim, cos_sin, head_dim, q_out + h * head_dim);
+      }
+      const int32_t block = p.slot_mapping[i] / p.kv.block_size;
+      const int32_t offset = p.slot_mapping[i] % p.kv.block_size;
+      for (int32_t h = 0; h < kv_heads; ++h) {
+        const int64_t row = (int64_t{block} * kv_heads + h) * p.kv.block_size + offset;
+        kernels.rotate(k + h * head_dim, cos_sin, head_dim, p.kv.k + row * head_dim);
+        kernels.to_bfloat16(v + h * head_dim, head_dim, p.kv.v + row * head_dim);
+      }
+    }
+  });
+}
+
+void SwiGlu(const SwiGluParams& p, const RowKernels& kernels, ThreadPool& pool) {
+  const int64_t out_bytes = p.intermediate * SizeOf(p.out_type);
+  // An element costs an exponential: about four times one of the other operations.
+  ForRowRanges(pool, p.tokens, int64_t{4} * p.intermediate, [&](int32_t first, int32_t last) {
+    for (int32_t i = first; i < last; ++i) {
+      const float* gate = p.gate_up + int64_t{i} * 2 * p.intermediate;
+      kernels.swiglu(gate, gate + p.intermediate, p.intermediate, p.out_type,
+                     static_cast<char*>(p.out) + i * out_bytes);
+    }
+  });
+}
+
+void GatherRows(const GatherRowsParams& p, ThreadPool& pool) {
+  ForRowRanges(pool, p.count, p.row_bytes / 4, [&](int32_t first, int32_t last) {
+    for (int32_t i = first; i < last; ++i) {
+      std::memcpy(static_cast<char*>(p.out) + i * p.row_bytes,
+                  static_cast<const char*>(p.x) + p.rows[i] * p.row_bytes, p.row_bytes);
+    }
+  });
+}
+
+}  // namespace tidal::cpu

@@ -1,0 +1,195 @@
+#include "kernels/cpu/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace tidal::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that mixes all bits.
+uint64_t Mix(uint64_t x) {
+  x ^= x >> 30;
+  x *= 0xbf58476d1ce4e5b9u;
+  x ^= x >> 27;
+  x *= 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+// First index of the largest value.
+int32_t ArgMax(const float* x, int32_t count) {
+  int32_t best = 0;
+  for (int32_t i = 1; i < count; ++i) {
+    if (x[i] > x[best]) best = i;
+  }
+  return best;
+}
+
+// log(sum(exp(x))), the larger of the two infinities where x has one.
+float LogSumExp(const float* x, int32_t count, float max) {
+  if (!std::isfinite(max)) return max;
+  double sum = 0;
+  for (int32_t i = 0; i < count; ++i) sum += std::exp(x[i] - max);
+  return max + static_cast<float>(std::log(sum));
+}
+
+float LogProbability(float logit, float log_sum) {
+  if (logit == log_sum) return 0.0f;  // also where both are infinite
+  return logit - log_sum;
+}
+
+// The best num_logprobs tokens by raw logit, ties to the lower id; the rest of the row says none.
+void WriteTopLogprobs(const SamplingParamsView& p, int32_t row, const float* logits,
+                      float log_sum) {
+  int32_t* ids = p.top_ids + int64_t{row} * p.max_logprobs;
+  float* values = p.top_logprobs + int64_t{row} * p.max_logprobs;
+  const int32_t wanted = std::min({p.rows[row].num_logprobs, p.max_logprobs, p.vocab});
+  int32_t held = 0;
+  for (int32_t id = 0; wanted > 0 && id < p.vocab; ++id) {
+    const float x = logits[id];
+    if (held == wanted && !(x > values[held - 1])) continue;
+    int32_t place = held == wanted ? held - 1 : held++;
+    for (; place > 0 && x > values[place - 1]; --place) {
+      values[place] = values[place - 1];
+      ids[place] = ids[place - 1];
+    }
+    values[place] = x;
+    ids[place] = id;
+  }
+  for (int32_t i = 0; i < held; ++i) values[i] = LogProbability(values[i], log_sum);
+  std::fill(ids + held, ids + p.max_logprobs, -1);
+  std::fill(values + held, values + p.max_logprobs, -kInfinity);
+}
+
+// Adds biases and penalties to the logits; remembers the values it replaces, oldest first.
+void ApplyBiasAndPenalties(const SamplingParamsView& p, const SamplingRow& row, float* logits,
+                           std::vector<std::pair<int32_t, float>>& raw_logits) {
+  raw_logits.clear();
+  for (int32_t i = row.bias_begin; i < row.bias_end; ++i) {
+    const TokenBias& bias = p.biases[i];
+    raw_logits.emplace_back(bias.token, logits[bias.token]);
+    logits[bias.token] += bias.bias;
+    if (std::isnan(logits[bias.token])) logits[bias.token] = -kInfinity;
+  }
+  if (row.repetition_penalty == 1.0f && row.presence_penalty == 0.0f &&
+      row.frequency_penalty == 0.0f) {
+    return;
+  }
+  for (int32_t i = row.penalty_begin; i < row.penalty_end; ++i) {
+    const TokenOccurrence& seen = p.penalties[i];
+    float& logit = logits[seen.token];
+    raw_logits.emplace_back(seen.token, logit);
+    if (std::isinf(logit)) continue;
+    logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
+    logit -= row.frequency_penalty * static_cast<float>(seen.output_count);
+    if (seen.output_count > 0) logit -= row.presence_penalty;
+  }
+}
+
+// Orders candidates by falling weight, ties to the lower id.
+struct Heavier {
+  const float* weights;
+  bool operator()(int32_t a, int32_t b) const {
+    return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
+  }
+};
+
+// The number of leading ids of `ids`, sorted as far as needed, whose weights reach share * total.
+int32_t SortTopP(std::vector<int32_t>& ids, const float* weights, double target) {
+  const Heavier heavier{weights};
+  double sum = 0;
+  size_t sorted = 0;
+  for (size_t chunk = 64; sorted < ids.size(); chunk *= 4) {
+    const size_t end = std::min(ids.size(), sorted + chunk);
+    std::partial_sort(ids.begin() + sorted, ids.begin() + end, ids.end(), heavier);
+    for (; sorted < end; ++sorted) {
+      sum += weights[ids[sorted]];
+      if (sum >= target) return static_cast<int32_t>(sorted + 1);
+    }
+  }
+  return static_cast<int32_t>(ids.size());
+}
+
+// Cuts `scratch.ids` down to what min-p, top-k and top-p leave. The largest weight is 1.
+void Truncate(const SamplingRow& row, int32_t vocab, SamplingScratch& scratch) {
+  std::vector<int32_t>& ids = scratch.ids;
+  const float* weights = scratch.weights.data();
+  ids.clear();
+  for (int32_t id = 0; id < vocab; ++id) {
+    if (weights[id] > 0 && weights[id] >= row.min_p) ids.push_back(id);
+  }
+  if (row.top_k > 0 && row.top_k < static_cast<int32_t>(ids.size())) {
+    std::nth_element(ids.begin(), ids.begin() + (row.top_k - 1), ids.end(), Heavier{weights});
+    ids.resize(row.top_k);
+  }
+  if (row.top_p < 1.0f) {
+    double total = 0;
+    for (int32_t id : ids) total += weights[id];
+    ids.resize(SortTopP(ids, weights, row.top_p * total));
+  }
+  // One order whatever the algorithms above left, so that equal settings draw equal tokens.
+  std::sort(ids.begin(), ids.end());
+}
+
+// Draws from the tempered and truncated distribution. max is finite.
+int32_t Draw(const SamplingRow& row, const float* logits, int32_t vocab, float max,
+             SamplingScratch& scratch) {
+  scratch.weights.resize(vocab);
+  for (int32_t id = 0; id < vocab; ++id) {
+    scratch.weights[id] = std::exp((logits[id] - max) / row.temperature);
+  }
+  Truncate(row, vocab, scratch);
+  double total = 0;
+  for (int32_t id : scratch.ids) total += scratch.weights[id];
+  const double target = UniformDraw(row.seed, row.counter) * total;
+  double sum = 0;
+  for (int32_t id : scratch.ids) {
+    sum += scratch.weights[id];
+    if (sum > target) return id;
+  }
+  return scratch.ids.back();
+}
+
+void SampleRow(const SamplingParamsView& p, int32_t row_index, SamplingScratch& scratch) {
+  const SamplingRow& row = p.rows[row_index];
+  float* logits = p.logits + int64_t{row_index} * p.vocab;
+  for (int32_t id = 0; id < p.vocab; ++id) {
+    logits[id] = std::isnan(logits[id]) ? -kInfinity : logits[id];
+  }
+  const float log_sum = LogSumExp(logits, p.vocab, logits[ArgMax(logits, p.vocab)]);
+  WriteTopLogprobs(p, row_index, logits, log_sum);
+  ApplyBiasAndPenalties(p, row, logits, scratch.raw_logits);
+
+  int32_t token = ArgMax(logits, p.vocab);
+  const float max = logits[token];
+  if (row.temperature > 0 && std::isfinite(max)) {
+    token = Draw(row, logits, p.vocab, max, scratch);
+  }
+  float raw = logits[token];
+  for (const auto& [id, value] : scratch.raw_logits) {
+    if (id != token) continue;
+    raw = value;
+    break;
+  }
+  p.token_ids[row_index] = token;
+  p.logprobs[row_index] = LogProbability(raw, log_sum);
+}
+
+}  // namespace
+
+double UniformDraw(uint64_t seed, uint64_t counter) {
+  constexpr uint64_t kGoldenGamma = 0x9e3779b97f4a7c15u;
+  const uint64_t bits = Mix(Mix(seed + kGoldenGamma) + (counter + 1) * kGoldenGamma);
+  return static_cast<double>(bits >> 11) * 0x1p-53;
+}
+
+void Sample(const SamplingParamsView& params, ThreadPool& pool,
+            std::vector<SamplingScratch>& scratch) {
+  pool.ParallelFor(params.num_rows,
+                   [&](int32_t row, int worker) { SampleRow(params, row, scratch[worker]); });
+}
+
+}  // namespace tidal::cpu
