@@ -26,8 +26,8 @@ class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
 
-  // The template of a model folder: chat_template in tokenizer_config.json, else chat_template.jinja.
-  // NOT_FOUND when it has none.
+  // The template of a model folder: chat_template in tokenizer_config.json, else
+  // chat_template.jinja. NOT_FOUND when it has none.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Load(const std::string& folder);
 
   // INVALID_ARGUMENT "line 3, column 7: ..." when the template cannot be compiled.
@@ -35,8 +35,8 @@ class ChatTemplate {
                                                                std::string_view bos_token,
                                                                std::string_view eos_token);
 
-  // INVALID_ARGUMENT with the template's own words when it calls raise_exception; RESOURCE_EXHAUSTED
-  // when it takes too many steps or makes too much text.
+  // INVALID_ARGUMENT with the template's own words when it calls raise_exception;
+  // RESOURCE_EXHAUSTED when it takes too many steps or makes too much text.
   virtual absl::StatusOr<std::string> Render(const ChatTemplateInput& input) const = 0;
 };
 

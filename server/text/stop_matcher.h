@@ -19,7 +19,8 @@ class StopMatcher {
     std::string text;                 // may be sent now
     std::optional<std::string> stop;  // set when this stop string was completed; nothing follows
   };
-  // The earliest match wins; of several at one place the one listed first.
+  // The stop string that is completed first wins; of several completed by the same character the
+  // one listed first. The outcome does not depend on where the text is cut into pieces.
   Result Append(std::string_view text);
   // What was held back, when no more text comes.
   std::string Flush();

@@ -1,0 +1,57 @@
+// Tokens that are matched in the text as they are written, before anything else.
+#ifndef TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
+#define TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "engine/base/ids.h"
+#include "server/text/split_regex.h"
+
+namespace tidal {
+
+struct AddedToken {
+  TokenId id = 0;
+  std::string content;
+  bool single_word = false;  // only where no word character is beside it
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space after it
+  bool normalized = false;   // matched after the others, in what they left
+  bool special = false;      // left out when decoding without special tokens
+};
+
+// Finds tokens in a text: leftmost first, of those the longest. Thread-safe: constant once made.
+class AddedTokenMatcher {
+ public:
+  static absl::StatusOr<AddedTokenMatcher> Make(std::vector<AddedToken> tokens);
+
+  // Calls `part` with the stretches between tokens and with the tokens (null token: a stretch), in
+  // order. A stretch is never empty.
+  absl::Status Split(
+      std::string_view text,
+      absl::FunctionRef<absl::Status(std::string_view, const AddedToken*)> part) const;
+
+ private:
+  AddedTokenMatcher(std::vector<AddedToken> tokens, SplitRegex word);
+  // The longest token that `text` starts with; null when none.
+  const AddedToken* LongestPrefix(std::string_view text) const;
+  bool IsWholeWord(std::string_view text, size_t begin, size_t end) const;
+  bool IsWordCharacter(std::string_view code_point) const;
+
+  std::vector<AddedToken> tokens_;
+  SplitRegex word_;                                     // matches a word character
+  absl::flat_hash_map<uint64_t, int32_t> transitions_;  // trie: node << 8 | byte to node; root 0
+  std::vector<int32_t> token_at_;                       // of a node: index in tokens_, or -1
+  std::bitset<256> first_bytes_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_TEXT_ADDED_TOKENS_H_

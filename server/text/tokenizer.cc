@@ -1,0 +1,27 @@
+#include "server/text/tokenizer.h"
+
+#include <utility>
+
+#include "server/text/byte_level_tokenizer.h"
+#include "server/text/concat.h"
+#include "server/text/file.h"
+#include "server/text/tokenizer_config.h"
+
+namespace tidal {
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
+  const std::string path = folder + "/tokenizer.json";
+  const auto json = ReadTextFile(path);
+  if (!json.ok()) return json.status();
+  auto tokenizer = FromJson(*json);
+  if (tokenizer.ok()) return tokenizer;
+  return absl::Status(tokenizer.status().code(), Concat(path, ": ", tokenizer.status().message()));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json) {
+  auto config = ParseTokenizerConfig(json);
+  if (!config.ok()) return config.status();
+  return ByteLevelTokenizer::Make(*std::move(config));
+}
+
+}  // namespace tidal
