@@ -1,0 +1,285 @@
+#include "server/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "engine/base/check.h"
+
+namespace tidal {
+namespace {
+
+const char* Name(Metrics::Finished reason) {
+  switch (reason) {
+    case Metrics::Finished::kStop:
+      return "stop";
+    case Metrics::Finished::kLength:
+      return "length";
+    case Metrics::Finished::kAbort:
+      return "abort";
+    case Metrics::Finished::kError:
+      return "error";
+  }
+  return "error";
+}
+
+}  // namespace
+
+Generation::Generation(const GenerationContext* context, absl::Time arrival, absl::Time deadline)
+    : context_(context), arrival_(arrival), deadline_(deadline) {
+  context_->live_generations->fetch_add(1);
+}
+
+Generation::~Generation() { context_->live_generations->fetch_sub(1); }
+
+void Generation::Refuse(absl::Status status) {
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    error_ = std::move(status);
+    Conclude();
+    wake = std::exchange(wake_, nullptr);
+  }
+  if (wake) wake();
+}
+
+void Generation::Begin(const v1::GenerateRequest& request) {
+  auto parsed = ParseGenerationRequest(request, *context_->model);
+  if (!parsed.ok()) return Refuse(parsed.status());
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    request_ = *std::move(parsed);
+    if (!cancelled_) error_ = Submit();
+    if (!error_.ok()) CancelUnfinished();
+    if (outputs_.empty()) Conclude();
+    for (Output& output : outputs_) Arm(output);
+    submitted_ = true;
+    wake = std::exchange(wake_, nullptr);
+  }
+  if (wake) wake();
+}
+
+absl::Status Generation::Submit() {
+  for (int i = 0; i < request_.n; ++i) {
+    auto sequence = std::make_unique<Request>();
+    sequence->id = context_->next_sequence_id->fetch_add(1);
+    sequence->prompt = request_.prompt;
+    sequence->sampling = request_.sampling;
+    sequence->sampling.seed += static_cast<uint64_t>(i);
+    sequence->stop = request_.stop;
+    sequence->attention = request_.attention;
+    sequence->priority = request_.priority;
+    sequence->cache_salt = request_.cache_salt;
+    sequence->arrival = arrival_;
+    sequence->deadline = deadline_;
+    Output& output =
+        outputs_.emplace_back(i, sequence->id, context_->model->tokenizer.get(), request_);
+    sequence->stream = output.stream;
+    if (absl::Status status = context_->loop->Submit(std::move(sequence)); !status.ok()) {
+      outputs_.pop_back();
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Generation::Arm(Output& output) {
+  output.stream->NotifyWhenReady([self = shared_from_this()] { self->PostPump(); });
+}
+
+void Generation::PostPump() {
+  if (pump_posted_.exchange(true)) return;
+  context_->output_pool->Post([self = shared_from_this()] { self->Pump(); });
+}
+
+void Generation::Pump() {
+  // First of all: what arrives from here on posts another pump.
+  pump_posted_.store(false);
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time now = absl::Now();
+    bool all_done = true;
+    for (Output& output : outputs_) {
+      if (output.info.has_value()) continue;
+      if (PumpOutput(output, now)) Arm(output);
+      all_done = all_done && output.info.has_value();
+    }
+    if (all_done && !concluded_) Conclude();
+    wake = std::exchange(wake_, nullptr);
+  }
+  if (wake) wake();
+}
+
+bool Generation::PumpOutput(Output& output, absl::Time now) {
+  TokenStream::Events events = output.stream->TakeAll();
+  const bool was_ended = output.assembler.ended();
+  for (SampledToken& token : events.tokens) output.assembler.Append(std::move(token));
+  if (events.finish.has_value()) output.assembler.Finish(*events.finish);
+  ObserveTokens(output, static_cast<int32_t>(events.tokens.size()), now);
+  if (!events.finish.has_value()) {
+    if (!was_ended && output.assembler.ended()) context_->loop->Cancel(output.id);
+    return !events.tokens.empty();  // they spent the wake
+  }
+  output.info = std::move(events.finish);
+  const FinishReason reason = output.info->reason;
+  const bool failed = reason == FinishReason::kCancelled || reason == FinishReason::kError;
+  if (failed && !output.assembler.stopped_by_string() && error_.ok()) {
+    error_ = output.info->status.ok() ? absl::CancelledError("cancelled") : output.info->status;
+    CancelUnfinished();
+  }
+  return false;
+}
+
+void Generation::ObserveTokens(Output& output, int32_t count, absl::Time now) {
+  if (count == 0) return;
+  const bool first = output.last_token == absl::InfinitePast();
+  if (first) {
+    time_to_first_token_ = std::min(time_to_first_token_, now - arrival_);
+    context_->metrics->OnFirstToken(static_cast<int32_t>(request_.prompt.size()), now - arrival_);
+  }
+  const int32_t gaps = first ? 0 : count;
+  context_->metrics->OnTokens(count, gaps,
+                              first ? absl::ZeroDuration() : (now - output.last_token) / count);
+  output.last_token = now;
+}
+
+void Generation::CancelUnfinished() {
+  for (const Output& output : outputs_) {
+    if (!output.info.has_value()) context_->loop->Cancel(output.id);
+  }
+}
+
+Metrics::Finished Generation::FinishedReason(const Output& output) const {
+  if (output.assembler.stopped_by_string()) return Metrics::Finished::kStop;
+  switch (output.info->reason) {
+    case FinishReason::kStop:
+      return Metrics::Finished::kStop;
+    case FinishReason::kLength:
+      return Metrics::Finished::kLength;
+    case FinishReason::kCancelled:
+      return Metrics::Finished::kAbort;
+    case FinishReason::kError:
+      return Metrics::Finished::kError;
+  }
+  return Metrics::Finished::kError;
+}
+
+void Generation::Conclude() {
+  concluded_ = true;
+  GenerationSummary summary;
+  summary.request_id = request_.request_id;
+  summary.status = cancelled_ ? absl::CancelledError("cancelled by the client") : error_;
+  summary.n = request_.n;
+  summary.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
+  summary.time_to_first_token = time_to_first_token_;
+  summary.total = absl::Now() - arrival_;
+  int32_t longest = 0;
+  for (const Output& output : outputs_) {
+    const Metrics::Finished reason = FinishedReason(output);
+    const int32_t tokens = output.assembler.completion_tokens();
+    context_->metrics->OnOutputFinished(reason, *output.info, tokens, request_.stop.max_tokens);
+    absl::StrAppend(&summary.finish, summary.finish.empty() ? "" : ",", Name(reason));
+    summary.cached_tokens = std::max(summary.cached_tokens, output.info->cached_tokens);
+    summary.completion_tokens += tokens;
+    summary.sparse_steps += output.info->sparse_steps;
+    summary.dense_steps += output.info->dense_steps;
+    summary.preemptions += output.info->preemptions;
+    longest = std::max(longest, tokens);
+  }
+  if (!outputs_.empty()) context_->metrics->OnRequestFinished(request_.n, longest);
+  if (context_->on_end) context_->on_end(summary);
+}
+
+Generation::Item Generation::TakeNext(std::function<void()> wake) {
+  absl::MutexLock lock(&mutex_);
+  TIDAL_CHECK(wake_ == nullptr);
+  Item item;
+  if (!cancelled_ && error_.ok()) item.event = NextEvent();
+  if (item.event.has_value()) return item;
+  if (concluded_) {
+    item.end = cancelled_ ? absl::CancelledError("cancelled by the client") : error_;
+  } else {
+    wake_ = std::move(wake);
+  }
+  return item;
+}
+
+Generation::Item Generation::WaitNext() {
+  while (true) {
+    absl::Notification ready;
+    Item item = TakeNext([&ready] { ready.Notify(); });
+    if (item.event.has_value() || item.end.has_value()) return item;
+    ready.WaitForNotification();
+  }
+}
+
+std::optional<v1::GenerateResponse> Generation::NextEvent() {
+  if (!submitted_) return std::nullopt;
+  if (!prompt_sent_) {
+    prompt_sent_ = true;
+    return MakePromptInfo();
+  }
+  const int count = static_cast<int>(outputs_.size());
+  for (int i = 0; i < count; ++i) {
+    Output& output = outputs_[next_output_];
+    next_output_ = (next_output_ + 1) % count;
+    v1::GenerateResponse response;
+    if (std::optional<v1::OutputDelta> delta = output.assembler.TakeDelta(); delta.has_value()) {
+      *response.mutable_delta() = *std::move(delta);
+      return response;
+    }
+    if (output.assembler.ended() && !output.finish_sent) {
+      output.finish_sent = true;
+      *response.mutable_finish() = output.assembler.MakeFinish();
+      return response;
+    }
+  }
+  if (!concluded_ || usage_sent_) return std::nullopt;
+  usage_sent_ = true;
+  return MakeUsage();
+}
+
+v1::GenerateResponse Generation::MakePromptInfo() const {
+  v1::GenerateResponse response;
+  v1::PromptInfo* info = response.mutable_prompt();
+  info->set_request_id(request_.request_id);
+  info->set_model(context_->model->names.front());
+  info->set_prompt_tokens(static_cast<uint32_t>(request_.prompt.size()));
+  if (request_.output.return_token_ids) {
+    info->mutable_token_ids()->Add(request_.prompt.begin(), request_.prompt.end());
+  }
+  return response;
+}
+
+v1::GenerateResponse Generation::MakeUsage() const {
+  v1::GenerateResponse response;
+  v1::Usage* usage = response.mutable_usage();
+  v1::AttentionUsage* attention = usage->mutable_attention();
+  const bool tidal = request_.attention.mode == AttentionMode::kTidal;
+  attention->set_mode(tidal ? v1::ATTENTION_MODE_TIDAL : v1::ATTENTION_MODE_FULL);
+  attention->set_budget(static_cast<uint32_t>(tidal ? request_.attention.token_budget : 0));
+  usage->set_prompt_tokens(static_cast<uint32_t>(request_.prompt.size()));
+  usage->set_cached_tokens(static_cast<uint32_t>(outputs_.front().info->cached_tokens));
+  int32_t completion = 0, sparse = 0, dense = 0;
+  for (const Output& output : outputs_) {
+    completion += output.assembler.completion_tokens();
+    sparse += output.info->sparse_steps;
+    dense += output.info->dense_steps;
+  }
+  usage->set_completion_tokens(static_cast<uint32_t>(completion));
+  attention->set_sparse_steps(static_cast<uint32_t>(sparse));
+  attention->set_dense_steps(static_cast<uint32_t>(dense));
+  return response;
+}
+
+void Generation::Cancel() {
+  absl::MutexLock lock(&mutex_);
+  if (cancelled_) return;
+  cancelled_ = true;
+  CancelUnfinished();
+}
+
+}  // namespace tidal

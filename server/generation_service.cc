@@ -1,0 +1,124 @@
+#include "server/generation_service.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "server/generation_request.h"
+
+namespace tidal {
+
+GenerationService::GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
+                                     GenerationServiceOptions options)
+    : model_(model),
+      options_(std::move(options)),
+      output_pool_(options_.output_threads, 0),
+      intake_pool_(options_.intake_threads, static_cast<size_t>(options_.max_waiting_requests)) {
+  context_.model = model;
+  context_.loop = loop;
+  context_.output_pool = &output_pool_;
+  context_.metrics = metrics;
+  context_.on_end = options_.on_request_end;
+  context_.next_sequence_id = &next_sequence_id_;
+  context_.live_generations = &live_generations_;
+}
+
+absl::Status GenerationService::Admit() const {
+  if (!accepting_.load()) return absl::UnavailableError("the server is shutting down");
+  if (live_generations_.load() >= options_.max_live_requests) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the server has ", options_.max_live_requests, " requests: try again later"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GenerationService::RunOnIntake(WorkerPool::Job job) {
+  if (intake_pool_.TryPost(std::move(job))) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the server has ", options_.max_waiting_requests,
+                                                   " new requests waiting: try again later"));
+}
+
+std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request,
+                                                     absl::Time deadline) {
+  absl::Status status = Admit();
+  auto generation = std::make_shared<Generation>(&context_, absl::Now(), deadline);
+  if (status.ok()) {
+    status =
+        RunOnIntake([generation, request = std::move(request)] { generation->Begin(request); });
+  }
+  if (!status.ok()) generation->Refuse(std::move(status));
+  return generation;
+}
+
+absl::StatusOr<v1::TokenizeResponse> GenerationService::Tokenize(
+    const v1::TokenizeRequest& request) const {
+  TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), *model_));
+  std::string text;
+  bool add_special_tokens = false;
+  switch (request.prompt_case()) {
+    case v1::TokenizeRequest::kText:
+      text = request.text();
+      add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+      break;
+    case v1::TokenizeRequest::kChat: {
+      TIDAL_ASSIGN_OR_RETURN(text, RenderChat(request.chat(), *model_));
+      break;
+    }
+    case v1::TokenizeRequest::PROMPT_NOT_SET:
+      return absl::InvalidArgumentError("prompt: must be one of text and chat, got nothing");
+  }
+  TIDAL_ASSIGN_OR_RETURN(std::vector<TokenId> ids,
+                         model_->tokenizer->Encode(text, add_special_tokens));
+  v1::TokenizeResponse response;
+  response.mutable_token_ids()->Add(ids.begin(), ids.end());
+  response.set_max_model_len(static_cast<uint32_t>(model_->info.max_model_len));
+  if (request.return_token_strings()) {
+    for (TokenId id : ids) {
+      response.add_token_strings(
+          model_->tokenizer->Decode({&id, 1}, /*skip_special_tokens=*/false));
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<v1::DetokenizeResponse> GenerationService::Detokenize(
+    const v1::DetokenizeRequest& request) const {
+  TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), *model_));
+  for (int i = 0; i < request.token_ids_size(); ++i) {
+    if (request.token_ids(i) >= static_cast<uint32_t>(model_->info.vocab_size)) {
+      return absl::InvalidArgumentError(absl::StrCat("token_ids[", i, "]: must be below ",
+                                                     model_->info.vocab_size, ", got ",
+                                                     request.token_ids(i)));
+    }
+  }
+  const std::vector<TokenId> ids(request.token_ids().begin(), request.token_ids().end());
+  v1::DetokenizeResponse response;
+  response.set_text(model_->tokenizer->Decode(ids, /*skip_special_tokens=*/false));
+  return response;
+}
+
+v1::ModelInfo GenerationService::GetModelInfo() const {
+  const EngineInfo& info = model_->info;
+  v1::ModelInfo out;
+  out.set_model(model_->names.front());
+  for (const std::string& name : model_->names) out.add_served_names(name);
+  out.set_architecture(info.architecture);
+  out.set_max_model_len(static_cast<uint32_t>(info.max_model_len));
+  out.set_vocab_size(static_cast<uint32_t>(info.vocab_size));
+  out.set_kv_block_size(static_cast<uint32_t>(info.block_size));
+  out.set_num_kv_blocks(static_cast<uint32_t>(info.num_blocks));
+  out.set_max_num_seqs(static_cast<uint32_t>(info.max_num_seqs));
+  out.set_attention_pattern(info.attention.pattern);
+  out.set_default_attention_mode(model_->default_attention_mode == AttentionMode::kTidal
+                                     ? v1::ATTENTION_MODE_TIDAL
+                                     : v1::ATTENTION_MODE_FULL);
+  out.set_default_token_budget(static_cast<uint32_t>(model_->default_token_budget));
+  out.set_device(info.device);
+  out.set_version(model_->version);
+  out.set_created_unix_seconds(model_->created_unix_seconds);
+  return out;
+}
+
+}  // namespace tidal

@@ -1,0 +1,69 @@
+// What the server does for its clients, whatever carries the requests: the gRPC service is a thin
+// shell around this.
+#ifndef TIDAL_SERVER_GENERATION_SERVICE_H_
+#define TIDAL_SERVER_GENERATION_SERVICE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/tidal/v1/inference.pb.h"
+#include "scheduler/serving_loop.h"
+#include "server/generation.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
+#include "server/worker_pool.h"
+
+namespace tidal {
+
+struct GenerationServiceOptions {
+  int intake_threads = 2;           // tokenize and submit
+  int output_threads = 2;           // detokenize and send
+  int max_waiting_requests = 1024;  // for an intake thread; more are refused
+  int max_live_requests = 8192;     // accepted and not yet read to the end; more are refused
+  std::function<void(const GenerationSummary&)> on_request_end;
+};
+
+// Thread-safe. Errors are statuses with gRPC's codes: INVALID_ARGUMENT and NOT_FOUND name the
+// field, RESOURCE_EXHAUSTED asks to come back later, UNAVAILABLE means that the server shuts down.
+class GenerationService {
+ public:
+  // Everything outlives the service. Destroy it after the loop has stopped and every generation has
+  // been read to its end.
+  GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
+                    GenerationServiceOptions options);
+
+  // Never fails: errors are the generation's end. `deadline` InfiniteFuture: none.
+  std::shared_ptr<Generation> Start(v1::GenerateRequest request, absl::Time deadline);
+
+  // These two take the time of a tokenizer: call them through RunOnIntake().
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) const;
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) const;
+  v1::ModelInfo GetModelInfo() const;
+
+  // Runs `job` on an intake thread. RESOURCE_EXHAUSTED when too many wait.
+  absl::Status RunOnIntake(WorkerPool::Job job);
+
+  // From now on Start() answers UNAVAILABLE.
+  void StopAccepting() { accepting_.store(false); }
+
+ private:
+  absl::Status Admit() const;
+
+  const ServedModel* model_;
+  const GenerationServiceOptions options_;
+  std::atomic<bool> accepting_{true};
+  std::atomic<SequenceId> next_sequence_id_{1};
+  std::atomic<int64_t> live_generations_{0};
+  GenerationContext context_;
+  WorkerPool output_pool_;
+  WorkerPool intake_pool_;  // last, so that it ends first: its jobs use the rest
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_GENERATION_SERVICE_H_

@@ -1,0 +1,117 @@
+#include "server/grpc/grpc_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/service_type.h>
+
+#include <chrono>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "server/grpc/health_service.h"
+#include "server/grpc/inference_service.h"
+
+namespace tidal {
+namespace {
+
+constexpr int kKeepaliveMs = 30'000;         // a silent client is asked whether it is there
+constexpr int kKeepaliveTimeoutMs = 20'000;  // and dropped when it does not answer
+constexpr int kMinClientPingMs = 10'000;     // clients may ping this often
+
+absl::StatusOr<std::string> ReadFile(const char* field, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  content << file.rdbuf();
+  if (!file || content.str().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ": must be a readable file, got ", path));
+  }
+  return content.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const GrpcServerOptions& options) {
+  if (options.tls_cert_file.empty() && options.tls_key_file.empty()) {
+    return grpc::InsecureServerCredentials();
+  }
+  grpc::SslServerCredentialsOptions ssl;
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
+  TIDAL_ASSIGN_OR_RETURN(pair.cert_chain, ReadFile("tls_cert_file", options.tls_cert_file));
+  TIDAL_ASSIGN_OR_RETURN(pair.private_key, ReadFile("tls_key_file", options.tls_key_file));
+  ssl.pem_key_cert_pairs.push_back(std::move(pair));
+  return grpc::SslServerCredentials(ssl);
+}
+
+std::string Address(const std::string& host, int port) {
+  const bool is_ipv6 = absl::StrContains(host, ":") && !absl::StartsWith(host, "[");
+  return is_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
+}  // namespace
+
+class GrpcServer::Impl {
+ public:
+  explicit Impl(GenerationService* service)
+      : inference(MakeInferenceService(service)), health({"", "tidal.v1.Inference"}) {}
+
+  std::unique_ptr<grpc::Service> inference;
+  HealthService health;
+  int port = 0;
+  std::unique_ptr<grpc::Server> server;  // last: it ends before the services
+};
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcServer::~GrpcServer() { Stop(absl::ZeroDuration()); }
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
+                                                              GenerationService* service) {
+  static std::once_flag reflection;
+  std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
+  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials,
+                         MakeCredentials(options));
+
+  auto impl = std::make_unique<Impl>(service);
+  const std::string address = Address(options.host, options.port);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, std::move(credentials), &impl->port);
+  builder.RegisterService(impl->inference.get());
+  builder.RegisterService(impl->health.service());
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  // Otherwise two servers could listen on one port and each get half of the requests.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinClientPingMs);
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || impl->port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("grpc_port: must be an address to listen on, got ", address,
+                     " (in use, not permitted, or not this machine's; or bad TLS files)"));
+  }
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
+}
+
+int GrpcServer::port() const { return impl_->port; }
+
+std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel(int max_message_bytes) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(max_message_bytes);
+  return impl_->server->InProcessChannel(arguments);
+}
+
+void GrpcServer::SetServing(bool serving) { impl_->health.SetServing(serving); }
+
+void GrpcServer::Stop(absl::Duration grace) {
+  impl_->health.SetServing(false);
+  impl_->health.Shutdown();
+  impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+}
+
+}  // namespace tidal

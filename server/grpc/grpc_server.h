@@ -1,0 +1,54 @@
+// The gRPC side of the process: one port, one in-process channel, health, reflection.
+#ifndef TIDAL_SERVER_GRPC_GRPC_SERVER_H_
+#define TIDAL_SERVER_GRPC_GRPC_SERVER_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/generation_service.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace tidal {
+
+struct GrpcServerOptions {
+  std::string host = "127.0.0.1";
+  int port = 0;                             // 0 = any free one, see GrpcServer::port()
+  std::string tls_cert_file, tls_key_file;  // PEM; both or neither
+  int max_message_bytes = 16 << 20;         // of a request
+  int max_concurrent_streams = 2048;        // a connection
+};
+
+// Thread-safe.
+class GrpcServer {
+ public:
+  // Listens before it returns; health says NOT_SERVING. UNAVAILABLE when the address cannot be
+  // bound, INVALID_ARGUMENT for a certificate or key that cannot be read. `service` outlives it.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
+                                                           GenerationService* service);
+  ~GrpcServer();  // Stop() without grace
+
+  int port() const;
+  // To this server without a network; no TLS, no limits of streams.
+  std::shared_ptr<grpc::Channel> InProcessChannel(int max_message_bytes);
+
+  void SetServing(bool serving);
+
+  // Refuses new calls, lets the running ones finish within `grace`, cancels the rest; returns when
+  // none is left, so the loop must still run. A second call does nothing.
+  void Stop(absl::Duration grace);
+
+ private:
+  class Impl;
+  explicit GrpcServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_GRPC_GRPC_SERVER_H_

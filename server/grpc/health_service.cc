@@ -1,0 +1,140 @@
+#include "server/grpc/health_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "proto/grpc/health/v1/health.grpc.pb.h"
+
+namespace tidal {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+}  // namespace
+
+class HealthService::Impl final : public grpc::health::v1::Health::CallbackService {
+ public:
+  explicit Impl(std::vector<std::string> names) : names_(std::move(names)) {}
+
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
+                                  const HealthCheckRequest* request,
+                                  HealthCheckResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (!Knows(request->service())) {
+      reactor->Finish(
+          grpc::Status(grpc::StatusCode::NOT_FOUND,
+                       "service: must be a service of this server, got " + request->service()));
+      return reactor;
+    }
+    absl::MutexLock lock(&mutex_);
+    response->set_status(status_);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerWriteReactor<HealthCheckResponse>* Watch(grpc::CallbackServerContext* /*context*/,
+                                                       const HealthCheckRequest* request) override {
+    auto* watch = new WatchReactor(this, Knows(request->service()));  // deletes itself
+    absl::MutexLock lock(&mutex_);
+    watches_.insert(watch);
+    watch->Send(status_);
+    if (shut_down_) watch->End();
+    return watch;
+  }
+
+  void SetStatus(HealthCheckResponse::ServingStatus status) {
+    absl::MutexLock lock(&mutex_);
+    status_ = status;
+    for (WatchReactor* watch : watches_) watch->Send(status);
+  }
+
+  void Shutdown() {
+    absl::MutexLock lock(&mutex_);
+    shut_down_ = true;
+    for (WatchReactor* watch : watches_) watch->End();
+  }
+
+ private:
+  // Sends the newest status; one write in flight. Its members are guarded by the service's mutex.
+  class WatchReactor : public grpc::ServerWriteReactor<HealthCheckResponse> {
+   public:
+    WatchReactor(Impl* owner, bool known) : owner_(owner), known_(known) {}
+
+    void Send(HealthCheckResponse::ServingStatus status) {
+      wanted_ = known_ ? status : HealthCheckResponse::SERVICE_UNKNOWN;
+      Advance();
+    }
+    void End() {
+      ending_ = true;
+      Advance();
+    }
+
+    void OnWriteDone(bool ok) override {
+      absl::MutexLock lock(&owner_->mutex_);
+      writing_ = false;
+      if (!ok) ending_ = true;
+      Advance();
+    }
+    void OnCancel() override {
+      absl::MutexLock lock(&owner_->mutex_);
+      End();
+    }
+    void OnDone() override {
+      {
+        absl::MutexLock lock(&owner_->mutex_);
+        owner_->watches_.erase(this);
+      }
+      delete this;
+    }
+
+   private:
+    void Advance() {
+      if (writing_ || finished_) return;
+      if (wanted_ != response_.status()) {  // UNKNOWN at first, which is never wanted
+        response_.set_status(wanted_);
+        writing_ = true;
+        StartWrite(&response_);
+      } else if (ending_) {
+        finished_ = true;
+        Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the watch has ended"));
+      }
+    }
+
+    Impl* const owner_;
+    const bool known_;
+    HealthCheckResponse response_;
+    HealthCheckResponse::ServingStatus wanted_ = HealthCheckResponse::UNKNOWN;
+    bool writing_ = false, ending_ = false, finished_ = false;
+  };
+
+  bool Knows(const std::string& name) const {
+    return std::find(names_.begin(), names_.end(), name) != names_.end();
+  }
+
+  const std::vector<std::string> names_;
+  absl::Mutex mutex_;
+  HealthCheckResponse::ServingStatus status_ ABSL_GUARDED_BY(mutex_) =
+      HealthCheckResponse::NOT_SERVING;
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<WatchReactor*> watches_ ABSL_GUARDED_BY(mutex_);
+};
+
+HealthService::HealthService(std::vector<std::string> names)
+    : impl_(std::make_unique<Impl>(std::move(names))) {}
+HealthService::~HealthService() = default;
+
+void HealthService::SetServing(bool serving) {
+  impl_->SetStatus(serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
+}
+
+void HealthService::Shutdown() { impl_->Shutdown(); }
+
+grpc::Service* HealthService::service() { return impl_.get(); }
+
+}  // namespace tidal

@@ -1,0 +1,37 @@
+// Log lines with named fields, as text or JSON, to stderr.
+#ifndef TIDAL_SERVER_LOGGING_H_
+#define TIDAL_SERVER_LOGGING_H_
+
+#include <initializer_list>
+#include <string>
+#include <type_traits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace tidal {
+
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogFormat { kText, kJson };
+
+struct LogField {
+  LogField(const char* key, absl::string_view value) : key(key), value(value), is_text(true) {}
+  LogField(const char* key, const std::string& value) : key(key), value(value), is_text(true) {}
+  LogField(const char* key, const char* value) : key(key), value(value), is_text(true) {}
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  LogField(const char* key, Number value) : key(key), value(absl::StrCat(value)), is_text(false) {}
+
+  const char* key;
+  std::string value;
+  bool is_text;
+};
+
+// Call once, before other threads log. Without it: text, from kInfo.
+void InitLogging(LogLevel lowest, LogFormat format);
+
+// Thread-safe. Never give it what a client said or was told.
+void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_LOGGING_H_

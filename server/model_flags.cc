@@ -1,0 +1,90 @@
+#include "server/model_flags.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/base/status_macros.h"
+#include "server/byte_size.h"
+
+ABSL_FLAG(std::string, model, "",
+          "Folder of the model, in the form of Hugging Face: config.json, *.safetensors, "
+          "tokenizer.json. Empty: models/tidal-nano, here or above the program.");
+ABSL_FLAG(std::string, served_model_name, "",
+          "Names clients may use for the model, with commas between; replies carry the first. "
+          "Empty: the name of the folder.");
+ABSL_FLAG(std::string, device, "cpu", "What the model runs on: cpu.");
+ABSL_FLAG(int32_t, num_threads, 0,
+          "Threads of the CPU back end. 0: all cores this process may use.");
+ABSL_FLAG(int32_t, max_model_len, 0,
+          "Most tokens of prompt and output together. 0: what the model was made for.");
+ABSL_FLAG(int32_t, max_num_seqs, 256, "Most sequences in one step.");
+ABSL_FLAG(int32_t, max_num_batched_tokens, 2048,
+          "Most tokens in one step. Long prompts run in chunks of what decoding leaves of it.");
+ABSL_FLAG(int32_t, block_size, 16, "Tokens in one block of the KV cache: 16, 32 or 64.");
+ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{1LL << 30},
+          "Memory of the KV cache, taken at start: 512MiB, 4GiB.");
+ABSL_FLAG(bool, enable_prefix_caching, true,
+          "Keep the KV cache of ended requests and reuse it for prompts that begin the same.");
+ABSL_FLAG(int32_t, max_queued_requests, 4096,
+          "Sequences that may wait for a place. More are refused (HTTP 429, RESOURCE_EXHAUSTED).");
+ABSL_FLAG(std::string, attention_mode, "auto",
+          "How requests attend that do not say it: auto (tidal where the model has a plan for it) "
+          "or full.");
+ABSL_FLAG(std::string, attention_profile, "default",
+          "Which layers select, and how: default (the model's tidal.json), paper, dense, or a "
+          "pattern of one letter a layer (D dense, S select, R reuse, A anchor).");
+ABSL_FLAG(int32_t, token_budget, 0,
+          "Tokens a reuse layer reads in requests that do not say it. 0: the model's.");
+ABSL_FLAG(int32_t, max_token_budget, 0,
+          "Largest token budget a request may ask for. 0: max_model_len.");
+ABSL_FLAG(
+    int32_t, correction_period, -1,
+    "Re-run this many sparsely decoded tokens densely, each time so many have come. 0: never. "
+    "-1: the model's.");
+
+namespace tidal {
+
+absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
+  ModelOptions options;
+  EngineConfig& engine = options.engine;
+  engine.model_path = absl::GetFlag(FLAGS_model);
+  if (engine.model_path.empty()) {
+    TIDAL_ASSIGN_OR_RETURN(engine.model_path, FindDefaultModel());
+  }
+  engine.block_size = absl::GetFlag(FLAGS_block_size);
+  engine.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes).bytes;
+  engine.max_model_len = absl::GetFlag(FLAGS_max_model_len);
+  engine.max_num_seqs = absl::GetFlag(FLAGS_max_num_seqs);
+  engine.max_num_batched_tokens = absl::GetFlag(FLAGS_max_num_batched_tokens);
+  engine.attention_profile = absl::GetFlag(FLAGS_attention_profile);
+  engine.max_token_budget = absl::GetFlag(FLAGS_max_token_budget);
+
+  const std::string names = absl::GetFlag(FLAGS_served_model_name);
+  options.served_model_names = {ModelNameOf(engine.model_path)};
+  if (!names.empty()) options.served_model_names = absl::StrSplit(names, ',');
+  options.device = absl::GetFlag(FLAGS_device);
+  options.num_threads = absl::GetFlag(FLAGS_num_threads);
+  options.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
+  options.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
+  const std::string mode = absl::GetFlag(FLAGS_attention_mode);
+  if (mode != "auto" && mode != "full") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention_mode: must be auto or full, got ", mode));
+  }
+  options.default_attention_mode = mode == "full" ? AttentionMode::kFull : AttentionMode::kTidal;
+  const int32_t budget = absl::GetFlag(FLAGS_token_budget);
+  if (budget < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("token_budget: must be 0 (the model's) or more, got ", budget));
+  }
+  if (budget > 0) options.token_budget = budget;
+  const int32_t period = absl::GetFlag(FLAGS_correction_period);
+  if (period != -1) options.correction_period = period;
+  TIDAL_RETURN_IF_ERROR(options.Validate());
+  return options;
+}
+
+}  // namespace tidal

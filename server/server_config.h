@@ -1,0 +1,60 @@
+// What an operator sets. Made from flags by server_flags.h; no other code reads flags.
+#ifndef TIDAL_SERVER_SERVER_CONFIG_H_
+#define TIDAL_SERVER_SERVER_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/engine.h"
+#include "server/logging.h"
+
+namespace tidal {
+
+// Which model runs how. Fields have the flags' names.
+struct ModelOptions {
+  std::vector<std::string> served_model_names;  // at least one
+  std::string device = "cpu";
+  int32_t num_threads = 0;  // of the CPU back end; 0 = all cores this process may use
+  EngineConfig engine;
+  bool enable_prefix_caching = true;
+  int32_t max_queued_requests = 4096;
+  AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan
+  std::optional<int32_t> token_budget;       // default of a request; nothing = the model's
+  std::optional<int32_t> correction_period;  // nothing = the model's
+
+  // INVALID_ARGUMENT "flag: must be ..., got ...". What only the model's files can tell is checked
+  // when it is loaded.
+  absl::Status Validate() const;
+};
+
+struct ServerConfig {
+  ModelOptions model;
+  std::string host = "127.0.0.1";
+  int32_t http_port = 8000;
+  int32_t grpc_port = 50051;
+  std::string tls_cert_file, tls_key_file;  // of the gRPC port
+  std::vector<std::string> api_keys;        // of the HTTP port; empty: everyone may
+  int64_t max_request_bytes = 16 << 20;
+  absl::Duration shutdown_timeout = absl::Seconds(30);
+  absl::Duration stall_timeout = absl::Seconds(120);  // a step may take this long
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+
+  absl::Status Validate() const;
+};
+
+// models/tidal-nano in the current folder or in a folder above the running program. NOT_FOUND when
+// there is none.
+absl::StatusOr<std::string> FindDefaultModel();
+
+// The last part of a model folder's path.
+std::string ModelNameOf(const std::string& model_path);
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_SERVER_CONFIG_H_
