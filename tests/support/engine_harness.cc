@@ -1,0 +1,114 @@
+#include "tests/support/engine_harness.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "kernels/cpu/cpu_backend.h"
+
+namespace tidal {
+namespace {
+
+std::unique_ptr<ModelRunner> Require(absl::StatusOr<std::unique_ptr<ModelRunner>> runner) {
+  if (!runner.ok()) {
+    std::fprintf(stderr, "cannot load the model: %s\n", runner.status().ToString().c_str());
+    std::abort();
+  }
+  return *std::move(runner);
+}
+
+}  // namespace
+
+std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config) {
+  const auto model = ReadModelConfig(config.model_path);
+  TIDAL_CHECK(model.ok());
+  const auto attention =
+      ResolveAttention(config.attention_profile, config.model_path, model->num_layers);
+  TIDAL_CHECK(attention.ok());
+  return Require(ModelRunner::Load(config, *attention, MakeCpuBackend({})));
+}
+
+std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,
+                                         const SparseAttentionConfig& attention) {
+  return Require(ModelRunner::Load(config, {attention, "test"}, MakeCpuBackend({})));
+}
+
+std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequence> sequences) {
+  const StepInput input = {std::move(sequences)};
+  const Batch& batch = runner.Pack(input);
+  LlamaModel& model = runner.model();
+  model.set_poison_selection(true);
+  std::vector<StepTrace> traces(input.sequences.size());
+
+  model.Begin(batch);
+  for (int32_t layer = 0; layer < runner.info().num_layers; ++layer) {
+    model.RunLayer(layer, batch, runner.kv_cache());
+    const LayerRole role = model.layer_plan().roles[layer];
+    if (role != LayerRole::kSelect && role != LayerRole::kAnchor) continue;
+    for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
+      StepTrace& trace = traces[runner.batch().order()[row]];
+      trace.ran_sparse = true;
+      for (int32_t set = 0; set < model.selection().num_sets(); ++set) {
+        trace.selected[layer].push_back(
+            model.selection().Read(row, set, batch.shape.max_token_budget));
+      }
+    }
+  }
+  const float* logits = model.ComputeLogits(batch);
+  const size_t vocab = runner.info().vocab_size;
+  for (size_t row = 0; row < runner.batch().logit_order().size(); ++row) {
+    std::vector<float>& out = traces[runner.batch().logit_order()[row]].logits;
+    out.resize(vocab);
+    runner.backend().CopyToHost(out.data(), logits + row * vocab, vocab * sizeof(float));
+  }
+  TIDAL_CHECK(runner.backend().Synchronize().empty());
+  return traces;
+}
+
+std::vector<float> RunPrefill(ModelRunner& runner, TestSequence& sequence, int32_t chunk) {
+  std::vector<float> logits;
+  while (sequence.remaining() > 0) {
+    const int32_t count = std::min(chunk, sequence.remaining());
+    logits = RunForward(runner, {sequence.Prefill(count)})[0].logits;
+    sequence.num_computed_tokens += count;
+  }
+  return logits;
+}
+
+StepTrace RunDecode(ModelRunner& runner, TestSequence& sequence, TokenId token) {
+  sequence.tokens.push_back(token);
+  StepTrace trace = std::move(RunForward(runner, {sequence.Decode()})[0]);
+  sequence.num_computed_tokens = sequence.size();
+  return trace;
+}
+
+std::vector<TokenId> GenerateGreedy(ModelRunner& runner, TestSequence& sequence, int32_t count,
+                                    int32_t chunk) {
+  std::vector<TokenId> output;
+  while (static_cast<int32_t>(output.size()) < count) {
+    const bool decode = !output.empty();
+    const int32_t tokens = std::min(chunk, sequence.remaining());
+    const auto step = runner.Execute({{decode ? sequence.Decode() : sequence.Prefill(tokens)}});
+    TIDAL_CHECK(step.ok());
+    sequence.num_computed_tokens += tokens;
+    if (!step->sequences[0].sampled) continue;
+    output.push_back(step->sequences[0].sampled->id);
+    sequence.tokens.push_back(output.back());
+  }
+  return output;
+}
+
+TokenId ArgMax(const std::vector<float>& logits) {
+  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+std::vector<BlockId> ConsecutiveBlocks(BlockId first, int32_t tokens, int32_t block_size) {
+  std::vector<BlockId> blocks((tokens + block_size - 1) / block_size);
+  std::iota(blocks.begin(), blocks.end(), first);
+  return blocks;
+}
+
+}  // namespace tidal

@@ -1,0 +1,56 @@
+// Drives a real model step by step and looks between its parts.
+#ifndef TIDAL_TESTS_SUPPORT_ENGINE_HARNESS_H_
+#define TIDAL_TESTS_SUPPORT_ENGINE_HARNESS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/attention_config.h"
+#include "engine/engine.h"
+#include "engine/model_runner.h"
+#include "engine/token_selection.h"
+#include "tests/support/test_sequence.h"
+
+namespace tidal {
+
+// What one step computed for one sequence.
+struct StepTrace {
+  std::vector<float> logits;  // [vocab]; empty where none were needed
+  bool ran_sparse = false;
+  // Selecting layer -> its sets (one, or one a KV head); only of sparse rows.
+  std::map<int32_t, std::vector<SelectedTokens>> selected;
+};
+
+// A model on the CPU back end. Aborts the test when it cannot be loaded.
+std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config);
+// The same with these attention settings.
+std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,
+                                         const SparseAttentionConfig& attention);
+
+// One forward pass without sampling; results in the order of `sequences`. Poisons the sets of the
+// step before.
+std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequence> sequences);
+
+// Runs the prompt of `sequence` in chunks of at most `chunk` tokens and moves it forward; the
+// logits of its last token.
+std::vector<float> RunPrefill(ModelRunner& runner, TestSequence& sequence, int32_t chunk);
+
+// Appends `token` and decodes it.
+StepTrace RunDecode(ModelRunner& runner, TestSequence& sequence, TokenId token);
+
+// Prefill, then `count` greedy tokens, by Execute().
+std::vector<TokenId> GenerateGreedy(ModelRunner& runner, TestSequence& sequence, int32_t count,
+                                    int32_t chunk);
+
+// Index of the largest; ties to the lower.
+TokenId ArgMax(const std::vector<float>& logits);
+
+// Blocks first, first + 1, ... for `tokens` tokens.
+std::vector<BlockId> ConsecutiveBlocks(BlockId first, int32_t tokens, int32_t block_size);
+
+}  // namespace tidal
+
+#endif  // TIDAL_TESTS_SUPPORT_ENGINE_HARNESS_H_
