@@ -10,6 +10,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/scheduler/harness.h"
 #include "tests/support/fake_executor.h"
 
 namespace tidal {
@@ -20,17 +21,6 @@ using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
 
-SchedulerConfig SmallConfig() {
-  SchedulerConfig config;
-  config.num_blocks = 64;
-  config.block_size = 4;
-  config.max_model_len = 200;
-  config.max_num_seqs = 8;
-  config.max_num_batched_tokens = 32;
-  config.max_queued_requests = 64;
-  return config;
-}
-
 FakeExecutorOptions OptionsFor(const SchedulerConfig& config) {
   FakeExecutorOptions options;
   options.num_blocks = config.num_blocks;
@@ -38,22 +28,6 @@ FakeExecutorOptions OptionsFor(const SchedulerConfig& config) {
   options.max_num_seqs = config.max_num_seqs;
   options.max_num_batched_tokens = config.max_num_batched_tokens;
   return options;
-}
-
-std::vector<TokenId> Prompt(int32_t size, TokenId first) {
-  std::vector<TokenId> prompt(size);
-  std::iota(prompt.begin(), prompt.end(), first);
-  return prompt;
-}
-
-std::unique_ptr<Request> MakeRequest(SequenceId id, std::vector<TokenId> prompt,
-                                     int32_t max_tokens) {
-  auto request = std::make_unique<Request>();
-  request->id = id;
-  request->prompt = std::move(prompt);
-  request->stop.max_tokens = max_tokens;
-  request->stream = std::make_shared<TokenStream>();
-  return request;
 }
 
 struct Result {

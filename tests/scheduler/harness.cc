@@ -1,0 +1,125 @@
+#include "tests/scheduler/harness.h"
+
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "scheduler/admission.h"
+#include "scheduler/invariants.h"
+
+namespace tidal {
+
+SchedulerConfig SmallConfig() {
+  SchedulerConfig config;
+  config.num_blocks = 64;
+  config.block_size = 4;
+  config.max_model_len = 200;
+  config.max_num_seqs = 8;
+  config.max_num_batched_tokens = 32;
+  config.max_queued_requests = 64;
+  return config;
+}
+
+std::vector<TokenId> Prompt(int32_t size, TokenId first) {
+  std::vector<TokenId> prompt(size);
+  std::iota(prompt.begin(), prompt.end(), first);
+  return prompt;
+}
+
+std::unique_ptr<Request> MakeRequest(SequenceId id, std::vector<TokenId> prompt,
+                                     int32_t max_tokens) {
+  auto request = std::make_unique<Request>();
+  request->id = id;
+  request->prompt = std::move(prompt);
+  request->sampling.temperature = 0;
+  request->stop.max_tokens = max_tokens;
+  request->stream = std::make_shared<TokenStream>();
+  return request;
+}
+
+AttentionPolicy Tidal(int32_t budget) {
+  return {.mode = AttentionMode::kTidal, .token_budget = budget, .dense_below = 0};
+}
+
+Harness::Harness(const SchedulerConfig& config, int32_t vocab_size)
+    : config_(config),
+      vocab_size_(vocab_size),
+      scheduler_(std::make_unique<Scheduler>(config)),
+      executor_(config, vocab_size) {}
+
+void Harness::Add(std::unique_ptr<Request> request) {
+  ASSERT_TRUE(CheckAdmissible(*request, config_).ok()) << CheckAdmissible(*request, config_);
+  request->arrival = now;
+  results_[request->id].expected = KvExecutor::ExpectedOutput(*request, config_, vocab_size_);
+  scheduler_->Add(std::move(request));
+}
+
+void Harness::Abort(SequenceId id) {
+  scheduler_->Abort(id, absl::CancelledError("cancelled by the test"), now);
+  TakeEvents();
+}
+
+std::vector<Harness::Row> Harness::Step() {
+  std::vector<Row> rows;
+  const StepInput input = scheduler_->Schedule(now);
+  for (const ScheduledSequence& s : input.sequences) {
+    rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.is_decode, s.needs_token});
+  }
+  if (!rows.empty()) {
+    absl::StatusOr<StepOutput> output = executor_.Execute(input);
+    EXPECT_TRUE(output.ok()) << output.status();
+    if (!output.ok()) {
+      scheduler_->AbortAll(FinishReason::kError, output.status(), now);
+    } else {
+      scheduler_->Commit(*output, now);
+    }
+  }
+  TakeEvents();
+  CheckInvariants();
+  return rows;
+}
+
+void Harness::RunToEnd(int32_t max_steps) {
+  for (int32_t i = 0; i < max_steps && !scheduler_->empty(); ++i) Step();
+  EXPECT_TRUE(scheduler_->empty()) << scheduler_->num_running() << " sequences still run, "
+                                   << scheduler_->num_waiting() << " wait";
+  if (scheduler_->empty()) {
+    EXPECT_EQ(scheduler_->blocks().num_available(), config_.num_blocks);
+  }
+}
+
+void Harness::TakeEvents() {
+  SchedulerEvents events = scheduler_->TakeEvents();
+  for (SchedulerEvents::Token& event : events.tokens) event.stream->Push(std::move(event.token));
+  for (SchedulerEvents::Finish& event : events.finishes) {
+    event.request->stream->Finish(std::move(event.info));
+    TokenStream::Events all = event.request->stream->TakeAll();
+    Result& result = results_.at(event.request->id);
+    EXPECT_FALSE(result.finish.has_value());
+    for (const SampledToken& token : all.tokens) result.tokens.push_back(token.id);
+    result.finish = std::move(all.finish);
+    EXPECT_EQ(result.finish->output_tokens, result.tokens.size());
+  }
+}
+
+void Harness::ExpectOutputs() const {
+  for (const auto& [id, result] : results_) {
+    ASSERT_TRUE(result.finish.has_value()) << "request " << id;
+    std::vector<TokenId> expected = result.expected;
+    if (result.finish->reason == FinishReason::kCancelled) {
+      // A prefix of the whole.
+      ASSERT_LE(result.tokens.size(), expected.size());
+      expected.resize(result.tokens.size());
+    }
+    EXPECT_EQ(result.tokens, expected) << "request " << id;
+  }
+}
+
+void Harness::CheckInvariants() const {
+  for (const std::string& violation : FindViolations(scheduler_->Snapshot())) {
+    ADD_FAILURE() << violation;
+  }
+}
+
+}  // namespace tidal

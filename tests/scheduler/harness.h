@@ -1,0 +1,84 @@
+// What the scheduler's tests share: small requests, and a scheduler with an executor that a test
+// drives step by step, with the invariants checked after every one.
+#ifndef TIDAL_TESTS_SCHEDULER_HARNESS_H_
+#define TIDAL_TESTS_SCHEDULER_HARNESS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "scheduler/request.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/scheduler_config.h"
+#include "tests/scheduler/kv_executor.h"
+
+namespace tidal {
+
+inline constexpr int32_t kTestVocabSize = 1000;
+
+// 64 blocks of 4 tokens, 8 sequences and 32 tokens a step, length at most 200.
+SchedulerConfig SmallConfig();
+
+// `size` tokens counting up from `first`.
+std::vector<TokenId> Prompt(int32_t size, TokenId first = 1);
+
+std::unique_ptr<Request> MakeRequest(SequenceId id, std::vector<TokenId> prompt,
+                                     int32_t max_tokens);
+
+// A sequence that reads at most `budget` tokens in a decode row.
+AttentionPolicy Tidal(int32_t budget);
+
+class Harness {
+ public:
+  // A row as it was scheduled.
+  struct Row {
+    SequenceId id;
+    int32_t num_computed_tokens, num_new_tokens;
+    bool is_decode, needs_token;
+
+    friend bool operator==(const Row&, const Row&) = default;
+  };
+  // What a request has received.
+  struct Result {
+    std::vector<TokenId> tokens;
+    std::vector<TokenId> expected;
+    std::optional<FinishInfo> finish;
+  };
+
+  explicit Harness(const SchedulerConfig& config, int32_t vocab_size = kTestVocabSize);
+
+  void Add(std::unique_ptr<Request> request);
+  void Abort(SequenceId id);
+  // One step, if there is anything to run; its rows by the way they were ordered.
+  std::vector<Row> Step();
+  // Until nothing is left; fails the test after `max_steps`.
+  void RunToEnd(int32_t max_steps = 10000);
+  // Collects events, as after a step.
+  void TakeEvents();
+
+  // Fails the test unless every request that ran to its end received what it must.
+  void ExpectOutputs() const;
+
+  Scheduler& scheduler() { return *scheduler_; }
+  const Result& result(SequenceId id) const { return results_.at(id); }
+  const std::map<SequenceId, Result>& results() const { return results_; }
+  bool finished(SequenceId id) const { return results_.at(id).finish.has_value(); }
+
+  absl::Time now = absl::UnixEpoch();
+
+ private:
+  void CheckInvariants() const;
+
+  const SchedulerConfig config_;
+  const int32_t vocab_size_;
+  std::unique_ptr<Scheduler> scheduler_;
+  KvExecutor executor_;
+  std::map<SequenceId, Result> results_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_TESTS_SCHEDULER_HARNESS_H_

@@ -1,0 +1,150 @@
+#include "tests/scheduler/kv_executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+
+namespace tidal {
+namespace {
+
+constexpr uint64_t kEmpty = 0x1234567;  // the value before the first token
+
+// The finalizer of SplitMix64.
+uint64_t Mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+uint64_t Extend(uint64_t before, TokenId token, bool sparse) {
+  return Mix(before ^ Mix(static_cast<uint32_t>(token) * 2u + sparse)) | 1;
+}
+
+TokenId Choose(uint64_t value, const SamplingParams& sampling, int32_t vocab_size) {
+  const uint64_t seed = sampling.temperature > 0 ? Mix(sampling.seed) : 0;
+  auto token = static_cast<TokenId>(Mix(value ^ seed) % static_cast<uint64_t>(vocab_size));
+  auto forbidden = [&](TokenId candidate) {
+    return std::any_of(
+        sampling.logit_bias.begin(), sampling.logit_bias.end(),
+        [&](const auto& bias) { return bias.first == candidate && std::isinf(bias.second); });
+  };
+  while (forbidden(token)) token = (token + 1) % vocab_size;
+  return token;
+}
+
+absl::Status Broken(const ScheduledSequence& row, const std::string& what) {
+  return absl::InternalError(absl::StrCat("sequence ", row.id, ": ", what));
+}
+
+}  // namespace
+
+KvExecutor::KvExecutor(const SchedulerConfig& config, int32_t vocab_size)
+    : config_(config),
+      vocab_size_(vocab_size),
+      slots_(static_cast<size_t>(config.num_blocks) * config.block_size) {}
+
+absl::StatusOr<StepOutput> KvExecutor::Execute(const StepInput& input) {
+  StepOutput output;
+  absl::flat_hash_set<SequenceId> seen;
+  int32_t tokens = 0;
+  for (const ScheduledSequence& row : input.sequences) {
+    if (!seen.insert(row.id).second) return Broken(row, "scheduled twice");
+    if (absl::Status status = CheckRow(row); !status.ok()) return status;
+    tokens += row.num_new_tokens;
+    (row.is_decode ? output.stats.decode_rows : output.stats.prefill_tokens) += row.num_new_tokens;
+  }
+  if (tokens > config_.max_num_batched_tokens || seen.size() > config_.max_num_seqs) {
+    return absl::InternalError(
+        absl::StrCat("a step of ", tokens, " tokens and ", seen.size(), " sequences"));
+  }
+  output.sequences.resize(input.sequences.size());
+  for (size_t i = 0; i < input.sequences.size(); ++i) {
+    absl::Status status = RunRow(input.sequences[i], &output.sequences[i]);
+    if (!status.ok()) return status;
+    output.stats.sparse_rows += output.sequences[i].ran_sparse;
+  }
+  ++num_steps_;
+  return output;
+}
+
+absl::Status KvExecutor::CheckRow(const ScheduledSequence& row) const {
+  const int32_t end = row.num_computed_tokens + row.num_new_tokens;
+  if (row.num_new_tokens < 1 || end > row.tokens.size()) return Broken(row, "runs no known token");
+  if (row.is_decode && row.num_new_tokens != 1) return Broken(row, "a decode row of many tokens");
+  if (row.needs_token != (end == row.tokens.size())) return Broken(row, "needs_token is wrong");
+  if (row.sampling == nullptr) return Broken(row, "no sampling parameters");
+  if (static_cast<int64_t>(row.block_table.size()) * config_.block_size < end) {
+    return Broken(row, "the block table is too short");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* output) {
+  const int32_t end = row.num_computed_tokens + row.num_new_tokens;
+  uint64_t value = kEmpty;
+  for (int32_t p = 0; p < row.num_computed_tokens; ++p) {
+    const Slot& slot = SlotOf(row, p);
+    value = Extend(value, row.tokens[p], slot.sparse);
+    if (slot.value != value) return Broken(row, absl::StrCat("position ", p, " is not its own"));
+  }
+  output->ran_sparse = row.is_decode && row.attention.RunsSparse(end);
+  for (int32_t p = row.num_computed_tokens; p < end; ++p) {
+    value = Extend(value, row.tokens[p], output->ran_sparse);
+    Slot& slot = SlotOf(row, p);
+    if (slot.written_at == num_steps_) return Broken(row, "writes what another row writes");
+    slot = {value, output->ran_sparse, num_steps_};
+  }
+  if (!row.needs_token) return absl::OkStatus();
+  output->sampled = SampledToken{Choose(value, *row.sampling, vocab_size_), -1.0f, {}};
+  return absl::OkStatus();
+}
+
+KvExecutor::Slot& KvExecutor::SlotOf(const ScheduledSequence& row, int32_t position) {
+  return slots_[static_cast<size_t>(row.block_table[position / config_.block_size]) *
+                    config_.block_size +
+                position % config_.block_size];
+}
+
+std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
+                                                const SchedulerConfig& config, int32_t vocab_size) {
+  const StopCriteria& stop = request.stop;
+  std::vector<TokenId> tokens = request.prompt;
+  std::vector<uint64_t> values;  // of all tokens but the newest
+  auto run_densely = [&](size_t from) {
+    values.resize(from);
+    while (values.size() < tokens.size()) {
+      values.push_back(
+          Extend(values.empty() ? kEmpty : values.back(), tokens[values.size()], false));
+    }
+  };
+  run_densely(0);
+  size_t first_sparse = 0, num_sparse = 0;
+  for (;;) {
+    const auto num_output = static_cast<int32_t>(tokens.size() - request.prompt.size());
+    SamplingParams sampling = request.sampling;
+    if (num_output < stop.min_tokens) {
+      for (TokenId token : stop.stop_token_ids) sampling.logit_bias.emplace_back(token, -INFINITY);
+    }
+    const TokenId token = Choose(values.back(), sampling, vocab_size);
+    tokens.push_back(token);
+    const bool is_stop = std::count(stop.stop_token_ids.begin(), stop.stop_token_ids.end(), token);
+    if ((is_stop && num_output >= stop.min_tokens) || num_output + 1 == stop.max_tokens ||
+        static_cast<int32_t>(tokens.size()) == config.max_model_len) {
+      return {tokens.begin() + request.prompt.size(), tokens.end()};
+    }
+    if (config.correction_period > 0 && num_sparse >= config.correction_period) {
+      run_densely(first_sparse);
+      num_sparse = 0;
+      continue;
+    }
+    const bool sparse = request.attention.RunsSparse(static_cast<int32_t>(tokens.size()));
+    if (sparse && num_sparse++ == 0) first_sparse = values.size();
+    values.push_back(Extend(values.back(), token, sparse));
+  }
+}
+
+}  // namespace tidal

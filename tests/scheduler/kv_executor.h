@@ -1,0 +1,53 @@
+// An executor whose KV cache has consequences: for tests that a schedule changes no output.
+//
+// The value stored for a token depends on its token, on all values before it, and on whether its
+// row ran sparse; the sampled token depends on the last value. So a wrong block, a stale block, a
+// shared inexact block, a skipped correction or a replay that differs from the first run changes
+// the text. (FakeExecutor of tests/support checks the block tables themselves, and knows nothing of
+// exactness.)
+#ifndef TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
+#define TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/step.h"
+#include "scheduler/request.h"
+#include "scheduler/scheduler_config.h"
+
+namespace tidal {
+
+// Not thread-safe, like Executor. A step that reads a value which is not the sequence's own, or
+// breaks the rules of step.h, is an INTERNAL error.
+class KvExecutor : public Executor {
+ public:
+  KvExecutor(const SchedulerConfig& config, int32_t vocab_size);
+
+  absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
+
+  // What a request must receive however it is scheduled: computed without a scheduler, one token
+  // after the other, by the rules of docs/sparse_attention.md.
+  static std::vector<TokenId> ExpectedOutput(const Request& request, const SchedulerConfig& config,
+                                             int32_t vocab_size);
+
+ private:
+  struct Slot {
+    uint64_t value = 0;  // 0 = never written
+    bool sparse = false;
+    int64_t written_at = -1;  // step
+  };
+
+  absl::Status CheckRow(const ScheduledSequence& row) const;
+  absl::Status RunRow(const ScheduledSequence& row, SequenceOutput* output);
+  Slot& SlotOf(const ScheduledSequence& row, int32_t position);
+
+  const SchedulerConfig config_;
+  const int32_t vocab_size_;
+  std::vector<Slot> slots_;  // [num_blocks * block_size]
+  int64_t num_steps_ = 0;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_

@@ -1,0 +1,139 @@
+// Seeded random load against the scheduler: arrivals, lengths, priorities, cancellations,
+// deadlines, attention modes, corrections and pools of a few blocks. After every step the
+// invariants hold; at the end every request has ended once, with the tokens it would have received
+// alone, and every block is back.
+#include <algorithm>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "scheduler/scheduler.h"
+#include "tests/scheduler/harness.h"
+
+namespace tidal {
+namespace {
+
+constexpr int32_t kVocabSize = 60;
+
+class Simulation {
+ public:
+  explicit Simulation(uint64_t seed) : random_(seed), config_(MakeConfig()) {}
+
+  void Run(int32_t num_steps) {
+    Harness harness(config_, kVocabSize);
+    for (int32_t step = 0; step < num_steps && !testing::Test::HasFailure(); ++step) {
+      harness.now += absl::Milliseconds(1);
+      if (harness.scheduler().num_waiting() < 12 && Chance(arrival_percent_)) {
+        harness.Add(RandomRequest(harness.now));
+      }
+      if (next_id_ > 1 && Chance(3)) {
+        const SequenceId recent = std::min<SequenceId>(next_id_ - 1, 15);
+        harness.Abort(next_id_ - Uniform(1, static_cast<int32_t>(recent)));
+      }
+      harness.Step();
+    }
+    harness.RunToEnd();
+    harness.ExpectOutputs();
+    EXPECT_EQ(harness.results().size(), next_id_ - 1);
+    totals_ = harness.scheduler().totals();
+    EXPECT_EQ(harness.scheduler().blocks().num_available(), config_.num_blocks);
+    for (const auto& [id, result] : harness.results()) CheckCounts(*result.finish);
+  }
+
+  int64_t num_requests() const { return next_id_ - 1; }
+  const SchedulerTotals& totals() const { return totals_; }
+
+ private:
+  int32_t Uniform(int32_t low, int32_t high) {
+    return std::uniform_int_distribution<int32_t>(low, high)(random_);
+  }
+  bool Chance(int32_t percent) { return Uniform(1, 100) <= percent; }
+
+  SchedulerConfig MakeConfig() {
+    SchedulerConfig config;
+    config.block_size = Uniform(1, 5);
+    config.num_blocks = Uniform(4, 40);
+    config.max_model_len = std::min(100, config.num_blocks * config.block_size + 1);
+    config.max_num_seqs = Uniform(1, 9);
+    config.max_num_batched_tokens = config.max_num_seqs + Uniform(1, 30);
+    config.enable_prefix_caching = Chance(80);
+    config.correction_period = Chance(50) ? Uniform(1, 9) : 0;
+    arrival_percent_ = Uniform(10, 60);
+    return config;
+  }
+
+  std::unique_ptr<Request> RandomRequest(absl::Time now) {
+    const int32_t longest = config_.max_model_len - 1;
+    const int32_t size = Chance(15) ? Uniform(1, longest) : Uniform(1, std::min(longest, 20));
+    auto request = MakeRequest(next_id_++, RandomPrompt(size), 1);
+    const int32_t room = config_.max_model_len - size;
+    request->stop.max_tokens = Uniform(1, std::min(room, Chance(20) ? room : 12));
+    request->stop.min_tokens = Chance(30) ? Uniform(0, request->stop.max_tokens) : 0;
+    if (Chance(70)) request->stop.stop_token_ids = {3, Uniform(0, kVocabSize - 1)};
+    request->priority = Chance(30) ? Uniform(-2, 2) : 0;
+    if (Chance(20)) request->cache_salt = "tenant";
+    if (Chance(60)) request->attention = Tidal(Uniform(1, 30));
+    if (Chance(20)) request->attention.dense_below = Uniform(0, 30);
+    if (Chance(30)) {
+      request->sampling.temperature = 1;
+      request->sampling.seed = Uniform(1, 1000);
+    }
+    if (Chance(10)) request->deadline = now + absl::Milliseconds(Uniform(0, 60));
+    return request;
+  }
+
+  // Prompts share beginnings with others, so that the prefix cache has something to do.
+  std::vector<TokenId> RandomPrompt(int32_t size) {
+    std::vector<TokenId> prompt = Prompt(size, 100 * Uniform(1, 3));
+    const int32_t shared = Chance(30) ? size : Uniform(0, size);
+    for (int32_t i = shared; i < size; ++i) prompt[i] = Uniform(0, kVocabSize - 1);
+    return prompt;
+  }
+
+  static void CheckCounts(const FinishInfo& info) {
+    EXPECT_EQ(info.sparse_steps + info.dense_steps, std::max(0, info.output_tokens - 1));
+    EXPECT_LE(info.corrected_tokens, info.sparse_steps);
+    EXPECT_LT(info.cached_tokens, info.prompt_tokens);
+    EXPECT_GE(info.finish, info.arrival);
+    if (info.output_tokens > 0) {
+      EXPECT_GE(info.first_token, info.first_scheduled);
+      EXPECT_GE(info.finish, info.first_token);
+    }
+  }
+
+  std::mt19937_64 random_;
+  int32_t arrival_percent_ = 0;
+  const SchedulerConfig config_;
+  SequenceId next_id_ = 1;
+  SchedulerTotals totals_;
+};
+
+TEST(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
+  constexpr int32_t kSeeds = 60;
+  SchedulerTotals totals;
+  int64_t num_requests = 0;
+  for (uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) {
+    SCOPED_TRACE(seed);
+    Simulation simulation(seed);
+    simulation.Run(2500);
+    totals.steps += simulation.totals().steps;
+    totals.preemptions += simulation.totals().preemptions;
+    totals.prefix_hits += simulation.totals().prefix_hits;
+    totals.corrected_tokens += simulation.totals().corrected_tokens;
+    num_requests += simulation.num_requests();
+  }
+  std::cout << num_requests << " requests, " << totals.steps << " steps, " << totals.preemptions
+            << " preemptions, " << totals.prefix_hits << " prefix hits, " << totals.corrected_tokens
+            << " corrected tokens\n";
+  // The load is worth the name.
+  EXPECT_GE(totals.steps, 100000);
+  EXPECT_GE(totals.preemptions, 1000);
+  EXPECT_GE(totals.prefix_hits, 10000);
+  EXPECT_GE(totals.corrected_tokens, 10000);
+}
+
+}  // namespace
+}  // namespace tidal
