@@ -12,8 +12,9 @@
 namespace tidal::cpu {
 namespace {
 
-// 2^x to about 2e-7 relative. x <= 127; results below 2^-126 flush to zero, NaN gives NaN.
+// 2^x to about 2e-7 relative for x <= 127; 0 where that is too small for a float, NaN for NaN.
 inline __m512 Exp2(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // in this order a NaN stays
   const __m512 floor = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 f = _mm512_sub_ps(x, floor);  // [-0.5, 0.5]
   // Taylor coefficients of 2^f: ln(2)^n / n!.

@@ -47,7 +47,8 @@ class CpuBackend final : public Backend {
   }
   std::string Synchronize() override { return matmul_.error(); }
   bool Reserve(const BackendLimits& limits) override {
-    return decode_workspace_.Reserve(limits, pool_.num_threads());
+    return decode_workspace_.Reserve(limits, pool_.num_threads()) &&
+           prefill_workspace_.Reserve(limits, pool_.num_threads());
   }
 
   std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
@@ -65,7 +66,7 @@ class CpuBackend final : public Backend {
   void GatherRows(const GatherRowsParams& params) override { cpu::GatherRows(params, pool_); }
 
   void PrefillAttention(const PrefillAttentionParams& params) override {
-    cpu::PrefillAttentionPortable(params, pool_);
+    cpu::PrefillAttention(params, avx512_bf16_, pool_, prefill_workspace_);
   }
   void PagedDecode(const PagedDecodeParams& params) override {
     cpu::PagedDecode(params, attention_kernels_, pool_, decode_workspace_);
@@ -89,6 +90,7 @@ class CpuBackend final : public Backend {
   const cpu::AttentionKernels& attention_kernels_;
   cpu::MatMulEngine matmul_;
   cpu::DecodeWorkspace decode_workspace_;
+  cpu::PrefillWorkspace prefill_workspace_;
   std::vector<cpu::SamplingScratch> sampling_scratch_;
 };
 

@@ -1,71 +1,95 @@
+// Prefill attention in plain C++: the loops run over tokens or dimensions side by side, in which
+// form a compiler turns them into whatever vectors the processor has.
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
-#include "kernels/cpu/attention/prefill.h"
+#include "kernels/cpu/attention/prefill_tile.h"
 
 namespace tidal::cpu {
 namespace {
 
-// One query row of one head: an online softmax over its tokens in order.
-void AttendRow(const PrefillAttentionParams& p, const bfloat16* q, const int32_t* blocks,
-               int32_t kv_head, int32_t tokens, float* acc) {
-  const int32_t head_dim = p.kv.head_dim;
-  const int32_t block_size = p.kv.block_size;
-  std::fill(acc, acc + head_dim, 0.0f);
-  float max = -std::numeric_limits<float>::infinity();
-  float sum = 0;
-  for (int32_t t = 0; t < tokens; ++t) {
+// Widens K (transposed) and V of `count` tokens from `start`, a multiple of kKeyTile.
+void LoadKeyTile(const PrefillTile& tile, int32_t start, int32_t count, PrefillScratch& scratch) {
+  const PagedKvCache& kv = tile.params->kv;
+  for (int32_t t = 0; t < count; ++t) {
+    const int64_t block = tile.blocks[(start + t) / kv.block_size];
     const int64_t row =
-        (int64_t{blocks[t / block_size]} * p.kv.num_kv_heads + kv_head) * block_size +
-        t % block_size;
-    const bfloat16* k = p.kv.k + row * head_dim;
-    const bfloat16* v = p.kv.v + row * head_dim;
-    float dot = 0;
-    for (int32_t d = 0; d < head_dim; ++d) dot += ToFloat(q[d]) * ToFloat(k[d]);
-    dot *= p.softmax_scale;
-    if (dot > max) {
-      const float scale = std::exp(max - dot);
-      max = dot;
-      sum *= scale;
-      for (int32_t d = 0; d < head_dim; ++d) acc[d] *= scale;
+        (block * kv.num_kv_heads + tile.kv_head) * kv.block_size + (start + t) % kv.block_size;
+    const bfloat16* k = kv.k + row * kv.head_dim;
+    const bfloat16* v = kv.v + row * kv.head_dim;
+    for (int32_t d = 0; d < kv.head_dim; ++d) {
+      scratch.key_floats[d * kKeyTile + t] = ToFloat(k[d]);
+      scratch.value_floats[t * kv.head_dim + d] = ToFloat(v[d]);
     }
-    const float weight = std::exp(dot - max);
-    sum += weight;
-    for (int32_t d = 0; d < head_dim; ++d) acc[d] += weight * ToFloat(v[d]);
   }
-  for (int32_t d = 0; d < head_dim; ++d) acc[d] /= sum;
 }
 
-void StoreRow(const float* acc, int32_t count, DType type, void* out, int64_t offset) {
-  for (int32_t d = 0; d < count; ++d) {
-    if (type == DType::kBF16) {
-      static_cast<bfloat16*>(out)[offset + d] = ToBFloat16(acc[d]);
-    } else {
-      static_cast<float*>(out)[offset + d] = acc[d];
-    }
+// Brings row `row` forward by the first `count` tokens of the loaded tile.
+void AttendRow(const PrefillTile& tile, int32_t row, int32_t count, PrefillScratch& scratch) {
+  const int32_t head_dim = tile.params->kv.head_dim;
+  const bfloat16* q = scratch.q + row * head_dim;
+  float* acc = scratch.acc + row * head_dim;
+  float scores[kKeyTile] = {};
+  for (int32_t d = 0; d < head_dim; ++d) {
+    const float x = ToFloat(q[d]) * tile.params->softmax_scale;
+    const float* k = scratch.key_floats + d * kKeyTile;
+    for (int32_t t = 0; t < count; ++t) scores[t] += x * k[t];
   }
+  const float old_max = scratch.max[row];
+  const float max = std::max(old_max, *std::max_element(scores, scores + count));
+  const float scale = std::exp(old_max - max);
+  float sum = scratch.sum[row * 16] * scale;
+  for (int32_t d = 0; d < head_dim; ++d) acc[d] *= scale;
+  for (int32_t t = 0; t < count; ++t) {
+    const float weight = std::exp(scores[t] - max);
+    sum += weight;
+    const float* v = scratch.value_floats + t * head_dim;
+    for (int32_t d = 0; d < head_dim; ++d) acc[d] += weight * v[d];
+  }
+  scratch.max[row] = max;
+  scratch.sum[row * 16] = sum;
 }
 
 }  // namespace
 
-void PrefillAttentionPortable(const PrefillAttentionParams& p, ThreadPool& pool) {
+void AttendPrefillTilePortable(const PrefillTile& tile, PrefillScratch& scratch) {
+  const PrefillAttentionParams& p = *tile.params;
   const int32_t head_dim = p.kv.head_dim;
   const int32_t group = p.num_heads / p.kv.num_kv_heads;
-  for (int32_t s = 0; s < p.num_sequences; ++s) {
-    const int32_t begin = p.cu_query_lens[s];
-    const int32_t query_len = p.cu_query_lens[s + 1] - begin;
-    const int32_t first_position = p.tables.context_lens[s] - query_len;
-    const int32_t* blocks = p.tables.blocks + int64_t{s} * p.tables.stride;
-    pool.ParallelFor(query_len * p.num_heads, [&](int32_t task, int /*worker*/) {
-      const int32_t i = query_len - 1 - task / p.num_heads;  // the longest rows first
-      const int32_t head = task % p.num_heads;
-      float acc[256];
-      const int64_t offset = (int64_t{begin + i} * p.num_heads + head) * head_dim;
-      AttendRow(p, p.q + offset, blocks, head / group, first_position + i + 1, acc);
-      StoreRow(acc, head_dim, p.out_type, p.out, offset);
-    });
+  const int32_t rows = tile.num_tokens * group;
+  const auto offset_of = [&](int32_t row) {
+    return (int64_t{tile.first_token + row / group} * p.num_heads + tile.kv_head * group +
+            row % group) *
+           head_dim;
+  };
+  for (int32_t row = 0; row < rows; ++row) {
+    std::copy_n(p.q + offset_of(row), head_dim, scratch.q + row * head_dim);
+    scratch.max[row] = std::numeric_limits<float>::lowest();
+    scratch.sum[row * 16] = 0;
+  }
+  std::fill_n(scratch.acc, rows * head_dim, 0.0f);
+
+  const int32_t end = tile.first_position + tile.num_tokens;
+  for (int32_t start = 0; start < end; start += kKeyTile) {
+    const int32_t count = std::min(kKeyTile, end - start);
+    LoadKeyTile(tile, start, count, scratch);
+    for (int32_t row = 0; row < rows; ++row) {
+      const int32_t seen = std::min(count, tile.first_position + row / group + 1 - start);
+      if (seen > 0) AttendRow(tile, row, seen, scratch);
+    }
+  }
+
+  for (int32_t row = 0; row < rows; ++row) {
+    const float* acc = scratch.acc + row * head_dim;
+    for (int32_t d = 0; d < head_dim; ++d) {
+      const float x = acc[d] / scratch.sum[row * 16];
+      if (p.out_type == DType::kBF16) {
+        static_cast<bfloat16*>(p.out)[offset_of(row) + d] = ToBFloat16(x);
+      } else {
+        static_cast<float*>(p.out)[offset_of(row) + d] = x;
+      }
+    }
   }
 }
 
