@@ -1,0 +1,230 @@
+#include "server/http/api_handler.h"
+
+#include <grpcpp/channel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/http/api_response.h"
+#include "server/http/connection.h"
+#include "server/http/generate_call.h"
+#include "server/http/generate_exchange.h"
+#include "server/http/openai_codec.h"
+#include "server/http/openai_error.h"
+
+namespace tidal {
+namespace {
+
+constexpr std::chrono::seconds kUnaryTimeout(30);
+constexpr std::chrono::seconds kHealthTimeout(2);
+constexpr size_t kMaxRequestIdBytes = 128;
+
+HttpResponse TextResponse(int status, std::string text) {
+  HttpResponse response;
+  response.status = status;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(text);
+  return response;
+}
+
+// The client's own id where it can stand in a header and a log line, else a random one.
+std::string RequestId(const std::string& wanted) {
+  const auto is_plain = [](char c) { return absl::ascii_isgraph(c); };
+  if (!wanted.empty() && wanted.size() <= kMaxRequestIdBytes &&
+      std::all_of(wanted.begin(), wanted.end(), is_plain)) {
+    return wanted;
+  }
+  static thread_local absl::BitGen random;
+  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16),
+                      absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+// Equal in a time that does not tell how much of the key was right.
+bool EqualKeys(absl::string_view left, absl::string_view right) {
+  unsigned difference = left.size() == right.size() ? 0 : 1;
+  for (size_t i = 0; i < left.size() && i < right.size(); ++i) {
+    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i]);
+  }
+  return difference == 0;
+}
+
+// A unary RPC in progress; what its callback and its canceller share.
+template <typename Request, typename Response>
+struct UnaryCall {
+  grpc::ClientContext context;
+  Request request;
+  Response response;
+};
+
+// Calls `method` with `request` and answers the connection with render(status, response), on its
+// strand. The RPC is cancelled when the client leaves.
+template <typename Response, typename Request, typename Method, typename Render>
+void CallAndRespond(std::shared_ptr<Connection> connection, Request request,
+                    std::chrono::seconds timeout, Method method, Render render) {
+  auto call = std::make_shared<UnaryCall<Request, Response>>();
+  call->request = std::move(request);
+  call->context.set_deadline(std::chrono::system_clock::now() + timeout);
+  connection->Listen([] {}, [call] { call->context.TryCancel(); });
+  method(&call->context, &call->request, &call->response,
+         [call, connection, render = std::move(render)](const grpc::Status& status) {
+           connection->Post([call, connection, render, status = FromGrpc(status)] {
+             connection->Respond(render(status, call->response));
+           });
+         });
+}
+
+}  // namespace
+
+ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
+                       std::shared_ptr<grpc::Channel> channel)
+    : options_(options),
+      stats_(stats),
+      stub_(v1::Inference::NewStub(channel)),
+      health_(grpc::health::v1::Health::NewStub(channel)) {}
+
+bool ApiHandler::IsAuthorized(const HttpRequest& request) const {
+  if (options_.api_keys.empty()) return true;
+  absl::string_view credentials = request.authorization;
+  if (!absl::StartsWithIgnoreCase(credentials, "Bearer ")) return false;
+  credentials = absl::StripAsciiWhitespace(credentials.substr(sizeof("Bearer ") - 1));
+  bool found = false;
+  for (const std::string& key : options_.api_keys) found |= EqualKeys(credentials, key);
+  return found;
+}
+
+void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest request) {
+  const Route route = FindRoute(request.method, request.path);
+  connection->set_route(route.path);
+  std::string id = RequestId(request.request_id);
+  const auto fail = [&](int status, const std::string& message, const char* code = "") {
+    return ErrorResponse(HttpError(status, message, code), id);
+  };
+  if (!route.is_public && !IsAuthorized(request)) {
+    return connection->Respond(fail(401, "the API key is missing or wrong", "invalid_api_key"));
+  }
+  switch (route.endpoint) {
+    case Endpoint::kNotFound:
+      return connection->Respond(fail(404, absl::StrCat("no such path: ", request.path)));
+    case Endpoint::kWrongMethod: {
+      HttpResponse response = fail(
+          405,
+          absl::StrCat("method ", request.method, " is not allowed, use ", route.allowed_methods));
+      response.headers.emplace_back("Allow", route.allowed_methods);
+      return connection->Respond(std::move(response));
+    }
+    case Endpoint::kCompletions:
+    case Endpoint::kChatCompletions:
+      return Generate(std::move(connection), request, route.endpoint, std::move(id));
+    case Endpoint::kTokenize:
+      return Tokenize(std::move(connection), request, std::move(id));
+    case Endpoint::kDetokenize:
+      return Detokenize(std::move(connection), request, std::move(id));
+    case Endpoint::kModels:
+    case Endpoint::kModel:
+      return Models(std::move(connection), std::string(route.tail), std::move(id));
+    case Endpoint::kReady:
+      return Ready(std::move(connection));
+    case Endpoint::kLive:
+      return connection->Respond(Live());
+    case Endpoint::kVersion:
+      return connection->Respond(JsonResponse(RenderVersion(TIDAL_VERSION), id));
+    case Endpoint::kMetrics:
+      return connection->Respond(Metrics());
+  }
+}
+
+void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                          Endpoint endpoint, std::string request_id) {
+  absl::StatusOr<OpenAiRequest> parsed =
+      draining_ ? absl::UnavailableError("the server is shutting down")
+      : endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
+                                               : ParseCompletionRequest(request.body);
+  if (!parsed.ok()) {
+    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
+  }
+  if (!parsed->request_id.empty()) request_id = RequestId(parsed->request_id);
+  for (size_t i = 0; i < parsed->calls.size(); ++i) {
+    parsed->calls[i].set_request_id(parsed->calls.size() == 1 ? request_id
+                                                              : absl::StrCat(request_id, "-", i));
+  }
+  GenerateExchange::Start(std::move(connection), *stub_, *std::move(parsed), std::move(request_id),
+                          options_.max_unsent_bytes);
+}
+
+void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                          std::string request_id) {
+  absl::StatusOr<v1::TokenizeRequest> parsed = ParseTokenizeRequest(request.body);
+  if (!parsed.ok()) {
+    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
+  }
+  const bool with_strings = parsed->return_token_strings();
+  CallAndRespond<v1::TokenizeResponse>(
+      std::move(connection), *std::move(parsed), kUnaryTimeout,
+      [this](auto... arguments) { stub_->async()->Tokenize(arguments...); },
+      [request_id, with_strings](const absl::Status& status, const v1::TokenizeResponse& response) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
+      });
+}
+
+void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                            std::string request_id) {
+  absl::StatusOr<v1::DetokenizeRequest> parsed = ParseDetokenizeRequest(request.body);
+  if (!parsed.ok()) {
+    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
+  }
+  CallAndRespond<v1::DetokenizeResponse>(
+      std::move(connection), *std::move(parsed), kUnaryTimeout,
+      [this](auto... arguments) { stub_->async()->Detokenize(arguments...); },
+      [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        return JsonResponse(RenderDetokenizeResponse(response), request_id);
+      });
+}
+
+void ApiHandler::Models(std::shared_ptr<Connection> connection, std::string name,
+                        std::string request_id) {
+  CallAndRespond<v1::ModelInfo>(
+      std::move(connection), v1::GetModelInfoRequest(), kUnaryTimeout,
+      [this](auto... arguments) { stub_->async()->GetModelInfo(arguments...); },
+      [name, request_id](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        if (name.empty()) return JsonResponse(RenderModelList(info), request_id);
+        absl::StatusOr<std::string> model = RenderModel(info, name);
+        if (!model.ok()) return ErrorResponse(ToApiError(model.status()), request_id);
+        return JsonResponse(*std::move(model), request_id);
+      });
+}
+
+void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
+  if (draining_) return connection->Respond(TextResponse(503, "draining\n"));
+  using grpc::health::v1::HealthCheckResponse;
+  CallAndRespond<HealthCheckResponse>(
+      std::move(connection), grpc::health::v1::HealthCheckRequest(), kHealthTimeout,
+      [this](auto... arguments) { health_->async()->Check(arguments...); },
+      [](const absl::Status& status, const HealthCheckResponse& response) {
+        const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
+        return ready ? TextResponse(200, "ready\n") : TextResponse(503, "not ready\n");
+      });
+}
+
+HttpResponse ApiHandler::Live() const {
+  const bool live = !options_.is_live || options_.is_live();
+  return live ? TextResponse(200, "live\n") : TextResponse(503, "not live\n");
+}
+
+HttpResponse ApiHandler::Metrics() const {
+  HttpResponse response =
+      TextResponse(200, options_.render_metrics ? options_.render_metrics() : "");
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body += stats_.Render();
+  return response;
+}
+
+}  // namespace tidal

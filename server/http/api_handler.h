@@ -1,0 +1,55 @@
+// Answers the gateway's requests: finds the route, checks the key, translates, calls the service.
+#ifndef TIDAL_SERVER_HTTP_API_HANDLER_H_
+#define TIDAL_SERVER_HTTP_API_HANDLER_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "server/http/gateway.h"
+#include "server/http/http_message.h"
+#include "server/http/http_stats.h"
+#include "server/http/router.h"
+#include "tidal/v1/inference.grpc.pb.h"
+
+namespace tidal {
+
+class Connection;
+
+// Thread-safe. `options` and `stats` outlive it.
+class ApiHandler {
+ public:
+  ApiHandler(const GatewayOptions& options, const HttpStats& stats,
+             std::shared_ptr<grpc::Channel> channel);
+
+  // On the connection's strand.
+  void Handle(std::shared_ptr<Connection> connection, HttpRequest request);
+
+  // From now on: not ready, and no new work.
+  void Drain() { draining_ = true; }
+
+ private:
+  bool IsAuthorized(const HttpRequest& request) const;
+  void Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                Endpoint endpoint, std::string request_id);
+  void Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                std::string request_id);
+  void Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                  std::string request_id);
+  // `name` empty: all of them.
+  void Models(std::shared_ptr<Connection> connection, std::string name, std::string request_id);
+  void Ready(std::shared_ptr<Connection> connection);
+  HttpResponse Live() const;
+  HttpResponse Metrics() const;
+
+  const GatewayOptions& options_;
+  const HttpStats& stats_;
+  const std::unique_ptr<v1::Inference::Stub> stub_;
+  const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  std::atomic<bool> draining_ = false;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_API_HANDLER_H_

@@ -1,0 +1,323 @@
+#include "server/http/connection.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/completion_condition.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/http/openai_error.h"
+
+namespace tidal {
+namespace {
+
+namespace net = boost::asio;
+using Clock = std::chrono::steady_clock;
+using boost::system::error_code;
+
+// Bytes a client may send ahead of the reply it waits for.
+constexpr size_t kMaxPipelinedBytes = 64 << 10;
+// How long a closing connection still takes (and drops) what the client sends: closing a socket
+// with unread input resets it, and the client would lose the reply.
+constexpr absl::Duration kLingerTimeout = absl::Seconds(5);
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<net::io_context> io, net::ip::tcp::socket socket,
+                       const GatewayOptions& options, const Handler& handler, HttpStats& stats)
+    : io_(std::move(io)),
+      work_(net::make_work_guard(*io_)),
+      socket_(std::move(socket)),
+      timer_(socket_.get_executor()),
+      options_(options),
+      handler_(handler),
+      stats_(stats),
+      route_("other") {
+  stats_.ConnectionOpened();
+}
+
+Connection::~Connection() { stats_.ConnectionClosed(); }
+
+void Connection::Start() {
+  Post([self = shared_from_this()] {
+    error_code ignored;
+    self->socket_.set_option(net::ip::tcp::no_delay(true), ignored);
+    self->parser_.emplace(self->options_.max_header_bytes, self->options_.max_body_bytes);
+    self->SetDeadline(self->options_.idle_timeout);
+    self->Read();
+  });
+}
+
+void Connection::Reject() {
+  Post([self = shared_from_this()] {
+    self->stats_.RequestStarted();
+    self->request_running_ = true;
+    self->RespondAndClose(503, "the server has too many connections");
+    self->Read();
+  });
+}
+
+void Connection::Post(std::function<void()> task) {
+  net::post(socket_.get_executor(),
+            [self = shared_from_this(), task = std::move(task)] { task(); });
+}
+
+void Connection::Close() {
+  Post([self = shared_from_this()] { self->DoClose(); });
+}
+
+void Connection::Listen(std::function<void()> on_sent, std::function<void()> on_gone) {
+  if (state_ == State::kClosed) return on_gone();
+  on_sent_ = std::move(on_sent);
+  on_gone_ = std::move(on_gone);
+}
+
+// One read is always outstanding, so that a client that leaves is noticed while it waits.
+void Connection::Read() {
+  if (read_pending_ || input_closed_ || state_ == State::kClosed) return;
+  if (state_ != State::kReading && input_.size() >= kMaxPipelinedBytes) return;
+  read_pending_ = true;
+  socket_.async_read_some(net::buffer(read_chunk_),
+                          [self = shared_from_this()](const error_code& error, size_t size) {
+                            self->read_pending_ = false;
+                            if (self->state_ == State::kClosed) return;
+                            if (error) {
+                              self->input_closed_ = true;
+                              self->OnInputEnd();
+                            } else {
+                              self->OnRead(size);
+                            }
+                          });
+}
+
+void Connection::OnRead(size_t size) {
+  if (state_ == State::kLingering) return Read();
+  input_.append(read_chunk_.data(), size);
+  if (state_ == State::kReading) {
+    Parse();
+  } else {
+    Read();
+  }
+}
+
+void Connection::OnInputEnd() {
+  // A reply that is complete is still sent: the client may have shut only its own side.
+  if (state_ != State::kFlushing) DoClose();
+}
+
+void Connection::Parse() {
+  if (input_.empty()) return Read();
+  if (!header_started_) {
+    header_started_ = true;
+    SetDeadline(options_.header_timeout);
+  }
+  absl::string_view rest = input_;
+  const RequestParser::State parsed = parser_->Put(&rest);
+  input_.erase(0, input_.size() - rest.size());
+  switch (parsed) {
+    case RequestParser::State::kHeader:
+      return Read();
+    case RequestParser::State::kBody:
+      if (!header_done_) {
+        header_done_ = true;
+        SetDeadline(options_.body_timeout);
+        if (parser_->expects_continue()) {
+          out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+          Flush();
+        }
+      }
+      return Read();
+    case RequestParser::State::kDone:
+      return Dispatch();
+    default:
+      return OnBadRequest(parsed);
+  }
+}
+
+void Connection::OnBadRequest(RequestParser::State fault) {
+  stats_.RequestStarted();
+  request_running_ = true;
+  if (fault == RequestParser::State::kBodyTooLarge) {
+    RespondAndClose(413, absl::StrCat("body: must be at most ", options_.max_body_bytes, " bytes"));
+  } else if (fault == RequestParser::State::kHeaderTooLarge) {
+    RespondAndClose(431,
+                    absl::StrCat("header: must be at most ", options_.max_header_bytes, " bytes"));
+  } else {
+    RespondAndClose(400, "the request is not valid HTTP/1.1");
+  }
+  Read();
+}
+
+void Connection::Dispatch() {
+  HttpRequest request = parser_->Release();
+  parser_.reset();
+  state_ = State::kHandling;
+  ClearDeadline();
+  stats_.RequestStarted();
+  request_running_ = true;
+  status_ = 0;
+  route_ = "other";
+  keep_alive_ = request.keep_alive;
+  chunked_ = request.chunked_ok;
+  head_only_ = request.method == "HEAD";
+  handler_(shared_from_this(), std::move(request));
+  Read();
+}
+
+void Connection::Respond(HttpResponse response) {
+  if (state_ == State::kClosed) return;
+  status_ = response.status;
+  auto headers = std::move(response.headers);
+  headers.emplace_back("Content-Type", std::move(response.content_type));
+  headers.emplace_back("Content-Length", absl::StrCat(response.body.size()));
+  headers.emplace_back("Connection", keep_alive_ ? "keep-alive" : "close");
+  out_ += RenderHead(response.status, headers);
+  if (!head_only_) out_ += response.body;
+  state_ = State::kFlushing;
+  Flush();
+}
+
+void Connection::RespondAndClose(int status, absl::string_view message) {
+  keep_alive_ = false;
+  head_only_ = false;
+  Respond({.status = status, .headers = {}, .body = RenderError(HttpError(status, message))});
+}
+
+void Connection::BeginStream(const std::string& request_id) {
+  if (state_ == State::kClosed) return;
+  status_ = 200;
+  if (!chunked_) keep_alive_ = false;  // the end of the connection ends the body
+  std::vector<std::pair<std::string, std::string>> headers = {
+      {"Content-Type", "text/event-stream; charset=utf-8"},
+      {"Cache-Control", "no-cache"},
+      {"X-Accel-Buffering", "no"},  // tells reverse proxies to pass events on at once
+      {"X-Request-Id", request_id},
+      {"Connection", keep_alive_ ? "keep-alive" : "close"}};
+  if (chunked_) headers.emplace_back("Transfer-Encoding", "chunked");
+  out_ += RenderHead(200, headers);
+  Flush();
+}
+
+void Connection::Write(absl::string_view data) {
+  if (state_ != State::kHandling || data.empty()) return;
+  if (chunked_) {
+    out_ += RenderChunk(data);
+  } else {
+    absl::StrAppend(&out_, data);
+  }
+  Flush();
+}
+
+void Connection::EndStream(bool keep_alive) {
+  if (state_ != State::kHandling) return;
+  keep_alive_ = keep_alive_ && keep_alive;
+  if (chunked_) absl::StrAppend(&out_, kLastChunk);
+  state_ = State::kFlushing;
+  Flush();
+  if (in_flight_.empty()) FinishReply();
+}
+
+void Connection::Flush() {
+  if (!in_flight_.empty() || out_.empty() || state_ == State::kClosed) return;
+  in_flight_.swap(out_);
+  SetDeadline(options_.write_timeout);
+  // Each part that the socket takes gives the client its time anew.
+  const auto progress = [self = shared_from_this()](const error_code& error, size_t) -> size_t {
+    self->SetDeadline(self->options_.write_timeout);
+    return error ? 0 : 64 << 10;
+  };
+  net::async_write(socket_, net::buffer(in_flight_), progress,
+                   [self = shared_from_this()](const error_code& error, size_t) {
+                     if (self->state_ == State::kClosed) return;
+                     if (error) return self->DoClose();
+                     self->OnSent();
+                   });
+}
+
+void Connection::OnSent() {
+  in_flight_.clear();
+  if (!out_.empty()) {
+    Flush();
+  } else if (state_ == State::kHandling) {
+    ClearDeadline();
+  } else if (state_ == State::kFlushing) {
+    return FinishReply();
+  } else if (state_ == State::kReading) {
+    SetDeadline(options_.body_timeout);  // it was "100 Continue"
+  }
+  if (on_sent_) on_sent_();
+}
+
+void Connection::FinishReply() {
+  EndRequest(status_);
+  if (!keep_alive_ || input_closed_) return Linger();
+  state_ = State::kReading;
+  header_started_ = false;
+  header_done_ = false;
+  parser_.emplace(options_.max_header_bytes, options_.max_body_bytes);
+  SetDeadline(options_.idle_timeout);
+  Parse();
+}
+
+void Connection::Linger() {
+  if (input_closed_) return DoClose();
+  error_code error;
+  socket_.shutdown(net::ip::tcp::socket::shutdown_send, error);
+  if (error) return DoClose();
+  state_ = State::kLingering;
+  input_ = std::string();
+  SetDeadline(kLingerTimeout);
+  Read();
+}
+
+void Connection::DoClose() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  error_code ignored;
+  socket_.close(ignored);
+  timer_.cancel();
+  const auto on_gone = std::move(on_gone_);
+  EndRequest(499);
+  if (on_gone) on_gone();
+}
+
+// Idempotent. The callbacks hold what answers the request, so they must go with it.
+void Connection::EndRequest(int status) {
+  on_sent_ = nullptr;
+  on_gone_ = nullptr;
+  if (!request_running_) return;
+  request_running_ = false;
+  stats_.RequestEnded(route_, status);
+}
+
+void Connection::SetDeadline(absl::Duration from_now) {
+  if (state_ == State::kClosed) return;
+  deadline_ = Clock::now() + absl::ToChronoNanoseconds(from_now);
+  if (deadline_ < armed_for_) ArmTimer();
+}
+
+void Connection::ClearDeadline() { deadline_ = Clock::time_point::max(); }
+
+void Connection::ArmTimer() {
+  armed_for_ = deadline_;
+  timer_.expires_at(deadline_);
+  timer_.async_wait([self = shared_from_this()](const error_code& error) {
+    if (error || self->state_ == State::kClosed) return;
+    self->armed_for_ = Clock::time_point::max();
+    self->OnTimer();
+  });
+}
+
+void Connection::OnTimer() {
+  if (deadline_ == Clock::time_point::max()) return;
+  if (Clock::now() < deadline_) return ArmTimer();
+  if (state_ == State::kReading && header_started_) {
+    stats_.RequestStarted();
+    request_running_ = true;
+    return RespondAndClose(408, "the request did not arrive in time");
+  }
+  DoClose();
+}
+
+}  // namespace tidal

@@ -1,0 +1,128 @@
+// One HTTP connection: reads requests one after the other, hands each to the handler, writes its
+// reply. Pipelined requests wait in a bounded buffer until the reply before them is out.
+//
+// Runs on a strand of its own: everything but Post() and Close() is called there. It keeps
+// itself alive while it has work with the socket, and keeps the io context running while it lives.
+#ifndef TIDAL_SERVER_HTTP_CONNECTION_H_
+#define TIDAL_SERVER_HTTP_CONNECTION_H_
+
+#include <array>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "server/http/gateway.h"
+#include "server/http/http_message.h"
+#include "server/http/http_stats.h"
+#include "server/http/request_parser.h"
+
+namespace tidal {
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  // Called on the strand with each request; answers it by Respond(), or by BeginStream() to
+  // EndStream(), at once or later.
+  using Handler = std::function<void(std::shared_ptr<Connection>, HttpRequest)>;
+
+  // `socket` runs on a strand of `io`. `options`, `handler` and `stats` outlive the io context's
+  // run.
+  Connection(std::shared_ptr<boost::asio::io_context> io, boost::asio::ip::tcp::socket socket,
+             const GatewayOptions& options, const Handler& handler, HttpStats& stats);
+  ~Connection();
+
+  void Start();
+  // Instead of Start(): answers 503 without reading a request, and closes.
+  void Reject();
+
+  // From any thread.
+  void Post(std::function<void()> task);
+  void Close();  // at once, also in the middle of a reply
+
+  // The route that answers, for the statistics. Starts as "other".
+  void set_route(std::string route) { route_ = std::move(route); }
+
+  void Respond(HttpResponse response);
+
+  // A streamed reply. Write() never blocks; what the socket has not taken yet is unsent_bytes().
+  void BeginStream(const std::string& request_id);
+  void Write(absl::string_view data);
+  void EndStream(bool keep_alive);
+  size_t unsent_bytes() const { return out_.size() + in_flight_.size(); }
+
+  // For the time of one request: `on_sent` after each piece the socket took, `on_gone` once when
+  // the client has left or the connection is closed before the reply is complete.
+  void Listen(std::function<void()> on_sent, std::function<void()> on_gone);
+
+ private:
+  enum class State {
+    kReading,    // a request
+    kHandling,   // its reply is awaited or streamed
+    kFlushing,   // the reply is complete, not all sent
+    kLingering,  // our side is shut; reads on so that the client can read the reply to its end
+    kClosed,
+  };
+
+  void Read();
+  void OnRead(size_t size);
+  void OnInputEnd();
+  void Parse();
+  void OnBadRequest(RequestParser::State fault);
+  void Dispatch();
+  void RespondAndClose(int status, absl::string_view message);
+  void Flush();
+  void OnSent();
+  void FinishReply();
+  void Linger();
+  void DoClose();
+  void EndRequest(int status);
+
+  void SetDeadline(absl::Duration from_now);
+  void ClearDeadline();
+  void ArmTimer();
+  void OnTimer();
+
+  // First, so that they go last: the connection may end on a thread of gRPC.
+  const std::shared_ptr<boost::asio::io_context> io_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer timer_;
+  const GatewayOptions& options_;
+  const Handler& handler_;
+  HttpStats& stats_;
+
+  State state_ = State::kReading;
+  bool input_closed_ = false;
+  bool read_pending_ = false;
+  std::array<char, 8192> read_chunk_;
+  std::string input_;  // read, not parsed yet
+  std::optional<RequestParser> parser_;
+  bool header_started_ = false;
+  bool header_done_ = false;
+
+  bool keep_alive_ = false;
+  bool chunked_ = false;
+  bool head_only_ = false;
+  bool request_running_ = false;
+  int status_ = 0;
+  std::string route_;
+  std::function<void()> on_sent_;
+  std::function<void()> on_gone_;
+
+  std::string out_;        // to send next
+  std::string in_flight_;  // being sent; one write at a time
+
+  // The timer is moved lazily: it may fire before the deadline and is armed again then.
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
+  std::chrono::steady_clock::time_point armed_for_ = std::chrono::steady_clock::time_point::max();
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_CONNECTION_H_

@@ -1,0 +1,71 @@
+#include "server/http/generate_call.h"
+
+#include <utility>
+
+#include "server/http/connection.h"
+
+namespace tidal {
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+GenerateCall::GenerateCall(std::shared_ptr<Connection> connection, v1::GenerateRequest request,
+                           OnEvent on_event, OnDoneFn on_done)
+    : connection_(std::move(connection)),
+      request_(std::move(request)),
+      on_event_(std::move(on_event)),
+      on_done_(std::move(on_done)) {}
+
+void GenerateCall::Start(v1::Inference::Stub& stub) {
+  self_ = shared_from_this();
+  stub.async()->Generate(&context_, &request_, this);
+  AddHold();
+  held_ = true;
+  reading_ = true;
+  StartRead(&event_);
+  StartCall();
+}
+
+void GenerateCall::Read() {
+  if (reading_ || !held_) return;
+  reading_ = true;
+  StartRead(&event_);
+}
+
+void GenerateCall::Cancel() {
+  on_event_ = nullptr;
+  on_done_ = nullptr;
+  context_.TryCancel();
+  if (!reading_) ReleaseHold();
+}
+
+void GenerateCall::OnReadDone(bool ok) {
+  connection_->Post([self = shared_from_this(), ok] { self->HandleRead(ok); });
+}
+
+void GenerateCall::HandleRead(bool ok) {
+  reading_ = false;
+  if (!ok || on_event_ == nullptr) return ReleaseHold();
+  // A copy: the listener may cancel, which drops it.
+  const OnEvent on_event = on_event_;
+  on_event(event_);
+}
+
+void GenerateCall::ReleaseHold() {
+  if (!held_) return;
+  held_ = false;
+  RemoveHold();
+}
+
+void GenerateCall::OnDone(const grpc::Status& status) {
+  connection_->Post([self = shared_from_this(), status = FromGrpc(status)] {
+    const OnDoneFn on_done = std::move(self->on_done_);
+    self->on_event_ = nullptr;
+    self->on_done_ = nullptr;
+    self->self_.reset();
+    if (on_done) on_done(status);
+  });
+}
+
+}  // namespace tidal

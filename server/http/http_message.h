@@ -1,0 +1,39 @@
+// An HTTP/1.1 request and response as the gateway's handlers see them.
+#ifndef TIDAL_SERVER_HTTP_HTTP_MESSAGE_H_
+#define TIDAL_SERVER_HTTP_HTTP_MESSAGE_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace tidal {
+
+struct HttpRequest {
+  std::string method;         // as sent: "GET", "POST", ...
+  std::string path;           // target without its query
+  std::string authorization;  // header "Authorization"; empty when absent
+  std::string request_id;     // header "X-Request-Id"; empty when absent
+  std::string body;
+  bool keep_alive = true;  // the client wants the connection kept
+  bool chunked_ok = true;  // HTTP/1.1: a reply may be chunked
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+};
+
+// Head of a reply, blank line included: status line, Date, Server, then `headers`.
+std::string RenderHead(int status, const std::vector<std::pair<std::string, std::string>>& headers);
+
+// `data` (not empty) as one chunk of a chunked body.
+std::string RenderChunk(absl::string_view data);
+inline constexpr absl::string_view kLastChunk = "0\r\n\r\n";
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_HTTP_MESSAGE_H_

@@ -1,0 +1,43 @@
+// What the gateway counts of its own work.
+#ifndef TIDAL_SERVER_HTTP_HTTP_STATS_H_
+#define TIDAL_SERVER_HTTP_HTTP_STATS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace tidal {
+
+// Thread-safe.
+class HttpStats {
+ public:
+  void ConnectionOpened();
+  void ConnectionClosed();
+  int connections() const;
+
+  void RequestStarted();
+  // `handler` is a route's path, so that the number of series is bounded.
+  void RequestEnded(const std::string& handler, int status);
+
+  // True when no request runs, false when `timeout` passed before.
+  bool WaitForNoRequests(absl::Duration timeout) const;
+
+  // Prometheus text: tidal:http_requests_total{handler,code}, tidal:http_requests_in_flight,
+  // tidal:http_connections.
+  std::string Render() const;
+
+ private:
+  mutable absl::Mutex mutex_;
+  int connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::pair<std::string, int>, uint64_t> ended_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_HTTP_STATS_H_

@@ -1,0 +1,48 @@
+// HTTP/1.x requests from bytes, without I/O. Not thread-safe.
+#ifndef TIDAL_SERVER_HTTP_REQUEST_PARSER_H_
+#define TIDAL_SERVER_HTTP_REQUEST_PARSER_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "absl/strings/string_view.h"
+#include "server/http/http_message.h"
+
+namespace tidal {
+
+// Parses one request. Its memory is at most max_header_bytes + max_body_bytes.
+class RequestParser {
+ public:
+  enum class State {
+    kHeader,  // wants more bytes of the header
+    kBody,    // wants more bytes of the body
+    kDone,
+    kBadRequest,
+    kHeaderTooLarge,
+    kBodyTooLarge,
+  };
+
+  RequestParser(size_t max_header_bytes, size_t max_body_bytes);
+  ~RequestParser();
+
+  // Takes bytes off the front of `input`, as many as it can use; what it leaves is the start of the
+  // next call's input. Bytes after the end of the request are left. Not to be called once the
+  // state is neither kHeader nor kBody.
+  State Put(absl::string_view* input);
+  State state() const { return state_; }
+
+  // The client waits for "100 Continue" before it sends the body. Valid from kBody on.
+  bool expects_continue() const;
+
+  // The request; once, in kDone.
+  HttpRequest Release();
+
+ private:
+  struct Impl;  // hides Boost.Beast
+  std::unique_ptr<Impl> impl_;
+  State state_ = State::kHeader;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_REQUEST_PARSER_H_

@@ -1,0 +1,69 @@
+#include "server/http/router.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/strip.h"
+
+namespace tidal {
+namespace {
+
+struct Entry {
+  const char* path;
+  Endpoint endpoint;
+  const char* methods;
+  bool is_public;
+};
+
+constexpr const char* kGet = "GET, HEAD";
+
+constexpr Entry kEntries[] = {
+    {"/v1/completions", Endpoint::kCompletions, "POST", false},
+    {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false},
+    {"/tokenize", Endpoint::kTokenize, "POST", false},
+    {"/detokenize", Endpoint::kDetokenize, "POST", false},
+    {"/v1/models", Endpoint::kModels, kGet, false},
+    {"/health", Endpoint::kReady, kGet, true},
+    {"/health/ready", Endpoint::kReady, kGet, true},
+    {"/ping", Endpoint::kReady, "GET, HEAD, POST", true},
+    {"/health/live", Endpoint::kLive, kGet, true},
+    {"/version", Endpoint::kVersion, kGet, true},
+    {"/metrics", Endpoint::kMetrics, kGet, true},
+};
+
+constexpr const char* kModelPrefix = "/v1/models/";
+
+bool Allows(absl::string_view methods, absl::string_view method) {
+  while (!methods.empty()) {
+    if (absl::ConsumePrefix(&methods, method) && (methods.empty() || methods[0] == ','))
+      return true;
+    const size_t comma = methods.find(", ");
+    if (comma == absl::string_view::npos) return false;
+    methods.remove_prefix(comma + 2);
+  }
+  return false;
+}
+
+}  // namespace
+
+Route FindRoute(absl::string_view method, absl::string_view path) {
+  Route route;
+  for (const Entry& entry : kEntries) {
+    if (path != entry.path) continue;
+    route.endpoint = entry.endpoint;
+    route.path = entry.path;
+    route.allowed_methods = entry.methods;
+    route.is_public = entry.is_public;
+  }
+  if (absl::StartsWith(path, kModelPrefix) &&
+      path.size() > absl::string_view(kModelPrefix).size()) {
+    route.endpoint = Endpoint::kModel;
+    route.path = "/v1/models/{model}";
+    route.allowed_methods = kGet;
+    route.tail = absl::StripPrefix(path, kModelPrefix);
+  }
+  if (route.endpoint != Endpoint::kNotFound && !Allows(route.allowed_methods, method)) {
+    route.endpoint = Endpoint::kWrongMethod;
+  }
+  return route;
+}
+
+}  // namespace tidal
