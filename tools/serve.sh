@@ -7,16 +7,16 @@
 # Further arguments go to tidal-server and win over the defaults here; --help explains them all.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly server=build/release/bin/tidal-server
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly root build=${root}/build/release
 
-tools/install_dependencies.sh
-if [[ ! -f build/release/build.ninja ]]; then
+"${root}/tools/install_dependencies.sh"
+if [[ ! -f "${build}/build.ninja" ]]; then
   echo "serve: configuring build/release"
-  cmake --preset release -DTIDAL_BUILD_TESTS=OFF --log-level=WARNING
+  (cd "${root}" && cmake --preset release -DTIDAL_BUILD_TESTS=OFF --log-level=WARNING)
 fi
 echo "serve: building tidal-server (the first time takes some minutes)"
-cmake --build build/release --target tidal-server
+cmake --build "${build}" --target tidal-server
 
 # The address to try is the one the server will have: a later --http_port wins over the default.
 host=127.0.0.1 port=8000 wait_for_ready=true
@@ -60,5 +60,5 @@ announce_when_ready() { # $1: the server's process id; ends with it.
 if "${wait_for_ready}"; then
   (announce_when_ready $$ &)
 fi
-echo "serve: starting ${server}"
-exec "${server}" --model=models/tidal-nano "$@"
+echo "serve: starting build/release/bin/tidal-server"
+exec "${build}/bin/tidal-server" --model="${root}/models/tidal-nano" "$@"
