@@ -190,11 +190,18 @@ void ResolveRows(const SplitTask& task, int64_t* rows) {
 
 // Walks the split's tiles in the order they are computed (all K, then all V; the KV heads of a tile
 // one after the other), a fixed number of bytes ahead. The hardware's prefetchers stop at page ends
-// and know nothing of block tables.
+// and know nothing of block tables. Into L2: L1 is too small to wait in, and its few miss buffers
+// would be what limits the bandwidth.
 class Prefetcher {
  public:
   Prefetcher(const SplitTask& task, const int64_t* rows)
-      : task_(task), rows_(rows), base_(task.k), kv_(task.kv_begin) {
+      : task_(task),
+        rows_(rows),
+        base_(task.k),
+        kv_(task.kv_begin),
+        // Tokens of a tile lie side by side in their block.
+        pieces_(task.blocks ? 1 : kTile),
+        piece_bytes_(kTile / pieces_ * task.head_dim * 2) {
     const int step_bytes = kTile * task.head_dim * 2;
     for (int bytes = 0; bytes < kPrefetchBytes; bytes += step_bytes) Step();
   }
@@ -206,9 +213,9 @@ class Prefetcher {
       tile_ = 0;
     }
     const bfloat16* head = base_ + int64_t{kv_} * task_.block_size * task_.head_dim;
-    for (int i = 0; i < kTile; ++i) {
-      const char* row = reinterpret_cast<const char*>(head + rows_[tile_ + i]);
-      for (int b = 0; b < task_.head_dim * 2; b += 64) _mm_prefetch(row + b, _MM_HINT_T0);
+    for (int i = 0; i < pieces_; ++i) {
+      const char* piece = reinterpret_cast<const char*>(head + rows_[tile_ + i]);
+      for (int b = 0; b < piece_bytes_; b += 64) _mm_prefetch(piece + b, _MM_HINT_T1);
     }
     if (++kv_ == task_.kv_end) {
       kv_ = task_.kv_begin;
@@ -222,6 +229,7 @@ class Prefetcher {
   const bfloat16* base_;
   int tile_ = 0;
   int kv_;
+  int pieces_, piece_bytes_;
 };
 
 // Turns the raw scores of one head into weights.

@@ -146,6 +146,19 @@ void Score(const RowGroup& g, const PrefillScratch& s, float (&scores)[kRows][kK
   }
 }
 
+// 2^x to 3e-6 relative for x <= 0: weights are rounded to bf16, 2e-3, anyway. Exact at 0.
+inline __m512 WeightExp2(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // in this order a NaN stays
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(x, n);
+  __m512 y = _mm512_set1_ps(9.58285277e-3f);
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.5906425e-2f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.40240986e-1f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.93124193e-1f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(y, n);
+}
+
 // Online softmax of one row: turns scores into weights (bf16), moves max and sum forward and
 // returns the factor for what was accumulated under the old maximum.
 inline float SoftmaxRow(const RowGroup& g, int r, const PrefillScratch& s, float* scores,
@@ -172,8 +185,8 @@ inline float SoftmaxRow(const RowGroup& g, int r, const PrefillScratch& s, float
   __m512 sum0 = _mm512_mul_ps(_mm512_load_ps(s.sum + row * 16), factor);
   __m512 sum1 = _mm512_setzero_ps();
   for (int32_t t = 0; t < g.padded; t += 32) {
-    const __m512 w0 = Exp2(_mm512_fmadd_ps(_mm512_load_ps(scores + t), scale, offset));
-    const __m512 w1 = Exp2(_mm512_fmadd_ps(_mm512_load_ps(scores + t + 16), scale, offset));
+    const __m512 w0 = WeightExp2(_mm512_fmadd_ps(_mm512_load_ps(scores + t), scale, offset));
+    const __m512 w1 = WeightExp2(_mm512_fmadd_ps(_mm512_load_ps(scores + t + 16), scale, offset));
     sum0 = _mm512_add_ps(sum0, w0);
     sum1 = _mm512_add_ps(sum1, w1);
     _mm512_store_si512(weights + t, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w1, w0)));
