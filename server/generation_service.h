@@ -48,6 +48,9 @@ class GenerationService {
   // Runs `job` on an intake thread. RESOURCE_EXHAUSTED when too many wait.
   absl::Status RunOnIntake(WorkerPool::Job job);
 
+  // For a request that goes to the loop directly.
+  SequenceId NewSequenceId() { return next_sequence_id_.fetch_add(1); }
+
   // From now on Start() answers UNAVAILABLE.
   void StopAccepting() { accepting_.store(false); }
 

@@ -100,9 +100,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
 
 int GrpcServer::port() const { return impl_->port; }
 
-std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel(int max_message_bytes) {
+std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel() {
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(max_message_bytes);
+  arguments.SetMaxReceiveMessageSize(-1);  // replies are ours
   return impl_->server->InProcessChannel(arguments);
 }
 

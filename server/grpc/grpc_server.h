@@ -34,8 +34,8 @@ class GrpcServer {
   ~GrpcServer();  // Stop() without grace
 
   int port() const;
-  // To this server without a network; no TLS, no limits of streams.
-  std::shared_ptr<grpc::Channel> InProcessChannel(int max_message_bytes);
+  // To this server without a network; no TLS, no limit of streams.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
 
   void SetServing(bool serving);
 

@@ -1,0 +1,176 @@
+#include "server/tidal_server.h"
+
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "engine/base/status_macros.h"
+#include "server/byte_size.h"
+#include "server/grpc/grpc_server.h"
+#include "server/http/gateway.h"
+#include "server/logging.h"
+#include "server/model_runtime.h"
+#include "server/port_check.h"
+
+namespace tidal {
+namespace {
+
+// Time for replies that are complete to leave through their connections.
+constexpr absl::Duration kFlushGrace = absl::Seconds(5);
+
+int64_t Milliseconds(absl::Duration duration) {
+  return duration == absl::InfiniteDuration() ? -1 : absl::ToInt64Milliseconds(duration);
+}
+
+void LogRequest(const GenerationSummary& summary) {
+  if (summary.n == 0) return;
+  Log(LogLevel::kInfo, "request",
+      {{"id", summary.request_id},
+       {"status", absl::StatusCodeToString(summary.status.code())},
+       {"finish", summary.finish},
+       {"n", summary.n},
+       {"prompt_tokens", summary.prompt_tokens},
+       {"cached_tokens", summary.cached_tokens},
+       {"completion_tokens", summary.completion_tokens},
+       {"sparse_steps", summary.sparse_steps},
+       {"dense_steps", summary.dense_steps},
+       {"preemptions", summary.preemptions},
+       {"ttft_ms", Milliseconds(summary.time_to_first_token)},
+       {"total_ms", Milliseconds(summary.total)}});
+}
+
+void LogModel(const ServedModel& model) {
+  const EngineInfo& info = model.info;
+  Log(LogLevel::kInfo, "model",
+      {{"names", absl::StrJoin(model.names, ",")},
+       {"architecture", info.architecture},
+       {"device", info.device},
+       {"weights", FormatByteSize({info.weight_bytes})},
+       {"max_model_len", info.max_model_len},
+       {"kv_blocks", info.num_blocks},
+       {"block_size", info.block_size},
+       {"kv_cache", FormatByteSize({info.kv_bytes_per_token * info.block_size * info.num_blocks})},
+       {"attention", info.attention.pattern},
+       {"attention_source", info.attention_source},
+       {"token_budget", model.default_token_budget},
+       {"chat", model.chat_template != nullptr ? "yes" : "no"}});
+}
+
+}  // namespace
+
+class TidalServer::Impl {
+ public:
+  explicit Impl(const ServerConfig& config) : config_(config) {}
+  ~Impl() { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Start() {
+    const absl::Time begin = absl::Now();
+    TIDAL_RETURN_IF_ERROR(CheckPortIsFree("http_port", config_.host, config_.http_port));
+    TIDAL_RETURN_IF_ERROR(CheckPortIsFree("grpc_port", config_.host, config_.grpc_port));
+    RuntimeHooks hooks;
+    hooks.on_request_end = LogRequest;
+    hooks.on_failure = [this](const absl::Status& status) { OnFailure(status); };
+    TIDAL_ASSIGN_OR_RETURN(runtime_, ModelRuntime::Load(config_.model, std::move(hooks)));
+    LogModel(runtime_->model());
+    TIDAL_RETURN_IF_ERROR(StartGrpc());
+    TIDAL_RETURN_IF_ERROR(StartHttp());
+    TIDAL_RETURN_IF_ERROR(runtime_->WarmUp());
+    SetServing(true);
+    Log(LogLevel::kInfo, "ready",
+        {{"http", absl::StrCat("http://", config_.host, ":", http_->port())},
+         {"grpc", absl::StrCat(config_.host, ":", grpc_->port())},
+         {"start_ms", Milliseconds(absl::Now() - begin)}});
+    return absl::OkStatus();
+  }
+
+  int http_port() const { return http_->port(); }
+  int grpc_port() const { return grpc_->port(); }
+
+  bool Shutdown(absl::Duration timeout) {
+    if (runtime_ == nullptr || stopped_.exchange(true)) return true;
+    SetServing(false);
+    runtime_->service().StopAccepting();
+    const bool finished = runtime_->loop().Drain(absl::Now() + timeout);
+    if (http_ != nullptr) http_->Stop(kFlushGrace);
+    if (grpc_ != nullptr) grpc_->Stop(kFlushGrace);
+    runtime_->loop().Stop();
+    return finished;
+  }
+
+ private:
+  absl::Status StartGrpc() {
+    GrpcServerOptions options;
+    options.host = config_.host;
+    options.port = config_.grpc_port;
+    options.tls_cert_file = config_.tls_cert_file;
+    options.tls_key_file = config_.tls_key_file;
+    options.max_message_bytes = static_cast<int>(config_.max_request_bytes);
+    TIDAL_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, &runtime_->service()));
+    absl::MutexLock lock(&mutex_);
+    health_ = grpc_.get();
+    return absl::OkStatus();
+  }
+
+  absl::Status StartHttp() {
+    GatewayOptions options;
+    options.host = config_.host;
+    options.port = config_.http_port;
+    options.api_keys = config_.api_keys;
+    options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
+    options.render_metrics = [this] { return runtime_->metrics().Render(); };
+    options.is_live = [this] { return IsLive(); };
+    auto channel = grpc_->InProcessChannel();
+    TIDAL_ASSIGN_OR_RETURN(http_, Gateway::Start(std::move(options), std::move(channel)));
+    return absl::OkStatus();
+  }
+
+  bool IsLive() const {
+    const ServingLoop& loop = runtime_->loop();
+    return loop.healthy() && absl::Now() - loop.last_progress() < config_.stall_timeout;
+  }
+
+  void OnFailure(const absl::Status& status) {
+    Log(LogLevel::kError, "the model stopped working; no request can be answered any more",
+        {{"reason", status.message()}});
+    {
+      absl::MutexLock lock(&mutex_);
+      broken_ = true;
+    }
+    SetServing(false);
+  }
+
+  // Called by whoever starts and stops the server, and by the loop's thread when the model breaks.
+  void SetServing(bool serving) {
+    absl::MutexLock lock(&mutex_);
+    if (health_ != nullptr) health_->SetServing(serving && !broken_);
+  }
+
+  const ServerConfig config_;
+  std::atomic<bool> stopped_{false};
+  absl::Mutex mutex_;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  GrpcServer* health_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::unique_ptr<ModelRuntime> runtime_;  // outlives the two doors to it
+  std::unique_ptr<GrpcServer> grpc_;
+  std::unique_ptr<Gateway> http_;
+};
+
+TidalServer::TidalServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TidalServer::~TidalServer() = default;
+
+absl::StatusOr<std::unique_ptr<TidalServer>> TidalServer::Start(const ServerConfig& config) {
+  auto impl = std::make_unique<Impl>(config);
+  TIDAL_RETURN_IF_ERROR(impl->Start());
+  return std::unique_ptr<TidalServer>(new TidalServer(std::move(impl)));
+}
+
+int TidalServer::http_port() const { return impl_->http_port(); }
+int TidalServer::grpc_port() const { return impl_->grpc_port(); }
+bool TidalServer::Shutdown(absl::Duration timeout) { return impl_->Shutdown(timeout); }
+
+}  // namespace tidal

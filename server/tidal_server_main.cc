@@ -1,0 +1,93 @@
+// tidal-server: serves one model over gRPC and HTTP until SIGTERM or SIGINT.
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "server/command_line.h"
+#include "server/logging.h"
+#include "server/server_config.h"
+#include "server/server_flags.h"
+#include "server/tidal_server.h"
+
+namespace {
+
+constexpr char kUsage[] =
+    "Serves a language model over HTTP (OpenAI's API) and gRPC (tidal.v1.Inference).\n\n"
+    "  tidal-server [--model=FOLDER] [--http_port=8000] [--grpc_port=50051] [--flagfile=FILE]\n\n"
+    "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends "
+    "the "
+    "server at once.";
+
+// The errors of libraries say less than ours, which follow them.
+void QuietGrpc() { setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0); }
+
+// SIGTERM and SIGINT, for all threads of the process: made before any other thread.
+class EndSignals {
+ public:
+  EndSignals() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGTERM);
+    sigaddset(&set_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+    std::thread([this] { Watch(); }).detach();
+  }
+
+  // From now on the first signal is for Wait(); until now it ended the program.
+  void StartServing() { serving_.store(true); }
+  void Wait() { first_.WaitForNotification(); }
+
+ private:
+  void Watch() {
+    int received = 0;
+    sigwait(&set_, &received);
+    if (!serving_.load()) _exit(0);  // nothing was promised to anybody yet
+    first_.Notify();
+    sigwait(&set_, &received);
+    _exit(1);
+  }
+
+  sigset_t set_;
+  std::atomic<bool> serving_{false};
+  absl::Notification first_;
+};
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "tidal-server: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  QuietGrpc();
+  signal(SIGPIPE, SIG_IGN);
+  const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage);
+  if (!rest.empty()) {
+    return Fail(absl::InvalidArgumentError("arguments: must be flags only, got " + rest.front()));
+  }
+  absl::StatusOr<tidal::ServerConfig> config = tidal::ServerConfigFromFlags();
+  if (!config.ok()) return Fail(config.status());
+  tidal::InitLogging(config->log_level, config->log_format);
+
+  auto* const signals = new EndSignals;  // its thread lives until the process ends
+  absl::StatusOr<std::unique_ptr<tidal::TidalServer>> server = tidal::TidalServer::Start(*config);
+  if (!server.ok()) return Fail(server.status());
+
+  signals->StartServing();
+  signals->Wait();
+  tidal::Log(tidal::LogLevel::kInfo, "draining");
+  const bool finished = (*server)->Shutdown(config->shutdown_timeout);
+  tidal::Log(tidal::LogLevel::kInfo, "stopped",
+             {{"all_requests_finished", finished ? "yes" : "no"}});
+  return 0;
+}
