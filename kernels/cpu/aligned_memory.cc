@@ -2,21 +2,50 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 namespace tidal::cpu {
 namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kCheckedBytes = size_t{64} << 20;
+
+// The first number of a file, times `unit`; SIZE_MAX where there is none ("max").
+size_t ReadNumber(const char* path, const char* key, size_t unit) {
+  std::ifstream file(path);
+  std::string word;
+  if (*key != '\0') {
+    while (file >> word && word != key) {
+    }
+  }
+  size_t number = 0;
+  return file >> number ? number * unit : SIZE_MAX;
+}
+
+// Linux promises more memory than there is and kills the process that touches it; so large requests
+// are held against what the machine and the control group (v2) still have.
+bool Fits(size_t bytes) {
+  if (bytes > ReadNumber("/proc/meminfo", "MemAvailable:", 1024)) return false;
+  const size_t limit = ReadNumber("/sys/fs/cgroup/memory.max", "", 1);
+  const size_t used = ReadNumber("/sys/fs/cgroup/memory.current", "", 1);
+  const size_t cached = ReadNumber("/sys/fs/cgroup/memory.stat", "file", 1);
+  if (limit == SIZE_MAX || used == SIZE_MAX) return true;
+  const size_t reclaimable = cached == SIZE_MAX ? 0 : std::min(cached, used);
+  return used - reclaimable < limit && bytes <= limit - (used - reclaimable);
+}
 
 }  // namespace
 
 void* AllocateAligned(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   if (bytes > SIZE_MAX / 2) return nullptr;
+  if (bytes >= kCheckedBytes && !Fits(bytes)) return nullptr;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   void* ptr = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
   if (ptr == nullptr) return nullptr;

@@ -17,13 +17,12 @@ inline __m512 Exp2(__m512 x) {
   x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // in this order a NaN stays
   const __m512 floor = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 f = _mm512_sub_ps(x, floor);  // [-0.5, 0.5]
-  // Taylor coefficients of 2^f: ln(2)^n / n!.
-  __m512 y = _mm512_set1_ps(1.5403530e-4f);
-  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.3333558e-3f));
-  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(9.6181291e-3f));
-  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.5504109e-2f));
-  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.4022651e-1f));
-  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.9314718e-1f));
+  // Minimax fit of 2^f on [-1/2, 1/2], relative, with 2^0 exact.
+  __m512 y = _mm512_set1_ps(1.32647268e-3f);
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(9.67151267e-3f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.55073374e-2f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.40222421e-1f));
+  y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.93146978e-1f));
   y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.0f));
   return _mm512_scalef_ps(y, floor);
 }

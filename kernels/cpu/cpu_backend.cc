@@ -79,7 +79,7 @@ class CpuBackend final : public Backend {
   }
 
   void Sample(const SamplingParamsView& params) override {
-    cpu::Sample(params, pool_, sampling_scratch_);
+    cpu::Sample(params, row_kernels_, pool_, sampling_scratch_);
   }
 
  private:

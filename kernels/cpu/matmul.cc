@@ -20,11 +20,19 @@ namespace {
 
 using dnnl::memory;
 
-constexpr int32_t kTileRows = 64;         // rows of one primitive, at most
 constexpr int32_t kColumnsMultiple = 64;  // oneDNN's bf16 weights come in blocks of 64 columns
+constexpr int32_t kMaxTileRows = 64;
 
-// Rows that a tile of `rows` tokens is computed with: few sizes, so few primitives.
-int32_t TileBucket(int32_t rows) { return rows <= 16 ? rows : (rows + 15) / 16 * 16; }
+// Rows of one primitive, at most.
+int32_t TileRows(DType type) { return type == DType::kBF16 ? kMaxTileRows : 60; }
+
+// The rows that `rows` <= TileRows(type) tokens are computed as, the rest being zeros: few sizes,
+// so few primitives. In bf16 a row's result is the same in all of them. In float it is not:
+// oneDNN's AVX2 kernels take six rows at a time and sum the rows of a remainder in another order.
+int32_t TileBucket(DType type, int32_t rows) {
+  if (type == DType::kF32) return (rows + 5) / 6 * 6;
+  return rows <= 16 ? rows : (rows + 7) / 8 * 8;
+}
 
 memory::data_type DnnlType(DType type) {
   return type == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
@@ -58,6 +66,7 @@ struct TileProduct {
     AlignedArray<char> scratch_bytes;
     std::vector<dnnl_exec_arg_t> list;
   };
+  int32_t rows = 0;
   dnnl::matmul primitive;
   std::vector<Arguments> workers;
 };
@@ -107,6 +116,7 @@ TileProduct& MatMulEngine::Impl::Product(int32_t rows, const DnnlWeight& weight)
   if (!is_new && !product.workers.empty()) return product;
   const auto description =
       Describe(rows, weight.slice_desc, weight.in_features(), weight.slice_columns);
+  product.rows = rows;
   product.primitive = dnnl::matmul(description);
   for (size_t i = 0; i < workers.size(); ++i) {
     TileProduct::Arguments a;
@@ -133,9 +143,9 @@ std::unique_ptr<PackedWeight> MatMulEngine::Impl::Pack(const bfloat16* weight, i
       std::make_unique<DnnlWeight>(in_features, out_features, slice_blocks * kColumnsMultiple);
   const int32_t columns = packed->slice_columns;
   using tag = memory::format_tag;
-  packed->slice_desc =
-      Describe(kTileRows, {{in_features, columns}, DnnlType(type), tag::any}, in_features, columns)
-          .weights_desc();
+  packed->slice_desc = Describe(TileRows(type), {{in_features, columns}, DnnlType(type), tag::any},
+                                in_features, columns)
+                           .weights_desc();
   packed->slice_bytes = packed->slice_desc.get_size();
 
   // [columns, in_features] of the slice, zero past out_features, read as its transpose.
@@ -171,7 +181,7 @@ void MatMulEngine::Impl::RunTile(const MatMulParams& p, const DnnlWeight& weight
   const int32_t first_column = slice * columns;
   const int32_t used = std::min(columns, p.weight->out_features() - first_column);
   float* y = p.y + int64_t{first_row} * p.weight->out_features() + first_column;
-  const bool direct = rows == 1 && used == columns && !p.accumulate;
+  const bool direct = product.rows == 1 && used == columns && !p.accumulate;
   float* tile = direct ? y : workers[worker].y.get();
 
   TileProduct::Arguments& a = product.workers[worker];
@@ -202,23 +212,24 @@ void MatMulEngine::Impl::Run(const MatMulParams& p) {
   DisableOpenMp();
   const DnnlWeight& weight = static_cast<const DnnlWeight&>(*p.weight);
   const size_t x_row = weight.in_features() * SizeOf(type);
-  const int32_t tiles = (p.tokens + kTileRows - 1) / kTileRows;
+  const int32_t tile_rows = TileRows(type);
+  const int32_t tiles = (p.tokens + tile_rows - 1) / tile_rows;
   const int32_t slices = static_cast<int32_t>(weight.slices.size());
-  const int32_t last_rows = p.tokens - (tiles - 1) * kTileRows;
-  const int32_t last_bucket = TileBucket(last_rows);
+  const int32_t last_rows = p.tokens - (tiles - 1) * tile_rows;
+  const int32_t last_bucket = TileBucket(type, last_rows);
 
   const char* x = static_cast<const char*>(p.x);
-  const char* last_x = x + (tiles - 1) * kTileRows * x_row;
+  const char* last_x = x + (tiles - 1) * tile_rows * x_row;
   if (last_bucket != last_rows) {
     padded_x.resize(last_bucket * x_row);
     std::memcpy(padded_x.data(), last_x, last_rows * x_row);
     std::memset(padded_x.data() + last_rows * x_row, 0, (last_bucket - last_rows) * x_row);
     last_x = padded_x.data();
   }
-  TileProduct* full = tiles > 1 ? &Product(kTileRows, weight) : nullptr;
+  TileProduct* full = tiles > 1 ? &Product(tile_rows, weight) : nullptr;
   TileProduct& last = Product(last_bucket, weight);
   for (Worker& worker : workers) {
-    const size_t count = size_t{kTileRows} * weight.slice_columns;
+    const size_t count = size_t{kMaxTileRows} * weight.slice_columns;
     if (worker.y_count >= count) continue;
     worker.y = MakeAlignedArray<float>(count);
     worker.y_count = worker.y == nullptr ? 0 : count;
@@ -228,9 +239,9 @@ void MatMulEngine::Impl::Run(const MatMulParams& p) {
   pool.ParallelFor(tiles * slices, [&](int32_t task, int worker) {
     const int32_t slice = task / tiles, tile = task % tiles;
     const bool is_last = tile == tiles - 1;
-    const int32_t first_row = tile * kTileRows;
+    const int32_t first_row = tile * tile_rows;
     RunTile(p, weight, is_last ? last : *full, is_last ? last_x : x + first_row * x_row, first_row,
-            is_last ? last_rows : kTileRows, slice, worker);
+            is_last ? last_rows : tile_rows, slice, worker);
   });
 }
 

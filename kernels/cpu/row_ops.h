@@ -1,5 +1,6 @@
-// Operations of a layer that work row by row: embedding, norm, rotation and KV store, activation,
-// gather. Rows are split over the pool when there is enough work to pay for waking it.
+// Operations that work row by row: embedding, norm, rotation and KV store, activation, gather; and
+// the loops over a row of logits that sampling needs. Rows are split over the pool when there is
+// enough work to pay for waking it.
 #ifndef TIDAL_KERNELS_CPU_ROW_OPS_H_
 #define TIDAL_KERNELS_CPU_ROW_OPS_H_
 
@@ -20,6 +21,10 @@ struct RowKernels {
   // out = x rotated by the angles of cos_sin: head_dim / 2 cosines, then as many sines.
   void (*rotate)(const float* x, const float* cos_sin, int32_t head_dim, bfloat16* out);
   void (*to_bfloat16)(const float* x, int32_t count, bfloat16* out);
+  // Turns NaN to -infinity and returns the largest element; count >= 1.
+  float (*clean_max)(float* x, int32_t count);
+  // Sum of exp((x - offset) * scale), none of which overflows; `out` takes the terms, or is null.
+  double (*sum_exp)(const float* x, int32_t count, float offset, float scale, float* out);
 };
 
 extern const RowKernels kPortableRowKernels;

@@ -1,4 +1,6 @@
 // The row kernels for AVX-512 BF16.
+#include <limits>
+
 #include "kernels/cpu/avx512_math.h"
 #include "kernels/cpu/row_ops.h"
 
@@ -60,8 +62,39 @@ void ToBFloat16Row(const float* x, int32_t count, bfloat16* out) {
   }
 }
 
+float CleanMax(float* x, int32_t count) {
+  const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 max = lowest;
+  for (int32_t i = 0; i < count; i += 16) {
+    const __mmask16 lanes = FirstLanes(count - i);
+    const __m512 raw = _mm512_mask_loadu_ps(lowest, lanes, x + i);
+    // max(NaN, lowest) is lowest: the second operand.
+    const __m512 clean = _mm512_max_ps(raw, lowest);
+    _mm512_mask_storeu_ps(x + i, lanes, clean);
+    max = _mm512_max_ps(max, clean);
+  }
+  return _mm512_reduce_max_ps(max);
+}
+
+double SumExp(const float* x, int32_t count, float offset, float scale, float* out) {
+  const __m512 offsets = _mm512_set1_ps(offset);
+  const __m512 scales = _mm512_set1_ps(scale * 1.44269504f);
+  __m512d sums[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+  for (int32_t i = 0; i < count; i += 16) {
+    const __mmask16 lanes = FirstLanes(count - i);
+    const __m512 terms = _mm512_maskz_mov_ps(
+        lanes,
+        Exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), offsets), scales)));
+    if (out != nullptr) _mm512_mask_storeu_ps(out + i, lanes, terms);
+    sums[0] = _mm512_add_pd(sums[0], _mm512_cvtps_pd(_mm512_castps512_ps256(terms)));
+    sums[1] = _mm512_add_pd(sums[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(terms, 1)));
+  }
+  return _mm512_reduce_add_pd(_mm512_add_pd(sums[0], sums[1]));
+}
+
 }  // namespace
 
-const RowKernels kAvx512RowKernels = {RmsNormRow, SwiGluRow, RotateRow, ToBFloat16Row};
+const RowKernels kAvx512RowKernels = {RmsNormRow,    SwiGluRow, RotateRow,
+                                      ToBFloat16Row, CleanMax,  SumExp};
 
 }  // namespace tidal::cpu

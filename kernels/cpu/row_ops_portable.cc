@@ -1,5 +1,6 @@
 // The row kernels in plain C++.
 #include <cmath>
+#include <limits>
 
 #include "kernels/cpu/row_ops.h"
 
@@ -48,8 +49,29 @@ void ToBFloat16Row(const float* x, int32_t count, bfloat16* out) {
   for (int32_t i = 0; i < count; ++i) out[i] = ToBFloat16(x[i]);
 }
 
+float CleanMax(float* x, int32_t count) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  float max = -kInfinity;
+  for (int32_t i = 0; i < count; ++i) {
+    x[i] = x[i] == x[i] ? x[i] : -kInfinity;
+    max = x[i] > max ? x[i] : max;
+  }
+  return max;
+}
+
+double SumExp(const float* x, int32_t count, float offset, float scale, float* out) {
+  double sum = 0;
+  for (int32_t i = 0; i < count; ++i) {
+    const float term = std::exp((x[i] - offset) * scale);
+    if (out != nullptr) out[i] = term;
+    sum += term;
+  }
+  return sum;
+}
+
 }  // namespace
 
-const RowKernels kPortableRowKernels = {RmsNormRow, SwiGluRow, RotateRow, ToBFloat16Row};
+const RowKernels kPortableRowKernels = {RmsNormRow,    SwiGluRow, RotateRow,
+                                        ToBFloat16Row, CleanMax,  SumExp};
 
 }  // namespace tidal::cpu

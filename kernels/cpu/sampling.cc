@@ -9,6 +9,7 @@ namespace tidal::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kMinTemperature = 1e-5f;  // below it, greedy: vLLM's bound
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that mixes all bits.
 uint64_t Mix(uint64_t x) {
@@ -19,21 +20,10 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// First index of the largest value.
-int32_t ArgMax(const float* x, int32_t count) {
-  int32_t best = 0;
-  for (int32_t i = 1; i < count; ++i) {
-    if (x[i] > x[best]) best = i;
-  }
-  return best;
-}
-
 // log(sum(exp(x))), the larger of the two infinities where x has one.
-float LogSumExp(const float* x, int32_t count, float max) {
+float LogSumExp(const float* x, int32_t count, float max, const RowKernels& kernels) {
   if (!std::isfinite(max)) return max;
-  double sum = 0;
-  for (int32_t i = 0; i < count; ++i) sum += std::exp(x[i] - max);
-  return max + static_cast<float>(std::log(sum));
+  return max + static_cast<float>(std::log(kernels.sum_exp(x, count, max, 1.0f, nullptr)));
 }
 
 float LogProbability(float logit, float log_sum) {
@@ -72,7 +62,6 @@ void ApplyBiasAndPenalties(const SamplingParamsView& p, const SamplingRow& row, 
     const TokenBias& bias = p.biases[i];
     raw_logits.emplace_back(bias.token, logits[bias.token]);
     logits[bias.token] += bias.bias;
-    if (std::isnan(logits[bias.token])) logits[bias.token] = -kInfinity;
   }
   if (row.repetition_penalty == 1.0f && row.presence_penalty == 0.0f &&
       row.frequency_penalty == 0.0f) {
@@ -136,37 +125,45 @@ void Truncate(const SamplingRow& row, int32_t vocab, SamplingScratch& scratch) {
 
 // Draws from the tempered and truncated distribution. max is finite.
 int32_t Draw(const SamplingRow& row, const float* logits, int32_t vocab, float max,
-             SamplingScratch& scratch) {
+             const RowKernels& kernels, SamplingScratch& scratch) {
   scratch.weights.resize(vocab);
-  for (int32_t id = 0; id < vocab; ++id) {
-    scratch.weights[id] = std::exp((logits[id] - max) / row.temperature);
+  double total =
+      kernels.sum_exp(logits, vocab, max, 1.0f / row.temperature, scratch.weights.data());
+  const float* weights = scratch.weights.data();
+  const double uniform = UniformDraw(row.seed, row.counter);
+  double sum = 0;
+  if (row.min_p <= 0 && row.top_k <= 0 && row.top_p >= 1) {
+    int32_t last = 0;  // with a weight at all: where rounding lets the sum miss its target
+    for (int32_t id = 0; id < vocab; ++id) {
+      sum += weights[id];
+      if (sum > uniform * total) return id;
+      if (weights[id] > 0) last = id;
+    }
+    return last;
   }
   Truncate(row, vocab, scratch);
-  double total = 0;
-  for (int32_t id : scratch.ids) total += scratch.weights[id];
-  const double target = UniformDraw(row.seed, row.counter) * total;
-  double sum = 0;
+  total = 0;
+  for (int32_t id : scratch.ids) total += weights[id];
   for (int32_t id : scratch.ids) {
-    sum += scratch.weights[id];
-    if (sum > target) return id;
+    sum += weights[id];
+    if (sum > uniform * total) return id;
   }
   return scratch.ids.back();
 }
 
-void SampleRow(const SamplingParamsView& p, int32_t row_index, SamplingScratch& scratch) {
+void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels& kernels,
+               SamplingScratch& scratch) {
   const SamplingRow& row = p.rows[row_index];
   float* logits = p.logits + int64_t{row_index} * p.vocab;
-  for (int32_t id = 0; id < p.vocab; ++id) {
-    logits[id] = std::isnan(logits[id]) ? -kInfinity : logits[id];
-  }
-  const float log_sum = LogSumExp(logits, p.vocab, logits[ArgMax(logits, p.vocab)]);
+  const float raw_max = kernels.clean_max(logits, p.vocab);
+  const float log_sum = LogSumExp(logits, p.vocab, raw_max, kernels);
   WriteTopLogprobs(p, row_index, logits, log_sum);
   ApplyBiasAndPenalties(p, row, logits, scratch.raw_logits);
 
-  int32_t token = ArgMax(logits, p.vocab);
-  const float max = logits[token];
-  if (row.temperature > 0 && std::isfinite(max)) {
-    token = Draw(row, logits, p.vocab, max, scratch);
+  const float max = kernels.clean_max(logits, p.vocab);
+  int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
+  if (row.temperature >= kMinTemperature && std::isfinite(max)) {
+    token = Draw(row, logits, p.vocab, max, kernels, scratch);
   }
   float raw = logits[token];
   for (const auto& [id, value] : scratch.raw_logits) {
@@ -186,10 +183,11 @@ double UniformDraw(uint64_t seed, uint64_t counter) {
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-void Sample(const SamplingParamsView& params, ThreadPool& pool,
+void Sample(const SamplingParamsView& params, const RowKernels& kernels, ThreadPool& pool,
             std::vector<SamplingScratch>& scratch) {
-  pool.ParallelFor(params.num_rows,
-                   [&](int32_t row, int worker) { SampleRow(params, row, scratch[worker]); });
+  pool.ParallelFor(params.num_rows, [&](int32_t row, int worker) {
+    SampleRow(params, row, kernels, scratch[worker]);
+  });
 }
 
 }  // namespace tidal::cpu

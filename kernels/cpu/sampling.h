@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cpu/row_ops.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/sampling_params.h"
 
@@ -23,7 +24,7 @@ struct SamplingScratch {
 
 // A NaN logit counts as -infinity. A row that holds +infinity yields its first +infinity; a row of
 // -infinity only yields id 0. scratch: one entry a worker of the pool.
-void Sample(const SamplingParamsView& params, ThreadPool& pool,
+void Sample(const SamplingParamsView& params, const RowKernels& kernels, ThreadPool& pool,
             std::vector<SamplingScratch>& scratch);
 
 }  // namespace tidal::cpu
