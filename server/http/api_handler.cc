@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/command_line.h"
 #include "server/http/api_response.h"
 #include "server/http/connection.h"
 #include "server/http/generate_call.h"
@@ -133,7 +134,7 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
     case Endpoint::kLive:
       return connection->Respond(Live());
     case Endpoint::kVersion:
-      return connection->Respond(JsonResponse(RenderVersion(TIDAL_VERSION), id));
+      return connection->Respond(JsonResponse(RenderVersion(Version()), id));
     case Endpoint::kMetrics:
       return connection->Respond(Metrics());
   }

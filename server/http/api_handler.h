@@ -6,12 +6,12 @@
 #include <memory>
 #include <string>
 
-#include "grpc/health/v1/health.grpc.pb.h"
+#include "proto/grpc/health/v1/health.grpc.pb.h"
+#include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/http/gateway.h"
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/router.h"
-#include "tidal/v1/inference.grpc.pb.h"
 
 namespace tidal {
 

@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "tidal/v1/inference.grpc.pb.h"
+#include "proto/tidal/v1/inference.grpc.pb.h"
 
 namespace tidal {
 

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "tidal/v1/inference.pb.h"
+#include "proto/tidal/v1/inference.pb.h"
 
 namespace tidal {
 

@@ -63,8 +63,10 @@ std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
   for (const char* group : kGroups) {
     if (absl::ConsumePrefix(&field, group)) break;
   }
-  if (field == "text" || field == "token_ids.ids" || field == "token_ids" || field == "prompt") {
-    return reply.api == OpenAiApi::kChat ? "messages" : "prompt";
+  static constexpr std::array kPrompts = {"token_ids.ids", "token_ids", "text", "prompt", "chat"};
+  for (const char* prompt : kPrompts) {
+    if (!absl::ConsumePrefix(&field, prompt)) continue;
+    return absl::StrCat(reply.api == OpenAiApi::kChat ? "messages" : "prompt", field);
   }
   if (field == "max_tokens") return reply.max_tokens_field;
   if (field == "logprobs" && reply.api == OpenAiApi::kChat) return "top_logprobs";

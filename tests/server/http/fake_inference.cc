@@ -1,0 +1,116 @@
+#include "tests/server/http/fake_inference.h"
+
+namespace tidal {
+
+FakeInference::FakeInference() {
+  grpc::ServerBuilder builder;
+  builder.RegisterService(static_cast<v1::Inference::Service*>(this));
+  builder.RegisterService(static_cast<grpc::health::v1::Health::Service*>(this));
+  builder.SetMaxReceiveMessageSize(-1);
+  server_ = builder.BuildAndStart();
+}
+
+FakeInference::~FakeInference() { server_->Shutdown(std::chrono::system_clock::now()); }
+
+std::shared_ptr<grpc::Channel> FakeInference::channel() {
+  return server_->InProcessChannel(grpc::ChannelArguments());
+}
+
+v1::GenerateRequest FakeInference::last_request() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return last_request_;
+}
+
+grpc::Status FakeInference::Hello(grpc::ServerContext&, const v1::GenerateRequest& request,
+                                  Writer& writer) {
+  writer.Write(Prompt(3));
+  for (uint32_t index = 0; index < request.n(); ++index) {
+    writer.Write(Delta(index, "Hello"));
+    writer.Write(Delta(index, " world"));
+    writer.Write(Finish(index, v1::FINISH_REASON_STOP));
+  }
+  writer.Write(Usage(3, 2 * request.n()));
+  return grpc::Status::OK;
+}
+
+v1::GenerateResponse FakeInference::Prompt(uint32_t tokens) {
+  v1::GenerateResponse event;
+  event.mutable_prompt()->set_model("fake");
+  event.mutable_prompt()->set_prompt_tokens(tokens);
+  return event;
+}
+
+v1::GenerateResponse FakeInference::Delta(uint32_t index, const std::string& text) {
+  v1::GenerateResponse event;
+  event.mutable_delta()->set_index(index);
+  event.mutable_delta()->set_text(text);
+  event.mutable_delta()->set_num_tokens(1);
+  return event;
+}
+
+v1::GenerateResponse FakeInference::Finish(uint32_t index, v1::FinishReason reason) {
+  v1::GenerateResponse event;
+  event.mutable_finish()->set_index(index);
+  event.mutable_finish()->set_reason(reason);
+  return event;
+}
+
+v1::GenerateResponse FakeInference::Usage(uint32_t prompt_tokens, uint32_t completion_tokens) {
+  v1::GenerateResponse event;
+  event.mutable_usage()->set_prompt_tokens(prompt_tokens);
+  event.mutable_usage()->set_completion_tokens(completion_tokens);
+  event.mutable_usage()->mutable_attention()->set_mode(v1::ATTENTION_MODE_FULL);
+  return event;
+}
+
+grpc::Status FakeInference::Generate(grpc::ServerContext* context,
+                                     const v1::GenerateRequest* request, Writer* writer) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    last_request_ = *request;
+  }
+  ++calls;
+  const grpc::Status status = script(*context, *request, *writer);
+  if (context->IsCancelled()) ++cancelled;
+  return status;
+}
+
+grpc::Status FakeInference::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) {
+  for (const char c : request->text()) {
+    response->add_token_ids(static_cast<unsigned char>(c));
+    if (request->return_token_strings()) response->add_token_strings(std::string(1, c));
+  }
+  response->set_max_model_len(1000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeInference::Detokenize(grpc::ServerContext*, const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) {
+  for (const uint32_t id : request->token_ids()) {
+    if (id > 127) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "token_ids[0]: must be below 128, got 200"};
+    }
+    response->mutable_text()->push_back(static_cast<char>(id));
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeInference::GetModelInfo(grpc::ServerContext*, const v1::GetModelInfoRequest*,
+                                         v1::ModelInfo* response) {
+  response->set_model("fake");
+  response->add_served_names("fake");
+  response->add_served_names("org/alias");
+  response->set_max_model_len(1000);
+  response->set_created_unix_seconds(1700000000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeInference::Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest*,
+                                  grpc::health::v1::HealthCheckResponse* response) {
+  response->set_status(serving ? grpc::health::v1::HealthCheckResponse::SERVING
+                               : grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  return grpc::Status::OK;
+}
+
+}  // namespace tidal
