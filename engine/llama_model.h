@@ -41,6 +41,8 @@ class LlamaModel {
   const LayerPlan& layer_plan() const { return layer_plan_; }
   // After a selecting layer: its sets. Rows are the batch's sparse rows.
   const TokenSelectionBuffer& selection() const { return selection_; }
+  // After RunLayer(): what that layer computed.
+  const Activations& activations() const { return activations_; }
   // Begin() poisons the sets of the step before. On in debug builds.
   void set_poison_selection(bool on) { poison_selection_ = on; }
 

@@ -12,6 +12,25 @@
 namespace tidal {
 namespace {
 
+// Elements of one layer's K (or V).
+int64_t LayerElements(ModelRunner& runner, const PagedKvCache& kv) {
+  return int64_t{runner.kv_cache().num_blocks()} * kv.num_kv_heads * kv.block_size * kv.head_dim;
+}
+
+// Where one row of one head starts in a layer's K (or V).
+int64_t RowOffset(const PagedKvCache& kv, const TestSequence& sequence, int32_t kv_head,
+                  int32_t position) {
+  const int64_t block = sequence.blocks[position / kv.block_size];
+  return ((block * kv.num_kv_heads + kv_head) * kv.block_size + position % kv.block_size) *
+         kv.head_dim;
+}
+
+std::vector<float> ToFloats(const std::vector<bfloat16>& values) {
+  std::vector<float> out(values.size());
+  std::transform(values.begin(), values.end(), out.begin(), [](bfloat16 x) { return ToFloat(x); });
+  return out;
+}
+
 std::unique_ptr<ModelRunner> Require(absl::StatusOr<std::unique_ptr<ModelRunner>> runner) {
   if (!runner.ok()) {
     std::fprintf(stderr, "cannot load the model: %s\n", runner.status().ToString().c_str());
@@ -55,6 +74,12 @@ std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequ
         trace.selected[layer].push_back(
             model.selection().Read(row, set, batch.shape.max_token_budget));
       }
+      std::vector<bfloat16> query(runner.model_config().q_size());
+      runner.backend().CopyToHost(query.data(),
+                                  model.activations().q.As<bfloat16>() + row * query.size(),
+                                  query.size() * sizeof(bfloat16));
+      TIDAL_CHECK(runner.backend().Synchronize().empty());
+      trace.queries[layer] = ToFloats(query);
     }
   }
   const float* logits = model.ComputeLogits(batch);
@@ -99,6 +124,46 @@ std::vector<TokenId> GenerateGreedy(ModelRunner& runner, TestSequence& sequence,
     sequence.tokens.push_back(output.back());
   }
   return output;
+}
+
+std::vector<float> ReadKv(ModelRunner& runner, const TestSequence& sequence, char part,
+                          int32_t layer, int32_t kv_head, int32_t count) {
+  const PagedKvCache kv = runner.kv_cache().layer(layer);
+  const bfloat16* base = part == 'k' ? kv.k : kv.v;
+  std::vector<bfloat16> rows(static_cast<size_t>(count) * kv.head_dim);
+  for (int32_t p = 0; p < count; ++p) {
+    runner.backend().CopyToHost(rows.data() + static_cast<size_t>(p) * kv.head_dim,
+                                base + RowOffset(kv, sequence, kv_head, p),
+                                kv.head_dim * sizeof(bfloat16));
+  }
+  TIDAL_CHECK(runner.backend().Synchronize().empty());
+  return ToFloats(rows);
+}
+
+void WriteKv(ModelRunner& runner, const TestSequence& sequence, char part, int32_t layer,
+             int32_t kv_head, int32_t position, float value) {
+  const PagedKvCache kv = runner.kv_cache().layer(layer);
+  const std::vector<bfloat16> row(kv.head_dim, ToBFloat16(value));
+  runner.backend().CopyToDevice(
+      (part == 'k' ? kv.k : kv.v) + RowOffset(kv, sequence, kv_head, position), row.data(),
+      row.size() * sizeof(bfloat16));
+  TIDAL_CHECK(runner.backend().Synchronize().empty());
+}
+
+void CopyKvCache(ModelRunner& from, ModelRunner& to) {
+  TIDAL_CHECK(from.kv_cache().bytes() == to.kv_cache().bytes());
+  std::vector<bfloat16> host;
+  for (int32_t layer = 0; layer < from.info().num_layers; ++layer) {
+    const PagedKvCache source = from.kv_cache().layer(layer), target = to.kv_cache().layer(layer);
+    host.resize(LayerElements(from, source));
+    const size_t bytes = host.size() * sizeof(bfloat16);
+    for (const auto& [in, out] : {std::pair(source.k, target.k), std::pair(source.v, target.v)}) {
+      from.backend().CopyToHost(host.data(), in, bytes);
+      TIDAL_CHECK(from.backend().Synchronize().empty());
+      to.backend().CopyToDevice(out, host.data(), bytes);
+      TIDAL_CHECK(to.backend().Synchronize().empty());
+    }
+  }
 }
 
 TokenId ArgMax(const std::vector<float>& logits) {

@@ -22,6 +22,8 @@ struct StepTrace {
   bool ran_sparse = false;
   // Selecting layer -> its sets (one, or one a KV head); only of sparse rows.
   std::map<int32_t, std::vector<SelectedTokens>> selected;
+  // Selecting layer -> the query that selected, [H, D].
+  std::map<int32_t, std::vector<float>> queries;
 };
 
 // A model on the CPU back end. Aborts the test when it cannot be loaded.
@@ -44,6 +46,18 @@ StepTrace RunDecode(ModelRunner& runner, TestSequence& sequence, TokenId token);
 // Prefill, then `count` greedy tokens, by Execute().
 std::vector<TokenId> GenerateGreedy(ModelRunner& runner, TestSequence& sequence, int32_t count,
                                     int32_t chunk);
+
+// The first `count` rows that one head of one layer has in the cache, as `sequence` finds them:
+// [count, D]. `part` is 'k' or 'v'.
+std::vector<float> ReadKv(ModelRunner& runner, const TestSequence& sequence, char part,
+                          int32_t layer, int32_t kv_head, int32_t count);
+
+// Overwrites one such row.
+void WriteKv(ModelRunner& runner, const TestSequence& sequence, char part, int32_t layer,
+             int32_t kv_head, int32_t position, float value);
+
+// Copies the whole cache between two runners of the same model and memory plan.
+void CopyKvCache(ModelRunner& from, ModelRunner& to);
 
 // Index of the largest; ties to the lower.
 TokenId ArgMax(const std::vector<float>& logits);
