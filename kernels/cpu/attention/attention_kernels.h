@@ -14,6 +14,10 @@ namespace tidal::cpu {
 // still feeds several threads.
 inline constexpr int kSplitTokens = 512;
 
+// From one head's weights to the next's. Not a power of two: the heads of a token must not all fall
+// into the same cache sets.
+inline constexpr int kWeightStride = kSplitTokens + 16;
+
 // Attention of one query token to at most kSplitTokens tokens, for the KV heads [kv_begin, kv_end)
 // and the G query heads of each. Arrays over H heads or KV heads are indexed by the head itself.
 struct SplitTask {
@@ -31,10 +35,10 @@ struct SplitTask {
   float softmax_scale;
   // Out. With x = q.k * softmax_scale * log2(e):
   float* max;         // [H] largest x
-  float* weights;     // [H, kSplitTokens] exp2(x - max); only the first num_tokens are meaningful
+  float* weights;     // [H, kWeightStride] exp2(x - max); only the first num_tokens are meaningful
   float* sum;         // [H] sum of weights
   float* acc;         // [H, D] sum of weights * v
-  float* max_logits;  // [KV, kSplitTokens] largest raw q.k of the group, or null
+  float* max_logits;  // [KV, kWeightStride] largest raw q.k of the group, or null
 };
 
 struct DecodeKernels {
@@ -52,10 +56,10 @@ struct KeyPartition {
 
 // Keys are unsigned integers in the order of the scores: RankKey in select_tokens.h.
 struct SelectKernels {
-  // keys[t] = RankKey of the sum over h of factors[h] * weights[h * kSplitTokens + t].
+  // keys[t] = RankKey of the sum over h of factors[h] * weights[h * kWeightStride + t].
   void (*rank_sums)(const float* weights, const float* factors, int32_t num_heads, int32_t tokens,
                     uint32_t* keys);
-  // keys[t] = RankKey of the largest over h of logits[h * kSplitTokens + t].
+  // keys[t] = RankKey of the largest over h of logits[h * kWeightStride + t].
   void (*rank_maxima)(const float* logits, int32_t num_heads, int32_t tokens, uint32_t* keys);
 
   // counts[i] = number of keys >= thresholds[i], i in [0, 3).

@@ -31,7 +31,7 @@ float Dot(const bfloat16* a, const bfloat16* b, int n) {
 
 // Turns the raw scores of one head into weights.
 void Softmax(const SplitTask& task, int head) {
-  float* scores = task.weights + head * kSplitTokens;
+  float* scores = task.weights + head * kWeightStride;
   const float scale = task.softmax_scale * 1.44269504088896341f;
   // Lowest finite, not -infinity: see decode_avx512.cc. A NaN never compares greater.
   float max = std::numeric_limits<float>::lowest();
@@ -46,12 +46,12 @@ void Softmax(const SplitTask& task, int head) {
 }
 
 void GroupMaxima(const SplitTask& task, int kv) {
-  const float* scores = task.weights + kv * task.group_size * kSplitTokens;
-  float* maxima = task.max_logits + kv * kSplitTokens;
+  const float* scores = task.weights + kv * task.group_size * kWeightStride;
+  float* maxima = task.max_logits + kv * kWeightStride;
   for (int t = 0; t < task.num_tokens; ++t) {
     float largest = -kInfinity;
     for (int h = 0; h < task.group_size; ++h) {
-      largest = std::max(largest, scores[h * kSplitTokens + t]);
+      largest = std::max(largest, scores[h * kWeightStride + t]);
     }
     maxima[t] = largest;
   }
@@ -64,7 +64,7 @@ void AttendSplit(const SplitTask& task) {
     for (int kv = task.kv_begin; kv < task.kv_end; ++kv) {
       const bfloat16* row = task.k + RowOffset(task, t, kv);
       for (int h = kv * g; h < (kv + 1) * g; ++h) {
-        task.weights[h * kSplitTokens + t] = Dot(task.q + h * d, row, d);
+        task.weights[h * kWeightStride + t] = Dot(task.q + h * d, row, d);
       }
     }
   }
@@ -77,7 +77,7 @@ void AttendSplit(const SplitTask& task) {
     for (int kv = task.kv_begin; kv < task.kv_end; ++kv) {
       const bfloat16* row = task.v + RowOffset(task, t, kv);
       for (int h = kv * g; h < (kv + 1) * g; ++h) {
-        const float weight = task.weights[h * kSplitTokens + t];
+        const float weight = task.weights[h * kWeightStride + t];
         float* acc = task.acc + h * d;
         for (int i = 0; i < d; ++i) acc[i] += weight * ToFloat(row[i]);
       }

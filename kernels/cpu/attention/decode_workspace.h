@@ -34,7 +34,7 @@ class ScratchArray {
   T* data_ = nullptr;
 };
 
-// Symbols as in kernels/attention/params.h; T = kSplitTokens, N = max_splits.
+// Symbols as in kernels/attention/params.h; T = kSplitTokens, W = kWeightStride, N = max_splits.
 struct DecodeWorkspace::Buffers {
   int32_t max_splits = 0;  // of a group; at least those of the longest row
   int32_t max_rows = 0;
@@ -42,10 +42,10 @@ struct DecodeWorkspace::Buffers {
 
   ScratchArray<float> acc;                // [N, H, D]
   ScratchArray<float> max, sum, factors;  // [N, H]
-  ScratchArray<float> weights;            // [N, H, T], when the weights outlive their split
-  ScratchArray<float> max_logits;         // [N, KV, T]
+  ScratchArray<float> weights;            // [N, H, W], when the weights outlive their split
+  ScratchArray<float> max_logits;         // [N, KV, W]
   ScratchArray<uint32_t> keys;            // [KV, N * T]
-  ScratchArray<float> worker_weights;     // [threads, H, T], when they do not
+  ScratchArray<float> worker_weights;     // [threads, H, W], when they do not
   ScratchArray<float> worker_row;         // [threads, D]
   ScratchArray<uint32_t> worker_keys;     // [threads, max_context_len + 16]
 

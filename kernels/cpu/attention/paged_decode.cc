@@ -139,11 +139,11 @@ void AttendSplit(const DecodeCall& call, const Group& group, int32_t split, int3
   task.sum = buffers.sum.get() + int64_t{split} * heads;
   task.acc = buffers.acc.get() + int64_t{split} * heads * call.kv.head_dim;
   task.weights = call.keep_weights
-                     ? buffers.weights.get() + int64_t{split} * heads * kSplitTokens
-                     : buffers.worker_weights.get() + int64_t{worker} * heads * kSplitTokens;
+                     ? buffers.weights.get() + int64_t{split} * heads * kWeightStride
+                     : buffers.worker_weights.get() + int64_t{worker} * heads * kWeightStride;
   if (call.keep_max_logits) {
     task.max_logits =
-        buffers.max_logits.get() + int64_t{split} * call.kv.num_kv_heads * kSplitTokens;
+        buffers.max_logits.get() + int64_t{split} * call.kv.num_kv_heads * kWeightStride;
   }
   kernels.decode->attend_split(task);
 }
@@ -193,12 +193,12 @@ void RankGroup(const DecodeCall& call, const SelectTokensParams& select, const G
       if (select.score == SelectionScore::kSoftmaxSum) {
         const int32_t heads = call.num_heads / sets;
         const int64_t first = int64_t{split} * call.num_heads + set * heads;
-        kernels.select->rank_sums(buffers.weights.get() + first * kSplitTokens,
+        kernels.select->rank_sums(buffers.weights.get() + first * kWeightStride,
                                   buffers.factors.get() + first, heads, tokens, keys);
       } else {
         const int32_t heads = kv_heads / sets;
         const int64_t first = int64_t{split} * kv_heads + set * heads;
-        kernels.select->rank_maxima(buffers.max_logits.get() + first * kSplitTokens, heads, tokens,
+        kernels.select->rank_maxima(buffers.max_logits.get() + first * kWeightStride, heads, tokens,
                                     keys);
       }
     }
@@ -278,10 +278,10 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
   b.unfinished.reset(new (std::nothrow) std::atomic<int32_t>[b.max_rows]);
   return b.unfinished != nullptr && b.acc.Allocate(splits * heads * dim) &&
          b.max.Allocate(splits * heads) && b.sum.Allocate(splits * heads) &&
-         b.factors.Allocate(splits * heads) && b.weights.Allocate(splits * heads * kSplitTokens) &&
-         b.max_logits.Allocate(splits * kv_heads * kSplitTokens) &&
+         b.factors.Allocate(splits * heads) && b.weights.Allocate(splits * heads * kWeightStride) &&
+         b.max_logits.Allocate(splits * kv_heads * kWeightStride) &&
          b.keys.Allocate(splits * kv_heads * kSplitTokens) &&
-         b.worker_weights.Allocate(threads * heads * kSplitTokens) &&
+         b.worker_weights.Allocate(threads * heads * kWeightStride) &&
          b.worker_row.Allocate(threads * dim) &&
          b.worker_keys.Allocate(threads * (b.max_context_len + 16)) &&
          b.split_row.Allocate(splits) && b.first_split.Allocate(b.max_rows + 1);

@@ -23,7 +23,7 @@ void RankSums(const float* weights, const float* factors, int32_t num_heads, int
     const __mmask16 valid = FirstLanes(tokens - t);
     __m512 sum = _mm512_setzero_ps();
     for (int h = 0; h < num_heads; ++h) {
-      const __m512 weight = _mm512_maskz_loadu_ps(valid, weights + h * kSplitTokens + t);
+      const __m512 weight = _mm512_maskz_loadu_ps(valid, weights + h * kWeightStride + t);
       sum = _mm512_fmadd_ps(_mm512_set1_ps(factors[h]), weight, sum);
     }
     _mm512_mask_storeu_epi32(keys + t, valid, RankKeys(sum));
@@ -35,7 +35,8 @@ void RankMaxima(const float* logits, int32_t num_heads, int32_t tokens, uint32_t
     const __mmask16 valid = FirstLanes(tokens - t);
     __m512 largest = _mm512_set1_ps(-__builtin_inff());
     for (int h = 0; h < num_heads; ++h) {
-      largest = _mm512_max_ps(_mm512_maskz_loadu_ps(valid, logits + h * kSplitTokens + t), largest);
+      largest =
+          _mm512_max_ps(_mm512_maskz_loadu_ps(valid, logits + h * kWeightStride + t), largest);
     }
     _mm512_mask_storeu_epi32(keys + t, valid, RankKeys(largest));
   }

@@ -14,7 +14,7 @@ void RankSums(const float* weights, const float* factors, int32_t num_heads, int
               uint32_t* keys) {
   for (int t = 0; t < tokens; ++t) {
     float sum = 0;
-    for (int h = 0; h < num_heads; ++h) sum += factors[h] * weights[h * kSplitTokens + t];
+    for (int h = 0; h < num_heads; ++h) sum += factors[h] * weights[h * kWeightStride + t];
     keys[t] = RankKey(sum);
   }
 }
@@ -22,7 +22,7 @@ void RankSums(const float* weights, const float* factors, int32_t num_heads, int
 void RankMaxima(const float* logits, int32_t num_heads, int32_t tokens, uint32_t* keys) {
   for (int t = 0; t < tokens; ++t) {
     float largest = -kInfinity;
-    for (int h = 0; h < num_heads; ++h) largest = std::max(largest, logits[h * kSplitTokens + t]);
+    for (int h = 0; h < num_heads; ++h) largest = std::max(largest, logits[h * kWeightStride + t]);
     keys[t] = RankKey(largest);
   }
 }
