@@ -4,7 +4,7 @@
 #   tools/install_dependencies.sh [--with_tests] [--with_clang]
 #
 #   --with_tests   also what only the tests need: GoogleTest, Python's venv
-#   --with_clang   also clang, clang-tidy, clang-format and shellcheck, for the checks of a developer
+#   --with_clang   also clang, clang-tidy, clang-format and shellcheck, for a developer's checks
 set -euo pipefail
 
 # What cmake/TidalDependencies.cmake looks for, and the tools that build it.
