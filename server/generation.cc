@@ -140,9 +140,9 @@ void Generation::ObserveTokens(Output& output, int32_t count, absl::Time now) {
     time_to_first_token_ = std::min(time_to_first_token_, now - arrival_);
     context_->metrics->OnFirstToken(static_cast<int32_t>(request_.prompt.size()), now - arrival_);
   }
-  const int32_t gaps = first ? 0 : count;
-  context_->metrics->OnTokens(count, gaps,
-                              first ? absl::ZeroDuration() : (now - output.last_token) / count);
+  // Tokens that came together count as evenly spaced, or as one when the first is among them.
+  const absl::Duration gap = first ? absl::ZeroDuration() : (now - output.last_token) / count;
+  context_->metrics->OnTokens(count, first ? count - 1 : count, gap);
   output.last_token = now;
 }
 

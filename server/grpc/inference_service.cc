@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "engine/base/check.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/grpc/status.h"
 
@@ -20,14 +22,31 @@ absl::Time Deadline(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
+// gRPC answers UNIMPLEMENTED to a message it cannot parse, as if there were no such method; so the
+// methods take bytes and parse them here.
+template <typename Message>
+absl::Status Parse(const grpc::ByteBuffer& bytes, Message* message) {
+  grpc::ByteBuffer copy(bytes);  // of the reference; reading it empties it
+  if (grpc::SerializationTraits<Message>::Deserialize(&copy, message).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("message: must be a ", message->GetTypeName(),
+                                                 " whose strings are UTF-8, got other bytes"));
+}
+
+template <typename Message>
+grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
+  bytes->Clear();  // the writer wants it empty
+  bool own_buffer = false;
+  return grpc::SerializationTraits<Message>::Serialize(message, bytes, &own_buffer);
+}
+
 // Streams one generation. At most one write is in flight; what arrives meanwhile is merged by the
 // generation. Exactly one thread at a time is in Advance(): the one that gRPC told of a finished
 // write, or the one that the generation woke, and neither comes before the other is done.
-class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   GenerateReactor(GenerationService* service, const grpc::CallbackServerContext& context,
-                  const v1::GenerateRequest& request)
-      : generation_(service->Start(request, Deadline(context))) {
+                  v1::GenerateRequest request)
+      : generation_(service->Start(std::move(request), Deadline(context))) {
     Advance();
   }
 
@@ -45,7 +64,8 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   void Advance() {
     Generation::Item item = generation_->TakeNext([this] { Advance(); });
     if (item.event.has_value()) {
-      response_ = *std::move(item.event);
+      const grpc::Status serialized = Serialize(*item.event, &response_);
+      TIDAL_CHECK(serialized.ok());
       StartWrite(&response_);
     } else if (item.end.has_value()) {
       Finish(ToGrpcStatus(*item.end));
@@ -53,49 +73,71 @@ class GenerateReactor : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   }
 
   const std::shared_ptr<Generation> generation_;
-  v1::GenerateResponse response_;  // being written
+  grpc::ByteBuffer response_;  // being written
 };
 
-class InferenceService final : public v1::Inference::CallbackService {
+// The answer to a request that could not be read.
+class RefusingReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit RefusingReactor(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+using Contract = v1::Inference;
+using RawService = Contract::WithRawCallbackMethod_Generate<
+    Contract::WithRawCallbackMethod_Tokenize<Contract::WithRawCallbackMethod_Detokenize<
+        Contract::WithRawCallbackMethod_GetModelInfo<Contract::Service>>>>;
+
+class InferenceService final : public RawService {
  public:
   explicit InferenceService(GenerationService* service) : service_(service) {}
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
-    return new GenerateReactor(service_, *context, *request);  // deletes itself
+  // Reactors delete themselves.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* bytes) override {
+    v1::GenerateRequest request;
+    if (absl::Status status = Parse(*bytes, &request); !status.ok()) {
+      return new RefusingReactor(status);
+    }
+    return new GenerateReactor(service_, *context, std::move(request));
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override {
-    return OnIntake(context, response, [=, this] { return service_->Tokenize(*request); });
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override {
+    return OnIntake<v1::TokenizeRequest>(context, request, response,
+                                         [this](const auto& r) { return service_->Tokenize(r); });
   }
 
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override {
-    return OnIntake(context, response, [=, this] { return service_->Detokenize(*request); });
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override {
+    return OnIntake<v1::DetokenizeRequest>(
+        context, request, response, [this](const auto& r) { return service_->Detokenize(r); });
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
-                                         const v1::GetModelInfoRequest* /*request*/,
-                                         v1::ModelInfo* response) override {
-    *response = service_->GetModelInfo();
+                                         const grpc::ByteBuffer* /*request*/,
+                                         grpc::ByteBuffer* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
+    reactor->Finish(Serialize(service_->GetModelInfo(), response));
     return reactor;
   }
 
  private:
-  // Request and response live until the reactor finishes.
-  template <typename Response, typename Function>
-  grpc::ServerUnaryReactor* OnIntake(grpc::CallbackServerContext* context, Response* response,
+  // Parses, answers and serializes on an intake thread. Both buffers live until the reactor
+  // finishes.
+  template <typename Request, typename Function>
+  grpc::ServerUnaryReactor* OnIntake(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
                                      Function function) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    absl::Status posted = service_->RunOnIntake([reactor, response, function] {
-      auto result = function();
-      if (result.ok()) *response = *std::move(result);
-      reactor->Finish(ToGrpcStatus(result.status()));
+    absl::Status posted = service_->RunOnIntake([reactor, request, response, function] {
+      Request message;
+      absl::Status status = Parse(*request, &message);
+      if (!status.ok()) return reactor->Finish(ToGrpcStatus(status));
+      const auto result = function(message);
+      reactor->Finish(result.ok() ? Serialize(*result, response) : ToGrpcStatus(result.status()));
     });
     if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted));
     return reactor;

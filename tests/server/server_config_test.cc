@@ -1,0 +1,120 @@
+#include "server/server_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "server/byte_size.h"
+#include "server/port_check.h"
+
+namespace tidal {
+namespace {
+
+using ::testing::HasSubstr;
+
+ServerConfig GoodConfig() {
+  ServerConfig config;
+  config.model.engine.model_path = "models/tidal-nano";
+  config.model.served_model_names = {"tidal-nano"};
+  return config;
+}
+
+struct BadConfig {
+  const char* name;
+  std::function<void(ServerConfig*)> break_it;
+  const char* message;
+};
+class BadConfigTest : public ::testing::TestWithParam<BadConfig> {};
+
+TEST_P(BadConfigTest, IsRefusedWithTheFlagsName) {
+  ServerConfig config = GoodConfig();
+  ASSERT_TRUE(config.Validate().ok()) << config.Validate();
+  GetParam().break_it(&config);
+  const absl::Status status = config.Validate();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().message));
+}
+
+using C = ServerConfig;
+const BadConfig kBadConfigs[] = {
+    {"Model", [](C* c) { c->model.engine.model_path = "no/such"; },
+     "model: must be a model folder, got no/such"},
+    {"Name",
+     [](C* c) {
+       c->model.served_model_names = {"a", ""};
+     },
+     "served_model_name: must be"},
+    {"Device", [](C* c) { c->model.device = "cuda"; }, "device: must be cpu, got cuda"},
+    {"Threads", [](C* c) { c->model.num_threads = -1; },
+     "num_threads: must be in [0, 1024], got -1"},
+    {"Length", [](C* c) { c->model.engine.max_model_len = 1; }, "max_model_len: must be 0"},
+    {"Seqs", [](C* c) { c->model.engine.max_num_seqs = 0; }, "max_num_seqs: must be in"},
+    {"Tokens", [](C* c) { c->model.engine.max_num_batched_tokens = 8; },
+     "max_num_batched_tokens: must be at least max_num_seqs"},
+    {"Block", [](C* c) { c->model.engine.block_size = 17; }, "block_size: must be 16, 32 or 64"},
+    {"Kv", [](C* c) { c->model.engine.kv_cache_bytes = 0; }, "kv_cache_bytes: must be more than 0"},
+    {"MaxBudget", [](C* c) { c->model.engine.max_token_budget = -1; }, "max_token_budget: must be"},
+    {"Queue", [](C* c) { c->model.max_queued_requests = 0; }, "max_queued_requests: must be"},
+    {"Budget", [](C* c) { c->model.token_budget = 0; }, "token_budget: must be"},
+    {"Correction", [](C* c) { c->model.correction_period = -2; }, "correction_period: must be"},
+    {"Host", [](C* c) { c->host = ""; }, "host: must be"},
+    {"HttpPort", [](C* c) { c->http_port = 65536; }, "http_port: must be in [0, 65535], got 65536"},
+    {"GrpcPort", [](C* c) { c->grpc_port = -1; }, "grpc_port: must be in [0, 65535], got -1"},
+    {"SamePort", [](C* c) { c->grpc_port = c->http_port; }, "grpc_port: must be another"},
+    {"Tls", [](C* c) { c->tls_cert_file = "cert.pem"; }, "tls_key_file: must be given"},
+    {"RequestBytes", [](C* c) { c->max_request_bytes = 10; }, "max_request_bytes: must be"},
+    {"Shutdown", [](C* c) { c->shutdown_timeout = absl::Seconds(-1); },
+     "shutdown_timeout: must be"},
+    {"Stall", [](C* c) { c->stall_timeout = absl::ZeroDuration(); }, "stall_timeout: must be"},
+};
+INSTANTIATE_TEST_SUITE_P(Flags, BadConfigTest, ::testing::ValuesIn(kBadConfigs),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(ServerConfigTest, DefaultModelIsFoundFromHere) {
+  EXPECT_EQ(*FindDefaultModel(), "models/tidal-nano");
+}
+
+TEST(ServerConfigTest, ModelNameIsTheLastPartOfThePath) {
+  EXPECT_EQ(ModelNameOf("models/tidal-nano"), "tidal-nano");
+  EXPECT_EQ(ModelNameOf("models/tidal-nano/"), "tidal-nano");
+  EXPECT_EQ(ModelNameOf("models/../models/tidal-nano/."), "tidal-nano");
+}
+
+TEST(ByteSizeTest, ReadsUnits) {
+  EXPECT_EQ(ParseByteSize("0")->bytes, 0);
+  EXPECT_EQ(ParseByteSize("1073741824")->bytes, 1LL << 30);
+  EXPECT_EQ(ParseByteSize("512MiB")->bytes, 512LL << 20);
+  EXPECT_EQ(ParseByteSize("4GiB")->bytes, 4LL << 30);
+  EXPECT_EQ(ParseByteSize("1.5 KiB")->bytes, 1536);
+  EXPECT_EQ(ParseByteSize("2MB")->bytes, 2'000'000);
+  EXPECT_EQ(ParseByteSize("7B")->bytes, 7);
+}
+
+TEST(ByteSizeTest, RefusesTheRest) {
+  for (const char* text : {"", "GiB", "-1", "1 gib", "4G", "1..2MiB", "99999999999TiB", "0x10"}) {
+    EXPECT_FALSE(ParseByteSize(text).ok()) << text;
+  }
+}
+
+TEST(ByteSizeTest, FlagsSurviveARoundTrip) {
+  for (const int64_t bytes : {0LL, 1LL, 1536LL, 512LL << 20, 4LL << 30, 1000000LL}) {
+    ByteSize size;
+    std::string error;
+    ASSERT_TRUE(AbslParseFlag(AbslUnparseFlag({bytes}), &size, &error)) << error;
+    EXPECT_EQ(size.bytes, bytes);
+  }
+  EXPECT_EQ(FormatByteSize({512LL << 20}), "512MiB");
+}
+
+TEST(PortCheckTest, SaysWhyAnAddressCannotBeUsed) {
+  EXPECT_TRUE(CheckPortIsFree("http_port", "127.0.0.1", 0).ok());
+  EXPECT_THAT(std::string(CheckPortIsFree("http_port", "no such host", 0).message()),
+              HasSubstr("host: must be an address of this machine, got no such host"));
+  EXPECT_THAT(std::string(CheckPortIsFree("http_port", "192.0.2.1", 8000).message()),
+              HasSubstr("http_port: must be a free port, got 192.0.2.1:8000 ("));
+}
+
+}  // namespace
+}  // namespace tidal
