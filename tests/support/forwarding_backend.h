@@ -1,0 +1,64 @@
+// A Backend that passes everything on and can be told to fail.
+#ifndef TIDAL_TESTS_SUPPORT_FORWARDING_BACKEND_H_
+#define TIDAL_TESTS_SUPPORT_FORWARDING_BACKEND_H_
+
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "kernels/backend.h"
+
+namespace tidal {
+
+class ForwardingBackend : public Backend {
+ public:
+  explicit ForwardingBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
+  std::string error;  // what Synchronize() answers when not empty
+  size_t max_allocation = std::numeric_limits<size_t>::max();  // larger ones fail
+
+  const BackendInfo& info() const override { return backend_->info(); }
+  void* Allocate(size_t bytes) override {
+    return bytes > max_allocation ? nullptr : backend_->Allocate(bytes);
+  }
+  void Free(void* ptr) override { backend_->Free(ptr); }
+  void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
+    backend_->CopyToDevice(dst, host_src, bytes);
+  }
+  void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
+    backend_->CopyToHost(host_dst, src, bytes);
+  }
+  std::string Synchronize() override {
+    const std::string result = backend_->Synchronize();
+    return error.empty() ? result : error;
+  }
+  bool Reserve(const BackendLimits& limits) override { return backend_->Reserve(limits); }
+  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
+                                           int32_t in_features) override {
+    return backend_->PackWeight(weight, out_features, in_features);
+  }
+  void Embedding(const EmbeddingParams& params) override { backend_->Embedding(params); }
+  void RmsNorm(const RmsNormParams& params) override { backend_->RmsNorm(params); }
+  void MatMul(const MatMulParams& params) override { backend_->MatMul(params); }
+  void RopeStoreKv(const RopeStoreKvParams& params) override { backend_->RopeStoreKv(params); }
+  void SwiGlu(const SwiGluParams& params) override { backend_->SwiGlu(params); }
+  void GatherRows(const GatherRowsParams& params) override { backend_->GatherRows(params); }
+  void PrefillAttention(const PrefillAttentionParams& params) override {
+    backend_->PrefillAttention(params);
+  }
+  void PagedDecode(const PagedDecodeParams& params) override { backend_->PagedDecode(params); }
+  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    backend_->SelectingDecode(params, select);
+  }
+  void SparseDecode(const SparseDecodeParams& params) override { backend_->SparseDecode(params); }
+  void Sample(const SamplingParamsView& params) override { backend_->Sample(params); }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_TESTS_SUPPORT_FORWARDING_BACKEND_H_
