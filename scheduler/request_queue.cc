@@ -13,7 +13,7 @@ RequestQueue::RequestQueue(int32_t capacity)
 absl::Status RequestQueue::Submit(std::unique_ptr<Request> request) {
   absl::MutexLock lock(&mutex_);
   if (!closed_.ok()) return closed_;
-  if (num_waiting_ + static_cast<int64_t>(inbox_.submitted.size()) >= capacity_) {
+  if (NumWaitingLocked() >= capacity_) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", capacity_, " requests are waiting"));
   }
@@ -52,7 +52,6 @@ RequestQueue::Inbox RequestQueue::TakeAll() {
   absl::MutexLock lock(&mutex_);
   inbox_.cancelled.assign(cancelled_.begin(), cancelled_.end());
   cancelled_.clear();
-  // Until the receiver reports, what it takes still counts as waiting.
   num_waiting_ += static_cast<int32_t>(inbox_.submitted.size());
   return std::exchange(inbox_, Inbox{});
 }
@@ -62,9 +61,13 @@ void RequestQueue::WaitForWork() {
   mutex_.Await(absl::Condition(this, &RequestQueue::HasWorkLocked));
 }
 
-void RequestQueue::ReportProgress(int32_t num_waiting, int32_t num_ended) {
+void RequestQueue::ReportWaiting(int32_t num_waiting) {
   absl::MutexLock lock(&mutex_);
   num_waiting_ = num_waiting;
+}
+
+void RequestQueue::ReportEnded(int32_t num_ended) {
+  absl::MutexLock lock(&mutex_);
   num_live_ -= num_ended;
   TIDAL_CHECK(num_live_ >= 0);
 }
@@ -74,14 +77,18 @@ bool RequestQueue::WaitUntilNoneLeft(absl::Time deadline) {
   return mutex_.AwaitWithDeadline(absl::Condition(this, &RequestQueue::NoneLeft), deadline);
 }
 
-int32_t RequestQueue::num_submitted() const {
+int32_t RequestQueue::num_waiting() const {
   absl::MutexLock lock(&mutex_);
-  return static_cast<int32_t>(inbox_.submitted.size());
+  return NumWaitingLocked();
 }
 
 bool RequestQueue::HasWork() const {
   absl::MutexLock lock(&mutex_);
   return HasWorkLocked();
+}
+
+int32_t RequestQueue::NumWaitingLocked() const {
+  return num_waiting_ + static_cast<int32_t>(inbox_.submitted.size());
 }
 
 bool RequestQueue::HasWorkLocked() const {

@@ -45,18 +45,21 @@ class RequestQueue {
   Inbox TakeAll();
   // Receiver: waits until there is something to take.
   void WaitForWork();
-  // Receiver, after a step: so many of the requests taken wait for their first or next admission,
-  // and so many more have ended since it was last told.
-  void ReportProgress(int32_t num_waiting, int32_t num_ended);
+  // Receiver: so many of the requests it has taken wait for admission. Until it says so, all it
+  // took last count as waiting.
+  void ReportWaiting(int32_t num_waiting);
+  // Receiver: so many more of the accepted requests have ended.
+  void ReportEnded(int32_t num_ended);
 
   // Waits until every accepted request has been reported as ended; false when `deadline` passes
   // first.
   bool WaitUntilNoneLeft(absl::Time deadline);
 
-  int32_t num_submitted() const;  // accepted and not yet taken
+  int32_t num_waiting() const;  // here and at the receiver
   bool HasWork() const;
 
  private:
+  int32_t NumWaitingLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasWorkLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool NoneLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return num_live_ == 0; }
 

@@ -73,7 +73,7 @@ class ServingLoop::Impl {
   LoopStats stats() const {
     absl::MutexLock lock(&mutex_);
     LoopStats stats = stats_;
-    stats.waiting += queue_.num_submitted();
+    stats.waiting = queue_.num_waiting();
     return stats;
   }
 
@@ -138,15 +138,16 @@ class ServingLoop::Impl {
       if (observer_.on_finish) observer_.on_finish(*event.request, event.info);
       event.request->stream->Finish(std::move(event.info));
     }
-    queue_.ReportProgress(scheduler_.num_waiting(), static_cast<int32_t>(events.finishes.size()));
+    queue_.ReportEnded(static_cast<int32_t>(events.finishes.size()));
   }
 
   LoopStats CollectStats() {
     const BlockManager& blocks = scheduler_.blocks();
     const SchedulerTotals& totals = scheduler_.totals();
+    queue_.ReportWaiting(scheduler_.num_waiting());
     LoopStats stats;
     stats.running = scheduler_.num_running();
-    stats.waiting = scheduler_.num_waiting();
+    stats.waiting = queue_.num_waiting();
     stats.free_blocks = blocks.num_available();
     stats.num_blocks = blocks.num_blocks();
     stats.kv_cache_usage = 1.0 - static_cast<double>(stats.free_blocks) / stats.num_blocks;

@@ -36,8 +36,8 @@ struct FinishInfo {
   absl::Time arrival, first_scheduled, first_token, finish;  // InfinitePast when it never happened
 };
 
-// Every sampled token is an event, the one that ends the request included (an end token, a stop token
-// id): FinishInfo::stop_token names it, and whether it is shown is the consumer's business.
+// Every sampled token is an event, the one that ends the request included (an end token, a stop
+// token id): FinishInfo::stop_token names it, and whether it is shown is the consumer's business.
 //
 // Bounded by construction: a request makes at most max_tokens events, so the producer never waits
 // and a consumer that stops reading costs only its own request's memory.

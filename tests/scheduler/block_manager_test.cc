@@ -1,0 +1,234 @@
+#include "scheduler/block_manager.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/scheduler/harness.h"
+
+namespace tidal {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr int32_t kBlockSize = 4;
+
+std::unique_ptr<Sequence> MakeSequence(std::vector<TokenId> prompt, const std::string& salt = "") {
+  static int64_t next_arrival_number = 0;
+  auto request = MakeRequest(1, std::move(prompt), 50);
+  request->cache_salt = salt;
+  return std::make_unique<Sequence>(std::move(request), next_arrival_number++);
+}
+
+// Admits a sequence; returns the tokens found in the cache.
+int32_t Admit(BlockManager& blocks, Sequence& sequence) {
+  const int32_t cached = blocks.Allocate(&sequence);
+  sequence.ResetComputed(cached);
+  return cached;
+}
+
+// Computes all its tokens and publishes.
+void Compute(BlockManager& blocks, Sequence& sequence) {
+  sequence.AdvanceComputed(sequence.num_tokens() - sequence.num_computed_tokens(), false);
+  blocks.Publish(&sequence);
+}
+
+TEST(BlockManagerTest, AllocatesBlocksForAllTokens) {
+  BlockManager blocks(8, kBlockSize, true);
+  EXPECT_EQ(blocks.BlocksFor(1), 1);
+  EXPECT_EQ(blocks.BlocksFor(4), 1);
+  EXPECT_EQ(blocks.BlocksFor(5), 2);
+  auto sequence = MakeSequence(Prompt(9));
+  EXPECT_EQ(Admit(blocks, *sequence), 0);
+  EXPECT_THAT(sequence->blocks.table, SizeIs(3));
+  EXPECT_EQ(blocks.num_available(), 5);
+  blocks.Free(sequence.get());
+  EXPECT_THAT(sequence->blocks.table, IsEmpty());
+  EXPECT_EQ(blocks.num_available(), 8);
+}
+
+TEST(BlockManagerTest, CanAllocateCountsTheReserve) {
+  BlockManager blocks(4, kBlockSize, true);
+  auto sequence = MakeSequence(Prompt(9));
+  EXPECT_TRUE(blocks.CanAllocate(sequence.get(), 0));
+  EXPECT_TRUE(blocks.CanAllocate(sequence.get(), 1));
+  EXPECT_FALSE(blocks.CanAllocate(sequence.get(), 2));
+  auto huge = MakeSequence(Prompt(17));
+  EXPECT_FALSE(blocks.CanAllocate(huge.get(), 0));
+}
+
+TEST(BlockManagerTest, AppendsABlockAtItsEdge) {
+  BlockManager blocks(4, kBlockSize, true);
+  auto sequence = MakeSequence(Prompt(3));
+  Admit(blocks, *sequence);
+  Compute(blocks, *sequence);
+  sequence->AppendToken(9, 100);
+  EXPECT_FALSE(blocks.NeedsBlock(*sequence));
+  Compute(blocks, *sequence);
+  sequence->AppendToken(9, 100);
+  EXPECT_TRUE(blocks.NeedsBlock(*sequence));
+  blocks.Append(sequence.get());
+  EXPECT_FALSE(blocks.NeedsBlock(*sequence));
+  EXPECT_THAT(sequence->blocks.table, SizeIs(2));
+  blocks.Free(sequence.get());
+}
+
+TEST(BlockManagerTest, SharesFullBlocksOfAnEqualPrefix) {
+  BlockManager blocks(16, kBlockSize, true);
+  auto first = MakeSequence(Prompt(10));
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  EXPECT_EQ(first->blocks.num_published, 2) << "the third block is not full";
+  auto second = MakeSequence(Prompt(11));
+  EXPECT_EQ(Admit(blocks, *second), 8);
+  EXPECT_EQ(second->blocks.table[0], first->blocks.table[0]);
+  EXPECT_EQ(second->blocks.table[1], first->blocks.table[1]);
+  EXPECT_NE(second->blocks.table[2], first->blocks.table[2]);
+  EXPECT_EQ(blocks.allocator().ref_count(first->blocks.table[0]), 2);
+  EXPECT_EQ(blocks.NumExclusiveBlocks(*second), 1);
+  blocks.Free(first.get());
+  blocks.Free(second.get());
+}
+
+TEST(BlockManagerTest, AFullHitLeavesTheLastTokenToCompute) {
+  BlockManager blocks(16, kBlockSize, true);
+  auto first = MakeSequence(Prompt(8));
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  blocks.Free(first.get());
+  auto second = MakeSequence(Prompt(8));
+  EXPECT_EQ(Admit(blocks, *second), 4);
+  EXPECT_EQ(second->num_computed_tokens(), 4);
+  blocks.Free(second.get());
+  auto third = MakeSequence(Prompt(9));
+  EXPECT_EQ(Admit(blocks, *third), 8);
+  blocks.Free(third.get());
+}
+
+TEST(BlockManagerTest, SaltsDoNotShare) {
+  BlockManager blocks(16, kBlockSize, true);
+  auto first = MakeSequence(Prompt(10), "a");
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  auto other = MakeSequence(Prompt(10), "b");
+  EXPECT_EQ(Admit(blocks, *other), 0);
+  auto same = MakeSequence(Prompt(10), "a");
+  EXPECT_EQ(Admit(blocks, *same), 8);
+  for (Sequence* sequence : {first.get(), other.get(), same.get()}) blocks.Free(sequence);
+}
+
+TEST(BlockManagerTest, CachedBlocksAreAvailableAndEvictedWhenWanted) {
+  BlockManager blocks(4, kBlockSize, true);
+  auto first = MakeSequence(Prompt(16));
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  blocks.Free(first.get());
+  EXPECT_EQ(blocks.num_available(), 4);
+  EXPECT_EQ(blocks.prefix_cache().num_parked(), 4);
+  auto second = MakeSequence(Prompt(7, 500));
+  EXPECT_EQ(Admit(blocks, *second), 0);
+  EXPECT_EQ(blocks.prefix_cache().num_parked(), 2) << "the tail of the cached prompt went first";
+  auto third = MakeSequence(Prompt(8));
+  EXPECT_TRUE(blocks.CanAllocate(third.get(), 0));
+  EXPECT_EQ(Admit(blocks, *third), 4);
+  blocks.Free(second.get());
+  blocks.Free(third.get());
+}
+
+TEST(BlockManagerTest, MatchedCachedBlocksAreNotCountedTwice) {
+  BlockManager blocks(4, kBlockSize, true);
+  auto first = MakeSequence(Prompt(12));
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  blocks.Free(first.get());  // 3 parked, 1 free
+  auto holder = MakeSequence(Prompt(4, 500));
+  Admit(blocks, *holder);  // takes the free one
+  auto second = MakeSequence(Prompt(16));
+  EXPECT_FALSE(blocks.CanAllocate(second.get(), 0)) << "3 matched and 1 new, none available";
+  auto third = MakeSequence(Prompt(12));
+  EXPECT_TRUE(blocks.CanAllocate(third.get(), 0)) << "2 matched, 1 evicted";
+  EXPECT_EQ(Admit(blocks, *third), 8);
+  blocks.Free(third.get());
+  blocks.Free(holder.get());
+}
+
+TEST(BlockManagerTest, EqualBlocksComputedTwiceBecomeOne) {
+  BlockManager blocks(8, kBlockSize, true);
+  auto first = MakeSequence(Prompt(8)), second = MakeSequence(Prompt(8));
+  Admit(blocks, *first);
+  Admit(blocks, *second);
+  EXPECT_EQ(blocks.num_available(), 4);
+  Compute(blocks, *first);
+  Compute(blocks, *second);
+  EXPECT_EQ(blocks.num_available(), 6);
+  EXPECT_EQ(second->blocks.table, first->blocks.table);
+  blocks.Free(first.get());
+  EXPECT_EQ(blocks.num_available(), 6);
+  blocks.Free(second.get());
+  EXPECT_EQ(blocks.num_available(), 8);
+}
+
+TEST(BlockManagerTest, PublishesExactTokensOnly) {
+  BlockManager blocks(8, kBlockSize, true);
+  auto request = MakeRequest(1, Prompt(5), 50);
+  request->attention = Tidal(5);
+  Sequence sequence(std::move(request), 0);
+  Admit(blocks, sequence);
+  Compute(blocks, sequence);
+  for (TokenId token = 900; token < 903; ++token) {
+    sequence.AppendToken(token, 100);
+    sequence.AdvanceComputed(1, /*ran_sparse=*/true);
+    blocks.Publish(&sequence);
+  }
+  EXPECT_EQ(sequence.num_computed_tokens(), 8);
+  EXPECT_EQ(sequence.blocks.num_published, 1);
+  // Another request with exactly these tokens finds the exact block only.
+  std::vector<TokenId> prompt(sequence.tokens().begin(), sequence.tokens().end());
+  prompt.push_back(1);
+  auto other = MakeSequence(prompt);
+  EXPECT_EQ(Admit(blocks, *other), 4);
+  blocks.Free(&sequence);
+  blocks.Free(other.get());
+}
+
+TEST(BlockManagerTest, DoesNotTakeExactBlocksForTokensDecodedSparsely) {
+  BlockManager blocks(8, kBlockSize, true);
+  auto exact = MakeSequence({1, 2, 3, 4, 5, 6, 7, 8, 9});
+  Admit(blocks, *exact);
+  Compute(blocks, *exact);
+  auto request = MakeRequest(2, {1, 2, 3, 4, 5}, 50);
+  request->attention = Tidal(5);
+  Sequence sequence(std::move(request), 1);
+  EXPECT_EQ(Admit(blocks, sequence), 4);
+  sequence.AdvanceComputed(1, false);
+  for (TokenId token = 6; token <= 9; ++token) {
+    sequence.AppendToken(token, 100);
+    if (blocks.NeedsBlock(sequence)) blocks.Append(&sequence);
+    if (token < 9) sequence.AdvanceComputed(1, true);
+  }
+  blocks.Free(&sequence);
+  sequence.ResetComputed(0);
+  EXPECT_EQ(Admit(blocks, sequence), 4) << "tokens 6, 7, 8 must be decoded sparsely again";
+  blocks.Free(&sequence);
+  blocks.Free(exact.get());
+}
+
+TEST(BlockManagerTest, WithoutPrefixCachingNothingIsKept) {
+  BlockManager blocks(8, kBlockSize, false);
+  auto first = MakeSequence(Prompt(8));
+  Admit(blocks, *first);
+  Compute(blocks, *first);
+  EXPECT_EQ(first->blocks.num_published, 0);
+  blocks.Free(first.get());
+  EXPECT_EQ(blocks.allocator().num_free(), 8);
+  auto second = MakeSequence(Prompt(8));
+  EXPECT_EQ(Admit(blocks, *second), 0);
+  blocks.Free(second.get());
+}
+
+}  // namespace
+}  // namespace tidal
