@@ -7,9 +7,10 @@
 namespace tidal::cpu {
 namespace {
 
-constexpr int kTile = 16;                  // tokens scored together: one vector of scores a head
-constexpr int kTileHeads = 4;              // query heads that share one load of a K or V row
-constexpr int kPrefetchBytes = 16 * 1024;  // of K or V ahead of the arithmetic, at least
+constexpr int kTile = 16;                 // tokens scored together: one vector of scores a head
+constexpr int kTileHeads = 4;             // query heads that share one load of a K or V row
+constexpr int kWriteAhead = 8 * kTile;    // tokens whose scores are prefetched for writing
+constexpr int kPrefetchBytes = 8 * 1024;  // of K or V ahead of the arithmetic, at least
 
 __m512bh LoadBf16(const bfloat16* p) { return (__m512bh)_mm512_loadu_si512(p); }
 __m512bh LoadHalfBf16(const bfloat16* p) { return (__m512bh)_mm512_maskz_loadu_epi16(0xffff, p); }
@@ -46,6 +47,9 @@ struct TileRows {
 
 // Into L2: L1 is too small to wait in, and its few miss buffers would limit the bandwidth.
 void Prefetch(const bfloat16* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
+// The line will be written. Weights that are kept for a selection go to memory no cache holds.
+void PrefetchForWrite(const float* p) { __builtin_prefetch(p, 1); }
 
 // Four vectors of partial sums to one: 128-bit lane L holds lane L's sums of a, b, c and d.
 __m512 Reduce4(__m512 a, __m512 b, __m512 c, __m512 d) {
@@ -337,8 +341,9 @@ void AttendSplit(const SplitTask& task) {
   const int g = task.group_size;
   for (int t = 0; t < task.num_tokens; t += kTile) {
     for (int kv = task.kv_begin; kv < task.kv_end; ++kv) {
-      ScoreGroup<kD>(task, task.q + kv * g * d, rows.K(t, kv), rows.AheadOfK(t, kv),
-                     task.weights + kv * g * kWeightStride + t);
+      float* const scores = task.weights + kv * g * kWeightStride + t;
+      for (int h = 0; h < g; ++h) PrefetchForWrite(scores + h * kWeightStride + kWriteAhead);
+      ScoreGroup<kD>(task, task.q + kv * g * d, rows.K(t, kv), rows.AheadOfK(t, kv), scores);
     }
   }
   for (int kv = task.kv_begin; kv < task.kv_end; ++kv) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
 
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/attention/decode_workspace.h"
@@ -14,7 +15,7 @@ namespace {
 // Rows are grouped up to this many splits (256 K tokens), unless one row alone has more.
 constexpr int32_t kGroupSplits = 512;
 // With fewer splits a thread than this, KV heads are handed out one by one.
-constexpr int32_t kSplitsPerThread = 8;
+constexpr int32_t kSplitsPerThread = 2;
 // Splits ranked in one go: ranking is far quicker than attending.
 constexpr int32_t kRankedSplits = 4;
 
@@ -275,16 +276,22 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
   b.max_context_len = limits.max_context_len;
   const size_t splits = b.max_splits, heads = limits.num_heads, threads = num_threads;
   const size_t kv_heads = limits.num_kv_heads, dim = limits.head_dim;
+  b.acc = MakeAlignedArray<float>(splits * heads * dim);
+  b.max = MakeAlignedArray<float>(splits * heads);
+  b.sum = MakeAlignedArray<float>(splits * heads);
+  b.factors = MakeAlignedArray<float>(splits * heads);
+  b.weights = MakeAlignedArray<float>(splits * heads * kWeightStride);
+  b.max_logits = MakeAlignedArray<float>(splits * kv_heads * kWeightStride);
+  b.keys = MakeAlignedArray<uint32_t>(splits * kv_heads * kSplitTokens);
+  b.worker_weights = MakeAlignedArray<float>(threads * heads * kWeightStride);
+  b.worker_row = MakeAlignedArray<float>(threads * dim);
+  b.worker_keys = MakeAlignedArray<uint32_t>(threads * (b.max_context_len + 16));
+  b.split_row = MakeAlignedArray<int32_t>(splits);
+  b.first_split = MakeAlignedArray<int32_t>(b.max_rows + 1);
   b.unfinished.reset(new (std::nothrow) std::atomic<int32_t>[b.max_rows]);
-  return b.unfinished != nullptr && b.acc.Allocate(splits * heads * dim) &&
-         b.max.Allocate(splits * heads) && b.sum.Allocate(splits * heads) &&
-         b.factors.Allocate(splits * heads) && b.weights.Allocate(splits * heads * kWeightStride) &&
-         b.max_logits.Allocate(splits * kv_heads * kWeightStride) &&
-         b.keys.Allocate(splits * kv_heads * kSplitTokens) &&
-         b.worker_weights.Allocate(threads * heads * kWeightStride) &&
-         b.worker_row.Allocate(threads * dim) &&
-         b.worker_keys.Allocate(threads * (b.max_context_len + 16)) &&
-         b.split_row.Allocate(splits) && b.first_split.Allocate(b.max_rows + 1);
+  return b.acc && b.max && b.sum && b.factors && b.weights && b.max_logits && b.keys &&
+         b.worker_weights && b.worker_row && b.worker_keys && b.split_row && b.first_split &&
+         b.unfinished;
 }
 
 void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernels, ThreadPool& pool,
