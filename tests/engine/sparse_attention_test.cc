@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct Shape {
   SelectionGranularity granularity;
   SelectionScore score;
 };
+
+void PrintTo(const Shape& shape, std::ostream* stream) { *stream << shape.name; }
 
 constexpr auto kShared = SelectionGranularity::kShared;
 constexpr auto kKvHead = SelectionGranularity::kKvHead;
@@ -226,6 +229,17 @@ TEST_P(SparseAttentionTest, ReuseLayersReadSelectedTokensOnly) {
       for (int32_t p = 0; p < sequence.size(); ++p) {
         if (std::binary_search(set.begin(), set.end(), p)) continue;
         WriteKv(*runner_, sequence, 'k', layer, head, p, kNaN);
+        WriteKv(*runner_, sequence, 'v', layer, head, p, kNaN);
+      }
+    }
+  }
+  // An anchor layer reads all of K to choose, but only what it chose of V.
+  for (const auto& [layer, sets] : clean.selected) {
+    if (GetParam().pattern[layer] != 'A') continue;
+    for (int32_t head = 0; head < GetParam().num_kv_heads; ++head) {
+      const auto& set = SetOf(clean, layer, head);
+      for (int32_t p = 0; p < sequence.size(); ++p) {
+        if (std::binary_search(set.begin(), set.end(), p)) continue;
         WriteKv(*runner_, sequence, 'v', layer, head, p, kNaN);
       }
     }
