@@ -33,10 +33,11 @@ Generation::Generation(const GenerationContext* context, absl::Time arrival, abs
 
 Generation::~Generation() { context_->live_generations->fetch_sub(1); }
 
-void Generation::Refuse(absl::Status status) {
+void Generation::Refuse(absl::Status status, const std::string& request_id) {
   std::function<void()> wake;
   {
     absl::MutexLock lock(&mutex_);
+    request_.request_id = request_id.substr(0, kMaxRequestIdBytes);
     error_ = std::move(status);
     Conclude();
     wake = std::exchange(wake_, nullptr);
@@ -46,7 +47,7 @@ void Generation::Refuse(absl::Status status) {
 
 void Generation::Begin(const v1::GenerateRequest& request) {
   auto parsed = ParseGenerationRequest(request, *context_->model);
-  if (!parsed.ok()) return Refuse(parsed.status());
+  if (!parsed.ok()) return Refuse(parsed.status(), request.request_id());
   std::function<void()> wake;
   {
     absl::MutexLock lock(&mutex_);

@@ -35,7 +35,8 @@ namespace tidal {
 struct GenerationSummary {
   std::string request_id;
   absl::Status status;
-  std::string finish;  // of each output: "stop", "length", "abort" or "error", with commas
+  // Of each output: "stop", "length", "abort" or "error", with commas. Empty: none was begun.
+  std::string finish;
   int32_t n = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
   int32_t sparse_steps = 0, dense_steps = 0, preemptions = 0;
   absl::Duration time_to_first_token = absl::InfiniteDuration();  // infinite: none came
@@ -80,7 +81,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // Service: parses, submits. Called once, on any thread.
   void Begin(const v1::GenerateRequest& request);
   // Service: instead of Begin(), when the request was refused.
-  void Refuse(absl::Status status);
+  void Refuse(absl::Status status, const std::string& request_id);
 
  private:
   struct Output {

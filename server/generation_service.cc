@@ -43,12 +43,13 @@ absl::Status GenerationService::RunOnIntake(WorkerPool::Job job) {
 std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request,
                                                      absl::Time deadline) {
   absl::Status status = Admit();
+  const std::string request_id = request.request_id();
   auto generation = std::make_shared<Generation>(&context_, absl::Now(), deadline);
   if (status.ok()) {
     status =
         RunOnIntake([generation, request = std::move(request)] { generation->Begin(request); });
   }
-  if (!status.ok()) generation->Refuse(std::move(status));
+  if (!status.ok()) generation->Refuse(std::move(status), request_id);
   return generation;
 }
 

@@ -114,8 +114,9 @@ class Metrics::Impl {
     more.insert(labels.begin(), labels.end());
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(more);
   }
-  prometheus::Gauge& Gauge(const char* name, const char* help) {
-    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+  prometheus::Gauge& Gauge(const char* name, const char* help, prometheus::Labels more = {}) {
+    more.insert(labels.begin(), labels.end());
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(more);
   }
   prometheus::Histogram& Histogram(const char* name, const char* help, const Buckets& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels,
@@ -134,6 +135,9 @@ class Metrics::Impl {
   prometheus::Gauge& running =
       Gauge("vllm:num_requests_running", "Sequences that hold KV cache blocks.");
   prometheus::Gauge& waiting = Gauge("vllm:num_requests_waiting", "Sequences that wait to run.");
+  prometheus::Gauge& waiting_for_capacity =
+      Gauge("vllm:num_requests_waiting_by_reason", "Sequences that wait to run, by reason.",
+            {{"reason", "capacity"}});
   prometheus::Gauge& kv_usage =
       Gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use; 1 is all of it.");
   prometheus::Counter& preemptions =
@@ -217,6 +221,7 @@ void Metrics::OnStep(const StepStats& step, const LoopStats& loop) {
   Impl& m = *impl_;
   m.running.Set(loop.running);
   m.waiting.Set(loop.waiting);
+  m.waiting_for_capacity.Set(loop.waiting);
   m.kv_usage.Set(loop.kv_cache_usage);
   m.preemptions.Increment(static_cast<double>(loop.preemptions - m.last_loop.preemptions));
   m.prefix_queries.Increment(static_cast<double>(loop.prefix_queries - m.last_loop.prefix_queries));

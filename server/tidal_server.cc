@@ -28,10 +28,14 @@ int64_t Milliseconds(absl::Duration duration) {
 }
 
 void LogRequest(const GenerationSummary& summary) {
-  if (summary.n == 0) return;
+  const std::string status = absl::StatusCodeToString(summary.status.code());
+  if (summary.finish.empty()) {  // the reason may quote the client, the code does not
+    Log(LogLevel::kInfo, "request refused", {{"id", summary.request_id}, {"status", status}});
+    return;
+  }
   Log(LogLevel::kInfo, "request",
       {{"id", summary.request_id},
-       {"status", absl::StatusCodeToString(summary.status.code())},
+       {"status", status},
        {"finish", summary.finish},
        {"n", summary.n},
        {"prompt_tokens", summary.prompt_tokens},

@@ -33,6 +33,7 @@ TEST(MetricsTest, EveryNameIsThereFromTheStart) {
   for (const char* name : {
            "vllm:num_requests_running gauge",
            "vllm:num_requests_waiting gauge",
+           "vllm:num_requests_waiting_by_reason gauge",
            "vllm:kv_cache_usage_perc gauge",
            "vllm:cache_config_info gauge",
            "vllm:prompt_tokens_total counter",
