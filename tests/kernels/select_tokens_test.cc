@@ -40,7 +40,7 @@ class SelectTokensTest : public DecodeKernelTest {
     task.recency = recency;
     task.positions = positions.data();
     task.slots = slots.data();
-    EXPECT_EQ(cpu::SelectTokens(task, *kernels().select, scratch.data()), count);
+    cpu::SelectTokens(task, *kernels().select, scratch.data());
     EXPECT_EQ(positions.back(), -7);  // nothing is written past the set
     EXPECT_EQ(slots.back(), -7);
     positions.pop_back();
@@ -206,6 +206,37 @@ TEST_P(SelectingDecodeTest, EqualsReferenceForEveryGranularityAndScore) {
         for (int32_t row = 0; row < c.rows(); ++row) {
           for (int32_t set = 0; set < selection.sets(); ++set) {
             EXPECT_EQ(selection.Positions(row, set), again.Positions(row, set)) << what;
+          }
+        }
+      }
+    }
+  }
+}
+
+// One long row on several threads: its context is ranked in parts.
+TEST_P(SelectingDecodeTest, PartsOfAContextGiveTheSetOfTheWhole) {
+  const int32_t length = 9001;
+  DecodeCase c({4, 2, 16, 16}, {length}, 90);
+  for (int32_t t = 100; t < length; t += 50) {  // ties across parts
+    for (int32_t kv = 0; kv < 2; ++kv) std::copy_n(c.KRow(0, 99, kv), 16, c.KRow(0, t, kv));
+  }
+  for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
+    for (auto score : {SelectionScore::kSoftmaxSum, SelectionScore::kMaxLogit}) {
+      for (int32_t budget : {1, 10, 300, 5000, length - 1, length}) {
+        const int32_t recency = budget / 4;
+        SelectionBuffer one(1, 2, budget, granularity);
+        const SelectTokensParams select{one.view(), &budget, &recency, 4, score};
+        RunSelecting(c, select, 1);
+        ExpectSelectionEqualsReference(c, one, select, "budget " + std::to_string(budget));
+        for (int num_threads : {2, 3, 8}) {
+          SelectionBuffer several(1, 2, budget, granularity);
+          SelectTokensParams parted = select;
+          parted.selection = several.view();
+          RunSelecting(c, parted, num_threads);
+          for (int32_t set = 0; set < one.sets(); ++set) {
+            EXPECT_EQ(several.Positions(0, set), one.Positions(0, set))
+                << "budget " << budget << ", " << num_threads << " threads";
+            EXPECT_EQ(several.Slots(0, set), one.Slots(0, set));
           }
         }
       }

@@ -12,6 +12,18 @@
 
 namespace tidal::cpu {
 
+inline int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+inline int32_t NumSets(const TokenSelection& selection, int32_t num_kv_heads) {
+  return selection.granularity == SelectionGranularity::kShared ? 1 : num_kv_heads;
+}
+
+// Rows [begin, end) of a call, computed together.
+struct RowGroup {
+  int32_t begin, end;
+  int32_t num_splits;
+};
+
 // Symbols as in kernels/attention/params.h; T = kSplitTokens, W = kWeightStride, N = max_splits.
 struct DecodeWorkspace::Buffers {
   int32_t max_splits = 0;  // of a group; at least those of the longest row
@@ -22,14 +34,16 @@ struct DecodeWorkspace::Buffers {
   AlignedArray<float> max, sum, factors;  // [N, H]
   AlignedArray<float> weights;            // [N, H, W], when the weights outlive their split
   AlignedArray<float> max_logits;         // [N, KV, W]
-  AlignedArray<uint32_t> keys;            // [KV, N * T]
+  AlignedArray<uint32_t> keys;            // [KV, N * T] ranking keys, then those of candidates
+  AlignedArray<int32_t> candidates;       // [KV, N * T] their positions
   AlignedArray<float> worker_weights;     // [threads, H, W], when they do not
   AlignedArray<float> worker_row;         // [threads, D]
   AlignedArray<uint32_t> worker_keys;     // [threads, max_context_len + 16]
 
   AlignedArray<int32_t> split_row;                     // [N] row of each split
   AlignedArray<int32_t> first_split;                   // [max_rows + 1] of each row of the group
-  std::unique_ptr<std::atomic<int32_t>[]> unfinished;  // [max_rows] work items left of a row
+  AlignedArray<int32_t> candidate_counts;              // [KV, N] by a part's first split
+  std::unique_ptr<std::atomic<int32_t>[]> unfinished;  // [max_rows, KV] work items left
 };
 
 }  // namespace tidal::cpu

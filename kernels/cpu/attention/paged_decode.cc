@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/attention/decode_workspace.h"
-#include "kernels/cpu/attention/select_tokens.h"
+#include "kernels/cpu/attention/select_group.h"
 
 namespace tidal::cpu {
 namespace {
@@ -16,14 +16,6 @@ namespace {
 constexpr int32_t kGroupSplits = 512;
 // With fewer splits a thread than this, KV heads are handed out one by one.
 constexpr int32_t kSplitsPerThread = 2;
-// Splits ranked in one go: ranking is far quicker than attending.
-constexpr int32_t kRankedSplits = 4;
-
-int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
-
-int32_t NumSets(const TokenSelection& selection, int32_t num_kv_heads) {
-  return selection.granularity == SelectionGranularity::kShared ? 1 : num_kv_heads;
-}
 
 // Any of the three operations: over `tables`, or over `selection`'s tokens.
 struct DecodeCall {
@@ -55,14 +47,8 @@ int32_t NumSplits(const DecodeCall& call, int32_t row) {
   return CeilDiv(tokens, kSplitTokens);
 }
 
-// Rows [begin, end), taken together.
-struct Group {
-  int32_t begin, end;
-  int32_t num_splits;
-};
-
-Group NextGroup(const DecodeCall& call, int32_t begin, DecodeWorkspace::Buffers& buffers) {
-  Group group{begin, begin, 0};
+RowGroup NextGroup(const DecodeCall& call, int32_t begin, DecodeWorkspace::Buffers& buffers) {
+  RowGroup group{begin, begin, 0};
   while (group.end < call.rows && group.end - begin < buffers.max_rows) {
     const int32_t splits = NumSplits(call, group.end);
     if (group.end > begin && group.num_splits + splits > buffers.max_splits) break;
@@ -78,7 +64,7 @@ Group NextGroup(const DecodeCall& call, int32_t begin, DecodeWorkspace::Buffers&
 
 // The splits' results of row `row` to its output, and what each split's weights have to be
 // multiplied by to be probabilities.
-void MergeRow(const DecodeCall& call, const Group& group, int32_t row, int worker,
+void MergeRow(const DecodeCall& call, const RowGroup& group, int32_t row, int worker,
               const AttentionKernels& kernels, DecodeWorkspace::Buffers& buffers) {
   const int32_t heads = call.num_heads, dim = call.kv.head_dim;
   const int32_t first = buffers.first_split.get()[row - group.begin];
@@ -110,7 +96,7 @@ void MergeRow(const DecodeCall& call, const Group& group, int32_t row, int worke
 }
 
 // Split number `split` of the group, for the KV heads [kv_begin, kv_end).
-void AttendSplit(const DecodeCall& call, const Group& group, int32_t split, int32_t kv_begin,
+void AttendSplit(const DecodeCall& call, const RowGroup& group, int32_t split, int32_t kv_begin,
                  int32_t kv_end, int worker, const AttentionKernels& kernels,
                  DecodeWorkspace::Buffers& buffers) {
   const int32_t heads = call.num_heads;
@@ -149,7 +135,7 @@ void AttendSplit(const DecodeCall& call, const Group& group, int32_t split, int3
   kernels.decode->attend_split(task);
 }
 
-void AttendGroup(const DecodeCall& call, const Group& group, const AttentionKernels& kernels,
+void AttendGroup(const DecodeCall& call, const RowGroup& group, const AttentionKernels& kernels,
                  ThreadPool& pool, DecodeWorkspace::Buffers& buffers) {
   const int32_t kv_heads = call.kv.num_kv_heads;
   const bool sets_differ = call.selection && NumSets(*call.selection, kv_heads) > 1;
@@ -172,67 +158,6 @@ void AttendGroup(const DecodeCall& call, const Group& group, const AttentionKern
     if (buffers.unfinished[row - group.begin].fetch_sub(1, std::memory_order_acq_rel) == 1) {
       MergeRow(call, group, row, worker, kernels, buffers);
     }
-  });
-}
-
-// The ranking keys of the group's splits, from what AttendGroup kept of them. Set s of the row
-// whose first split is f has its keys at keys + (s * max_splits + f) * kSplitTokens.
-void RankGroup(const DecodeCall& call, const SelectTokensParams& select, const Group& group,
-               const AttentionKernels& kernels, ThreadPool& pool,
-               DecodeWorkspace::Buffers& buffers) {
-  const int32_t kv_heads = call.kv.num_kv_heads;
-  const int32_t sets = NumSets(select.selection, kv_heads);
-  const auto rank_split = [&](int32_t split) {
-    const int32_t row = buffers.split_row.get()[split];
-    const int32_t context_len = call.tables->context_lens[row];
-    if (context_len <= select.token_budgets[row]) return;  // everything is selected
-    const int32_t start = (split - buffers.first_split.get()[row - group.begin]) * kSplitTokens;
-    const int32_t tokens = std::min(context_len - start, kSplitTokens);
-    for (int32_t set = 0; set < sets; ++set) {
-      uint32_t* keys =
-          buffers.keys.get() + (int64_t{set} * buffers.max_splits + split) * kSplitTokens;
-      if (select.score == SelectionScore::kSoftmaxSum) {
-        const int32_t heads = call.num_heads / sets;
-        const int64_t first = int64_t{split} * call.num_heads + set * heads;
-        kernels.select->rank_sums(buffers.weights.get() + first * kWeightStride,
-                                  buffers.factors.get() + first, heads, tokens, keys);
-      } else {
-        const int32_t heads = kv_heads / sets;
-        const int64_t first = int64_t{split} * kv_heads + set * heads;
-        kernels.select->rank_maxima(buffers.max_logits.get() + first * kWeightStride, heads, tokens,
-                                    keys);
-      }
-    }
-  };
-  pool.ParallelFor(CeilDiv(group.num_splits, kRankedSplits), [&](int32_t item, int) {
-    const int32_t end = std::min((item + 1) * kRankedSplits, group.num_splits);
-    for (int32_t split = item * kRankedSplits; split < end; ++split) rank_split(split);
-  });
-}
-
-void SelectGroup(const DecodeCall& call, const SelectTokensParams& select, const Group& group,
-                 const AttentionKernels& kernels, ThreadPool& pool,
-                 DecodeWorkspace::Buffers& buffers) {
-  const int32_t sets = NumSets(select.selection, call.kv.num_kv_heads);
-  pool.ParallelFor((group.end - group.begin) * sets, [&](int32_t item, int worker) {
-    const int32_t row = group.begin + item / sets;
-    const int32_t set = item % sets;
-    const int64_t first_split = buffers.first_split.get()[row - group.begin];
-    const int64_t at = int64_t{row} * sets + set;
-    SelectTask task{};
-    task.keys =
-        buffers.keys.get() + (int64_t{set} * buffers.max_splits + first_split) * kSplitTokens;
-    task.blocks = call.tables->blocks + int64_t{row} * call.tables->stride;
-    task.block_size = call.kv.block_size;
-    task.context_len = call.tables->context_lens[row];
-    task.token_budget = select.token_budgets[row];
-    task.sinks = select.sinks;
-    task.recency = select.recency[row];
-    task.positions = select.selection.positions + at * select.selection.capacity;
-    task.slots = select.selection.slots + at * select.selection.capacity;
-    uint32_t* scratch =
-        buffers.worker_keys.get() + int64_t{worker} * (buffers.max_context_len + 16);
-    select.selection.counts[at] = SelectTokens(task, *kernels.select, scratch);
   });
 }
 
@@ -285,20 +210,22 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
   b.keys = MakeAlignedArray<uint32_t>(splits * kv_heads * kSplitTokens);
   b.worker_weights = MakeAlignedArray<float>(threads * heads * kWeightStride);
   b.worker_row = MakeAlignedArray<float>(threads * dim);
+  b.candidates = MakeAlignedArray<int32_t>(splits * kv_heads * kSplitTokens);
+  b.candidate_counts = MakeAlignedArray<int32_t>(splits * kv_heads);
   b.worker_keys = MakeAlignedArray<uint32_t>(threads * (b.max_context_len + 16));
   b.split_row = MakeAlignedArray<int32_t>(splits);
   b.first_split = MakeAlignedArray<int32_t>(b.max_rows + 1);
-  b.unfinished.reset(new (std::nothrow) std::atomic<int32_t>[b.max_rows]);
+  b.unfinished.reset(new (std::nothrow) std::atomic<int32_t>[b.max_rows * kv_heads]);
   return b.acc && b.max && b.sum && b.factors && b.weights && b.max_logits && b.keys &&
-         b.worker_weights && b.worker_row && b.worker_keys && b.split_row && b.first_split &&
-         b.unfinished;
+         b.candidates && b.candidate_counts && b.worker_weights && b.worker_row && b.worker_keys &&
+         b.split_row && b.first_split && b.unfinished;
 }
 
 void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernels, ThreadPool& pool,
                  DecodeWorkspace& workspace) {
   const DecodeCall call = CallOf(params);
   for (int32_t row = 0; row < call.rows;) {
-    const Group group = NextGroup(call, row, workspace.buffers());
+    const RowGroup group = NextGroup(call, row, workspace.buffers());
     AttendGroup(call, group, kernels, pool, workspace.buffers());
     row = group.end;
   }
@@ -311,10 +238,9 @@ void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& 
   call.keep_weights = select.score == SelectionScore::kSoftmaxSum;
   call.keep_max_logits = select.score == SelectionScore::kMaxLogit;
   for (int32_t row = 0; row < call.rows;) {
-    const Group group = NextGroup(call, row, workspace.buffers());
+    const RowGroup group = NextGroup(call, row, workspace.buffers());
     AttendGroup(call, group, kernels, pool, workspace.buffers());
-    RankGroup(call, select, group, kernels, pool, workspace.buffers());
-    SelectGroup(call, select, group, kernels, pool, workspace.buffers());
+    SelectGroup(params, select, group, *kernels.select, pool, workspace.buffers());
     row = group.end;
   }
 }
@@ -331,7 +257,7 @@ void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kern
   call.num_heads = params.num_heads;
   call.softmax_scale = params.softmax_scale;
   for (int32_t row = 0; row < call.rows;) {
-    const Group group = NextGroup(call, row, workspace.buffers());
+    const RowGroup group = NextGroup(call, row, workspace.buffers());
     AttendGroup(call, group, kernels, pool, workspace.buffers());
     row = group.end;
   }

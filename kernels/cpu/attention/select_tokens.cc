@@ -67,36 +67,45 @@ void Fill(int32_t first, int32_t count, int32_t* positions) {
 
 }  // namespace
 
-int32_t SelectTokens(const SelectTask& task, const SelectKernels& kernels, uint32_t* scratch) {
+RankedRange RankedRangeOf(const SelectTask& task) {
   const int32_t current = task.context_len - 1;
   const int32_t count = std::min(task.token_budget, task.context_len);
   // Forced members, in their order of precedence: current, recent, sinks.
   const int32_t recent = std::min({task.recency, current, count - 1});
   const int32_t sinks = std::min({task.sinks, current - recent, count - 1 - recent});
-  // Those left to choose from are the middle [sinks, current - recent).
-  const int32_t middle = current - recent - sinks;
-  const int32_t wanted = count - 1 - recent - sinks;
+  return {sinks, current - recent, count - 1 - recent - sinks};
+}
 
-  int32_t* out = task.positions;
-  Fill(0, sinks, out);
-  out += sinks;
-  if (wanted == middle) {
-    Fill(sinks, middle, out);
-  } else if (wanted > 0) {
-    const uint32_t* keys = task.keys + sinks;
-    int32_t above;
-    const uint32_t threshold = Threshold(kernels, keys, middle, wanted, scratch, &above);
-    kernels.emit(keys, middle, threshold, wanted - above, sinks, out);
+int32_t ChooseBest(const SelectKernels& kernels, const uint32_t* keys, int32_t count,
+                   int32_t wanted, int32_t first, uint32_t* scratch, int32_t* positions) {
+  if (wanted >= count) {
+    Fill(first, count, positions);
+    return count;
   }
-  out += wanted;
-  Fill(current - recent, recent + 1, out);
+  if (wanted == 0) return 0;
+  int32_t above;
+  const uint32_t threshold = Threshold(kernels, keys, count, wanted, scratch, &above);
+  return kernels.emit(keys, count, threshold, wanted - above, first, positions);
+}
 
+void FinishSelection(const SelectTask& task, const RankedRange& range) {
+  const int32_t recent = task.context_len - range.end;  // the current token included
+  Fill(0, range.begin, task.positions);
+  Fill(range.end, recent, task.positions + range.begin + range.wanted);
+
+  const int32_t count = range.begin + range.wanted + recent;
   const int shift = std::countr_zero(static_cast<uint32_t>(task.block_size));
   for (int32_t i = 0; i < count; ++i) {
     const int32_t position = task.positions[i];
     task.slots[i] = (task.blocks[position >> shift] << shift) + (position & (task.block_size - 1));
   }
-  return count;
+}
+
+void SelectTokens(const SelectTask& task, const SelectKernels& kernels, uint32_t* scratch) {
+  const RankedRange range = RankedRangeOf(task);
+  ChooseBest(kernels, task.keys + range.begin, range.end - range.begin, range.wanted, range.begin,
+             scratch, task.positions + range.begin);
+  FinishSelection(task, range);
 }
 
 }  // namespace tidal::cpu

@@ -29,8 +29,25 @@ struct SelectTask {
   int32_t* slots;      // the same number, out
 };
 
-// Returns the size of the set. `scratch` has room for context_len + 16 keys.
-int32_t SelectTokens(const SelectTask& task, const SelectKernels& kernels, uint32_t* scratch);
+// The positions [begin, end) that are ranked against each other, and how many of them are chosen.
+// Everything before and after them is forced.
+struct RankedRange {
+  int32_t begin, end;
+  int32_t wanted;  // 0 .. end - begin
+};
+RankedRange RankedRangeOf(const SelectTask& task);
+
+// Writes, ascending, first + i for the `wanted` best of `count` keys (all, when there are fewer);
+// returns how many. Equal keys: the lower i. `scratch` has room for count + 16 keys.
+int32_t ChooseBest(const SelectKernels& kernels, const uint32_t* keys, int32_t count,
+                   int32_t wanted, int32_t first, uint32_t* scratch, int32_t* positions);
+
+// Completes a set whose range.wanted ranked positions are at task.positions + range.begin: adds the
+// forced ones and resolves the slots.
+void FinishSelection(const SelectTask& task, const RankedRange& range);
+
+// All of the above: one set by one thread.
+void SelectTokens(const SelectTask& task, const SelectKernels& kernels, uint32_t* scratch);
 
 }  // namespace tidal::cpu
 
