@@ -13,6 +13,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/command_line.h"
 #include "server/logging.h"
 #include "server/server_config.h"
@@ -61,6 +63,17 @@ class EndSignals {
   absl::Notification first_;
 };
 
+// A model that hangs cannot be drained. Beyond what an orderly shutdown takes.
+constexpr absl::Duration kStuckGrace = absl::Seconds(20);
+
+void ExitAfter(absl::Duration timeout) {
+  std::thread([timeout] {
+    absl::SleepFor(timeout);
+    tidal::Log(tidal::LogLevel::kError, "the shutdown hangs: leaving");
+    _exit(1);
+  }).detach();
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "tidal-server: %s\n", std::string(status.message()).c_str());
   return 1;
@@ -86,6 +99,7 @@ int main(int argc, char** argv) {
   signals->StartServing();
   signals->Wait();
   tidal::Log(tidal::LogLevel::kInfo, "draining");
+  ExitAfter(config->shutdown_timeout + kStuckGrace);
   const bool finished = (*server)->Shutdown(config->shutdown_timeout);
   tidal::Log(tidal::LogLevel::kInfo, "stopped",
              {{"all_requests_finished", finished ? "yes" : "no"}});
