@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <utility>
+
+#include "server/text/concat.h"
+#include "server/text/jinja/builtins.h"
+#include "server/text/jinja/operators.h"
+#include "server/text/jinja/python_string.h"
+
+namespace tidal::jinja {
+namespace {
+
+using Args = const Arguments&;
+
+constexpr int64_t kMaxIndent = 1000;  // spaces of tojson and indent
+
+template <std::string (*kConvert)(std::string_view)>
+Value Convert(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "this filter", args, {});
+  return rt->MakeString(kConvert(ToText(rt, value)));
+}
+
+// Not str.title(): words begin after white space and -({[<.
+std::string TitleWords(std::string_view text) {
+  std::string out, word;
+  const auto end_word = [&] {
+    const size_t first = CodePointOffset(word, 1);
+    out += ToUpper(std::string_view(word).substr(0, first));
+    out += ToLower(std::string_view(word).substr(first));
+    word.clear();
+  };
+  for (const std::string_view c : CodePoints(text)) {
+    const bool separator =
+        StripLeft(c).empty() || std::string_view("-({[<").find(c) != std::string_view::npos;
+    if (!separator) {
+      word += c;
+      continue;
+    }
+    end_word();
+    out += c;
+  }
+  end_word();
+  return out;
+}
+
+Value Trim(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "trim", args, {"chars"});
+  const std::string text = ToText(rt, value);
+  if (!p.Has(0) || p.Get(0).is_none()) {
+    return rt->MakeString(std::string(StripRight(StripLeft(text))));
+  }
+  const std::string characters = p.String(0, "");
+  return rt->MakeString(std::string(StripRight(StripLeft(text, characters), characters)));
+}
+
+Value Replace(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "replace", args, {"old", "new", "count"});
+  p.Require(0).Require(1);
+  const bool all = !p.Has(2) || p.Get(2).is_none();
+  return ReplaceText(rt, ToText(rt, value), ToText(rt, p.Get(0)), ToText(rt, p.Get(1)),
+                     all ? -1 : p.Int(2, -1));
+}
+
+Value Indent(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "indent", args, {"width", "first", "blank"});
+  std::string indent;
+  if (p.Get(0).is_string()) {
+    indent = p.Get(0).string();
+  } else {
+    indent = std::string(std::clamp<int64_t>(p.Int(0, 4), 0, kMaxIndent), ' ');
+  }
+  if (!value.is_string()) {
+    rt->FailIfUndefined(value);
+    return rt->Fail(Concat("indent() needs a string, got ", TypeName(value)));
+  }
+  const bool blank = p.Bool(2, false);
+  std::string out = p.Bool(1, false) ? indent : "";
+  bool first = true;
+  const std::string text = value.string() + "\n";  // so that the last line is one, even if empty
+  for (const std::string_view line : SplitLines(text, /*keep_ends=*/false)) {
+    if (!std::exchange(first, false)) {
+      out += '\n';
+      if (blank || !line.empty()) out += indent;
+    }
+    out += line;
+    if (!rt->Fits(static_cast<int64_t>(out.size())))
+      return rt->Exhausted("a text that is too long");
+  }
+  return rt->MakeString(std::move(out));
+}
+
+Value Center(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "center", args, {"width"});
+  return PadText(rt, ToText(rt, value), p.Int(0, 80), " ", '^');
+}
+
+Value Truncate(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "truncate", args, {"length", "killwords", "end", "leeway"});
+  const std::string text = ToText(rt, value), end = p.String(2, "...");
+  const int64_t length = p.Int(0, 255), leeway = p.Int(3, 5);
+  const int64_t kept = length - CodePointCount(end);
+  if (kept < 0 || leeway < 0) return rt->Fail("truncate() got a length shorter than its end");
+  if (CodePointCount(text) - leeway <= length) return rt->MakeString(text);
+  std::string cut = text.substr(0, CodePointOffset(text, kept));
+  if (!p.Bool(1, false)) cut = cut.substr(0, cut.rfind(' '));
+  return rt->MakeString(cut + end);
+}
+
+Value WordCount(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "wordcount", args, {});
+  int64_t count = 0;
+  bool in_word = false;
+  for (const std::string_view c : CodePoints(ToText(rt, value))) {
+    const bool word = c == "_" || HasProperty(c, "isalnum");
+    count += word && !in_word;
+    in_word = word;
+  }
+  return Value(count);
+}
+
+std::string EscapeHtml(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string Same(std::string_view text) { return std::string(text); }
+
+Value Format(Runtime* rt, const Value& value, Args args) {
+  const std::string format = ToText(rt, value);
+  if (args.named.empty()) return FormatPercent(rt, format, rt->MakeTuple(args.positional));
+  Dict named;
+  for (const auto& [name, argument] : args.named) named.SetName(name, argument);
+  return FormatPercent(rt, format, rt->MakeDict(std::move(named)));
+}
+
+Value UrlEncode(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "urlencode", args, {});
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : ToText(rt, value)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80 && (HasProperty(std::string_view(&c, 1), "isalnum") ||
+                        std::string_view("_.-~/").find(c) != std::string_view::npos)) {
+      out += c;
+    } else {
+      out += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return rt->MakeString(std::move(out));
+}
+
+// As transformers defines it: json.dumps, without Jinja's escapes for HTML.
+Value ToJson(Runtime* rt, const Value& value, Args args) {
+  const Parameters p(rt, "tojson", args, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  JsonStyle style;
+  style.ensure_ascii = p.Bool(0, false);
+  style.sort_keys = p.Bool(3, false);
+  if (p.Has(1) && !p.Get(1).is_none()) {
+    style.indent = static_cast<int>(std::clamp<int64_t>(p.Int(1, 0), 0, kMaxIndent));
+    style.item_separator.assign(1, ',');
+  }
+  if (const Value separators = p.Get(2); separators.is_sequence()) {
+    const auto& items = separators.items();
+    if (items.size() != 2 || !items[0].is_string() || !items[1].is_string()) {
+      return rt->Fail("tojson() takes two strings as separators");
+    }
+    style.item_separator = items[0].string();
+    style.key_separator = items[1].string();
+  }
+  std::string out;
+  AppendJson(rt, value, style, &out);
+  return rt->MakeString(std::move(out));
+}
+
+}  // namespace
+
+const FilterTable& TextFilters() {
+  static const auto* const filters = new FilterTable{
+      {"upper", Convert<ToUpper>},
+      {"lower", Convert<ToLower>},
+      {"title", Convert<TitleWords>},
+      {"capitalize", Convert<Capitalize>},
+      {"string", Convert<Same>},
+      {"safe", Convert<Same>},
+      {"escape", Convert<EscapeHtml>},
+      {"e", Convert<EscapeHtml>},
+      {"forceescape", Convert<EscapeHtml>},
+      {"trim", Trim},
+      {"replace", Replace},
+      {"indent", Indent},
+      {"center", Center},
+      {"truncate", Truncate},
+      {"wordcount", WordCount},
+      {"format", Format},
+      {"urlencode", UrlEncode},
+      {"tojson", ToJson},
+  };
+  return *filters;
+}
+
+}  // namespace tidal::jinja
