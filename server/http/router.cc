@@ -1,6 +1,7 @@
 #include "server/http/router.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
 namespace tidal {
@@ -32,12 +33,8 @@ constexpr Entry kEntries[] = {
 constexpr const char* kModelPrefix = "/v1/models/";
 
 bool Allows(absl::string_view methods, absl::string_view method) {
-  while (!methods.empty()) {
-    if (absl::ConsumePrefix(&methods, method) && (methods.empty() || methods[0] == ','))
-      return true;
-    const size_t comma = methods.find(", ");
-    if (comma == absl::string_view::npos) return false;
-    methods.remove_prefix(comma + 2);
+  for (const absl::string_view allowed : absl::StrSplit(methods, ", ")) {
+    if (method == allowed) return true;
   }
   return false;
 }
