@@ -42,6 +42,7 @@ is_ready() { # Asks without curl, which a fresh machine may lack.
 } 2>/dev/null
 
 announce_when_ready() { # $1: the server's process id; ends with it.
+  sleep 0.5 # A port in use ends the server at once; what answers there is not ours.
   while kill -0 "$1" 2>/dev/null; do
     if (is_ready); then
       printf '\nserve: ready. Paste into another terminal:\n\n'
