@@ -14,11 +14,11 @@
 namespace tidal {
 
 struct EngineConfig {
-  std::string model_path;              // a Hugging Face folder
-  int32_t block_size = 16;             // tokens a KV block: 16, 32 or 64
-  int64_t kv_cache_bytes = 1LL << 30;  // K and V, all layers
-  int32_t max_model_len = 0;           // 0 = the model's max_position_embeddings
-  int32_t max_num_seqs = 256;          // sequences in one step
+  std::string model_path;                 // a Hugging Face folder
+  int32_t block_size = 16;                // tokens a KV block: 16, 32 or 64
+  int64_t kv_cache_bytes = 1LL << 30;     // K and V, all layers
+  int32_t max_model_len = 0;              // 0 = the model's max_position_embeddings
+  int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
   // "default" (tidal.json, else the documented fallback), "paper", "dense", or a pattern string.
   std::string attention_profile = "default";
@@ -38,8 +38,9 @@ struct EngineInfo {
   int64_t weight_bytes;        // read once a decode step
   int64_t kv_bytes_per_token;  // K and V, all layers
   SparseAttentionConfig attention;
-  bool tidal_available;        // the pattern has a reuse layer
-  std::string attention_source;  // where the plan came from, for the log: "tidal.json", "profile paper"
+  bool tidal_available;  // the pattern has a reuse layer
+  // Where the plan came from, for the log: "tidal.json", "profile paper, ...".
+  std::string attention_source;
 };
 
 // Not thread-safe, like Executor.

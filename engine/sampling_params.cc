@@ -14,8 +14,8 @@ absl::Status InRange(const char* field, double value, bool ok, const char* range
 }  // namespace
 
 absl::Status SamplingParams::Validate(int32_t vocab_size) const {
-  absl::Status status = InRange("temperature", temperature, temperature >= 0 && temperature <= 2,
-                                "in [0, 2]");
+  absl::Status status =
+      InRange("temperature", temperature, temperature >= 0 && temperature <= 2, "in [0, 2]");
   status.Update(InRange("top_k", top_k, top_k >= -1, "-1 or 0 (off), or positive"));
   status.Update(InRange("top_p", top_p, top_p > 0 && top_p <= 1, "in (0, 1]"));
   status.Update(InRange("min_p", min_p, min_p >= 0 && min_p <= 1, "in [0, 1]"));
@@ -33,8 +33,8 @@ absl::Status SamplingParams::Validate(int32_t vocab_size) const {
   }
   for (const auto& [token, bias] : logit_bias) {
     if (token < 0 || token >= vocab_size) {
-      status.Update(absl::InvalidArgumentError(absl::StrCat(
-          "logit_bias: token ids must be in [0, ", vocab_size, "), got ", token)));
+      status.Update(absl::InvalidArgumentError(
+          absl::StrCat("logit_bias: token ids must be in [0, ", vocab_size, "), got ", token)));
     }
     status.Update(InRange("logit_bias", bias, bias >= -100 && bias <= 100, "in [-100, 100]"));
   }

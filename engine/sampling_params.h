@@ -26,8 +26,8 @@ struct SamplingParams {
   static constexpr int32_t kMaxLogprobs = 20;
   static constexpr int32_t kMaxLogitBias = 1024;
 
-  // INVALID_ARGUMENT "field: must be ..., got ..." for a value outside its range, NaN included, or a
-  // biased token that is not in [0, vocab_size).
+  // INVALID_ARGUMENT "field: must be ..., got ..." for a value outside its range, NaN included, or
+  // a biased token that is not in [0, vocab_size).
   absl::Status Validate(int32_t vocab_size) const;
 };
 

@@ -35,8 +35,8 @@ struct ScheduledSequence {
   // tokens[num_computed_tokens, num_computed_tokens + num_new_tokens).
   absl::Span<const TokenId> tokens;
   int32_t num_prompt_tokens;
-  int32_t num_computed_tokens;  // already in the KV cache
-  int32_t num_new_tokens;       // >= 1; exactly 1 in decode
+  int32_t num_computed_tokens;            // already in the KV cache
+  int32_t num_new_tokens;                 // >= 1; exactly 1 in decode
   absl::Span<const BlockId> block_table;  // covers computed + new tokens
   // A decode row may run sparse. Everything else (prompt chunks, even of one token; correction
   // chunks) is a prefill row and always dense.
@@ -57,8 +57,8 @@ struct TokenLogprob {
 
 struct SampledToken {
   TokenId id;
-  float logprob;                   // of the raw distribution
-  std::vector<TokenLogprob> top;   // sampling->num_logprobs entries, best first
+  float logprob;                  // of the raw distribution
+  std::vector<TokenLogprob> top;  // sampling->num_logprobs entries, best first
 };
 
 struct SequenceOutput {

@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define TIDAL_RETURN_IF_ERROR(expr)                   \
-  do {                                                \
+#define TIDAL_RETURN_IF_ERROR(expr)                                                  \
+  do {                                                                               \
     if (absl::Status tidal_status = (expr); !tidal_status.ok()) return tidal_status; \
   } while (false)
 
