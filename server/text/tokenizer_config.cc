@@ -216,9 +216,11 @@ absl::Status ParseTemplate(const JsonField& processor, TokenizerConfig* config) 
     }
   }
   if (!seen_text) return single.Wrong("a template with Sequence A");
-  // A processor works around what those before it made.
-  config->prefix.insert(config->prefix.begin(), prefix.begin(), prefix.end());
-  config->suffix.insert(config->suffix.end(), suffix.begin(), suffix.end());
+  if (!config->prefix.empty() || !config->suffix.empty()) {
+    return single.Wrong("the only template that adds tokens");
+  }
+  config->prefix = std::move(prefix);
+  config->suffix = std::move(suffix);
   return absl::OkStatus();
 }
 
