@@ -1,0 +1,128 @@
+#include "server/server_flags.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/reflection.h"
+
+namespace tidal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Sets flags as the command line does; all are back as they were after each test.
+class ServerFlagsTest : public ::testing::Test {
+ protected:
+  static void Set(const std::vector<std::pair<std::string, std::string>>& flags) {
+    for (const auto& [name, value] : flags) {
+      absl::CommandLineFlag* flag = absl::FindCommandLineFlag(name);
+      ASSERT_NE(flag, nullptr) << name;
+      std::string error;
+      ASSERT_TRUE(flag->ParseFrom(value, &error)) << name << ": " << error;
+    }
+  }
+
+ private:
+  absl::FlagSaver saver_;
+};
+
+TEST_F(ServerFlagsTest, DefaultsServeTheModelThatCameAlong) {
+  const auto config = ServerConfigFromFlags();
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->model.engine.model_path, "models/tidal-nano");
+  EXPECT_THAT(config->model.served_model_names, ElementsAre("tidal-nano"));
+  EXPECT_EQ(config->host, "127.0.0.1");
+  EXPECT_EQ(config->http_port, 8000);
+  EXPECT_EQ(config->grpc_port, 50051);
+  EXPECT_EQ(config->shutdown_timeout, absl::Seconds(30));
+  EXPECT_EQ(config->model.engine.kv_cache_bytes, 1LL << 30);
+  EXPECT_EQ(config->model.default_attention_mode, AttentionMode::kTidal);
+  EXPECT_FALSE(config->model.token_budget.has_value());
+  EXPECT_FALSE(config->model.correction_period.has_value());
+  EXPECT_TRUE(config->api_keys.empty());
+}
+
+TEST_F(ServerFlagsTest, EveryFlagArrives) {
+  Set({{"model", "./models/tidal-nano"},
+       {"served_model_name", "a,b"},
+       {"num_threads", "3"},
+       {"max_model_len", "1000"},
+       {"max_num_seqs", "7"},
+       {"max_num_batched_tokens", "99"},
+       {"block_size", "32"},
+       {"kv_cache_bytes", "64MiB"},
+       {"enable_prefix_caching", "false"},
+       {"max_queued_requests", "5"},
+       {"attention_mode", "full"},
+       {"attention_profile", "paper"},
+       {"token_budget", "128"},
+       {"max_token_budget", "512"},
+       {"correction_period", "0"},
+       {"host", "0.0.0.0"},
+       {"http_port", "1"},
+       {"grpc_port", "2"},
+       {"api_key", "k1,k2"},
+       {"max_request_bytes", "1MiB"},
+       {"shutdown_timeout", "2m"},
+       {"stall_timeout", "9s"},
+       {"tls_cert_file", "c"},
+       {"tls_key_file", "k"},
+       {"log_level", "warning"},
+       {"log_format", "json"}});
+  const auto config = ServerConfigFromFlags();
+  ASSERT_TRUE(config.ok()) << config.status();
+  const ModelOptions& model = config->model;
+  EXPECT_EQ(model.engine.model_path, "./models/tidal-nano");
+  EXPECT_THAT(model.served_model_names, ElementsAre("a", "b"));
+  EXPECT_EQ(model.num_threads, 3);
+  EXPECT_EQ(model.engine.max_model_len, 1000);
+  EXPECT_EQ(model.engine.max_num_seqs, 7);
+  EXPECT_EQ(model.engine.max_num_batched_tokens, 99);
+  EXPECT_EQ(model.engine.block_size, 32);
+  EXPECT_EQ(model.engine.kv_cache_bytes, 64 << 20);
+  EXPECT_FALSE(model.enable_prefix_caching);
+  EXPECT_EQ(model.max_queued_requests, 5);
+  EXPECT_EQ(model.default_attention_mode, AttentionMode::kFull);
+  EXPECT_EQ(model.engine.attention_profile, "paper");
+  EXPECT_EQ(model.token_budget, 128);
+  EXPECT_EQ(model.engine.max_token_budget, 512);
+  EXPECT_EQ(model.correction_period, 0);
+  EXPECT_EQ(config->host, "0.0.0.0");
+  EXPECT_EQ(config->http_port, 1);
+  EXPECT_EQ(config->grpc_port, 2);
+  EXPECT_THAT(config->api_keys, ElementsAre("k1", "k2"));
+  EXPECT_EQ(config->max_request_bytes, 1 << 20);
+  EXPECT_EQ(config->shutdown_timeout, absl::Minutes(2));
+  EXPECT_EQ(config->stall_timeout, absl::Seconds(9));
+  EXPECT_EQ(config->tls_cert_file, "c");
+  EXPECT_EQ(config->tls_key_file, "k");
+  EXPECT_EQ(config->log_level, LogLevel::kWarning);
+  EXPECT_EQ(config->log_format, LogFormat::kJson);
+}
+
+TEST_F(ServerFlagsTest, BadValuesNameTheFlag) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"attention_mode", "sparse", "attention_mode: must be auto or full, got sparse"},
+      {"token_budget", "-1", "token_budget: must be 0 (the model's) or more, got -1"},
+      {"correction_period", "-2", "correction_period: must be -1"},
+      {"log_level", "loud", "log_level: must be debug, info, warning or error, got loud"},
+      {"log_format", "xml", "log_format: must be text or json, got xml"},
+      {"served_model_name", "a,,b", "served_model_name: must be"},
+      {"model", "no/such", "model: must be a model folder, got no/such"},
+  };
+  for (const auto& test : cases) {
+    absl::FlagSaver saver;
+    Set({{test[0], test[1]}});
+    const auto config = ServerConfigFromFlags();
+    ASSERT_FALSE(config.ok()) << test[0];
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr(test[2]));
+  }
+}
+
+}  // namespace
+}  // namespace tidal
