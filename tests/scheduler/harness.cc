@@ -21,6 +21,13 @@ SchedulerConfig SmallConfig() {
   return config;
 }
 
+SchedulerConfig TinyPoolConfig() {
+  SchedulerConfig config = SmallConfig();
+  config.num_blocks = 10;
+  config.max_model_len = 41;
+  return config;
+}
+
 std::vector<TokenId> Prompt(int32_t size, TokenId first) {
   std::vector<TokenId> prompt(size);
   std::iota(prompt.begin(), prompt.end(), first);

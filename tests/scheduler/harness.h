@@ -21,6 +21,8 @@ inline constexpr int32_t kTestVocabSize = 1000;
 
 // 64 blocks of 4 tokens, 8 sequences and 32 tokens a step, length at most 200.
 SchedulerConfig SmallConfig();
+// The same with 10 blocks: one request may fill them all.
+SchedulerConfig TinyPoolConfig();
 
 // `size` tokens counting up from `first`.
 std::vector<TokenId> Prompt(int32_t size, TokenId first = 1);

@@ -43,9 +43,7 @@ TEST(SchedulerAttentionTest, ABudgetOfTheWholeContextIsFullAttention) {
 }
 
 TEST(SchedulerAttentionTest, APreemptedTidalRequestReplaysAndGivesTheSame) {
-  SchedulerConfig config = SmallConfig();
-  config.num_blocks = 10;
-  config.max_model_len = 41;
+  SchedulerConfig config = TinyPoolConfig();
   Harness harness(config);
   harness.Add(MakeRequest(1, Prompt(12, 100), 25));
   harness.Add(TidalRequest(2, Prompt(12, 200), 25, 14));
@@ -121,9 +119,7 @@ TEST(SchedulerAttentionTest, CorrectedBlocksAreSharedAndOthersAreNot) {
 }
 
 TEST(SchedulerAttentionTest, CorrectionSurvivesPreemption) {
-  SchedulerConfig config = SmallConfig();
-  config.num_blocks = 10;
-  config.max_model_len = 41;
+  SchedulerConfig config = TinyPoolConfig();
   for (int32_t period = 1; period <= 8; ++period) {
     config.correction_period = period;
     Harness harness(config);

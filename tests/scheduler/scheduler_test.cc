@@ -1,4 +1,5 @@
-// Policy: who runs, who waits, who loses. Attention's rules are in scheduler_attention_test.cc.
+// Policy: who runs and who waits. Blocks are in scheduler_memory_test.cc, attention's rules in
+// scheduler_attention_test.cc.
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
@@ -136,137 +137,8 @@ TEST(SchedulerTest, NeverRunsMoreThanItsSeats) {
   harness.ExpectOutputs();
 }
 
-// 10 blocks of 4 tokens.
-SchedulerConfig TinyPool() {
-  SchedulerConfig config = SmallConfig();
-  config.num_blocks = 10;
-  config.max_model_len = 41;
-  return config;
-}
-
-TEST(SchedulerTest, PreemptsTheMostRecentArrivalAndRecomputesIt) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(12, 100), 25));
-  harness.Add(MakeRequest(2, Prompt(12, 200), 25));
-  harness.RunToEnd();
-  EXPECT_EQ(harness.result(1).finish->preemptions, 0);
-  EXPECT_GE(harness.result(2).finish->preemptions, 1);
-  EXPECT_EQ(harness.scheduler().totals().preemptions, harness.result(2).finish->preemptions);
-  EXPECT_EQ(harness.result(2).finish->dense_steps, 24) << "recomputed tokens are counted once";
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, PreemptsTheWorstPriorityFirst) {
-  Harness harness(TinyPool());
-  auto unimportant = MakeRequest(1, Prompt(12, 100), 25);
-  unimportant->priority = 1;
-  harness.Add(std::move(unimportant));
-  harness.Add(MakeRequest(2, Prompt(12, 200), 25));
-  harness.RunToEnd();
-  EXPECT_GE(harness.result(1).finish->preemptions, 1);
-  EXPECT_EQ(harness.result(2).finish->preemptions, 0);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, APreemptedRequestComesBeforeLaterOnes) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(12, 100), 25));
-  harness.Add(MakeRequest(2, Prompt(12, 200), 25));
-  while (harness.scheduler().totals().preemptions == 0) harness.Step();
-  harness.Add(MakeRequest(3, Prompt(25, 300), 16));
-  while (!harness.finished(1)) {
-    const std::vector<Row> rows = harness.Step();
-    EXPECT_FALSE(Ran(rows, 3) && !Ran(rows, 2) && !harness.finished(2));
-  }
-  harness.RunToEnd();
-  EXPECT_LT(harness.result(2).finish->preemptions, 3);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, ABetterPriorityTakesTheBlocksOfAWorseOne) {
-  Harness harness(TinyPool());
-  auto unimportant = MakeRequest(1, Prompt(30, 100), 10);
-  unimportant->priority = 5;
-  harness.Add(std::move(unimportant));
-  harness.Step();
-  ASSERT_EQ(harness.scheduler().num_running(), 1);
-  harness.Add(MakeRequest(2, Prompt(30, 200), 3));
-  EXPECT_TRUE(Ran(harness.Step(), 2));
-  EXPECT_EQ(harness.scheduler().num_running(), 1);
-  harness.RunToEnd();
-  EXPECT_LT(harness.result(2).finish->finish, absl::InfiniteFuture());
-  EXPECT_EQ(harness.result(1).finish->preemptions, 1);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, ABetterPriorityTakesTheSeatOfAWorseOne) {
-  SchedulerConfig config = SmallConfig();
-  config.max_num_seqs = 1;
-  Harness harness(config);
-  auto unimportant = MakeRequest(1, Prompt(3, 100), 10);
-  unimportant->priority = 5;
-  harness.Add(std::move(unimportant));
-  harness.Step();
-  harness.Add(MakeRequest(2, Prompt(3, 200), 3));
-  EXPECT_TRUE(Ran(harness.Step(), 2));
-  harness.RunToEnd();
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, AnEqualPriorityTakesNothing) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(30, 100), 10));
-  harness.Step();
-  harness.Add(MakeRequest(2, Prompt(30, 200), 3));
-  while (!harness.finished(1)) EXPECT_FALSE(Ran(harness.Step(), 2));
-  harness.RunToEnd();
-  EXPECT_EQ(harness.scheduler().totals().preemptions, 0);
-}
-
-TEST(SchedulerTest, SmallRequestsPassOneThatDoesNotFitButNotForever) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(4, 100), 25));  // holds blocks for a while
-  harness.Step();
-  harness.Add(MakeRequest(2, Prompt(39, 200), 2));  // needs the whole pool
-  SequenceId next = 3;
-  int32_t passed = 0;
-  while (!harness.finished(2)) {
-    ASSERT_LT(next, 500);
-    if (harness.scheduler().num_waiting() < 3) {
-      harness.Add(MakeRequest(next, Prompt(2, 300 + 10 * next), 1));
-      ++next;
-    }
-    for (const Row& row : harness.Step()) passed += row.id > 2;
-  }
-  EXPECT_GT(passed, 0);
-  EXPECT_EQ(passed, Scheduler::kMaxOvertaken);
-  harness.RunToEnd();
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, AWorsePriorityNeverPassesOneThatDoesNotFit) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(4, 100), 10));
-  harness.Step();
-  harness.Add(MakeRequest(2, Prompt(39, 200), 2));
-  auto unimportant = MakeRequest(3, Prompt(2, 300), 1);
-  unimportant->priority = 1;
-  harness.Add(std::move(unimportant));
-  while (!harness.finished(2)) EXPECT_FALSE(Ran(harness.Step(), 3) && !harness.finished(2));
-  harness.RunToEnd();
-}
-
-TEST(SchedulerTest, OneThatFillsTheWholePoolFinishesAlone) {
-  Harness harness(TinyPool());
-  harness.Add(MakeRequest(1, Prompt(1), 40));
-  harness.Add(MakeRequest(2, Prompt(40), 1));
-  harness.RunToEnd();
-  harness.ExpectOutputs();
-  EXPECT_EQ(harness.result(1).tokens.size(), 40);
-}
-
 TEST(SchedulerTest, AbortEndsARequestInEveryState) {
-  Harness harness(TinyPool());
+  Harness harness(TinyPoolConfig());
   harness.Add(MakeRequest(1, Prompt(4, 100), 30));
   harness.Add(MakeRequest(2, Prompt(4, 200), 30));
   while (harness.scheduler().totals().preemptions == 0) harness.Step();  // 2 was preempted
@@ -358,73 +230,8 @@ TEST(SchedulerTest, MinTokensForbidsStopTokens) {
   harness.ExpectOutputs();
 }
 
-TEST(SchedulerTest, APrefixHitIsCountedAndOnlyTheRestIsRun) {
-  Harness harness(SmallConfig());
-  harness.Add(MakeRequest(1, Prompt(20), 3));
-  harness.RunToEnd();
-  harness.Add(MakeRequest(2, Prompt(20), 3));  // a full hit: the last block is run again
-  EXPECT_THAT(harness.Step(), ElementsAre(Row{2, 16, 4, false, true}));
-  harness.RunToEnd();
-  harness.Add(MakeRequest(3, Prompt(23), 3));
-  EXPECT_THAT(harness.Step(), ElementsAre(Row{3, 20, 3, false, true}));
-  harness.RunToEnd();
-  auto salted = MakeRequest(4, Prompt(20), 3);
-  salted->cache_salt = "tenant";
-  harness.Add(std::move(salted));
-  EXPECT_THAT(harness.Step(), ElementsAre(Row{4, 0, 20, false, true}));
-  harness.RunToEnd();
-  EXPECT_EQ(harness.result(2).finish->cached_tokens, 16);
-  EXPECT_EQ(harness.result(3).finish->cached_tokens, 20);
-  EXPECT_EQ(harness.result(4).finish->cached_tokens, 0);
-  EXPECT_EQ(harness.scheduler().totals().prefix_queries, 20 + 20 + 23 + 20);
-  EXPECT_EQ(harness.scheduler().totals().prefix_hits, 16 + 20);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, AConversationFindsItsOwnAnswer) {
-  Harness harness(SmallConfig());
-  harness.Add(MakeRequest(1, Prompt(10), 11));
-  harness.RunToEnd();
-  std::vector<TokenId> next = Prompt(10);
-  const std::vector<TokenId>& answer = harness.result(1).tokens;
-  next.insert(next.end(), answer.begin(), answer.end());
-  next.push_back(5);
-  harness.Add(MakeRequest(2, next, 3));  // 22 tokens, of which 20 were computed
-  harness.RunToEnd();
-  EXPECT_EQ(harness.result(2).finish->cached_tokens, 20);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, EqualPromptsInOneBatchAreComputedOnce) {
-  Harness harness(SmallConfig());
-  for (SequenceId id = 1; id <= 4; ++id) {
-    auto request = MakeRequest(id, Prompt(60), 3);
-    request->sampling.temperature = 1;
-    request->sampling.seed = id;
-    harness.Add(std::move(request));
-  }
-  int32_t prefill = 0;
-  while (!harness.scheduler().empty()) {
-    for (const Row& row : harness.Step()) prefill += row.is_decode ? 0 : row.num_new_tokens;
-  }
-  EXPECT_EQ(prefill, 60 + 3 * 4);
-  harness.ExpectOutputs();
-}
-
-TEST(SchedulerTest, WithoutPrefixCachingNobodyWaitsForAnother) {
-  SchedulerConfig config = SmallConfig();
-  config.enable_prefix_caching = false;
-  Harness harness(config);
-  harness.Add(MakeRequest(1, Prompt(12), 3));
-  harness.Add(MakeRequest(2, Prompt(12), 3));
-  EXPECT_THAT(harness.Step(), SizeIs(2));
-  harness.RunToEnd();
-  EXPECT_EQ(harness.scheduler().totals().prefix_queries, 0);
-  harness.ExpectOutputs();
-}
-
 TEST(SchedulerTest, AbortAllEndsEverythingAlsoInTheMiddleOfAStep) {
-  Scheduler scheduler(TinyPool());
+  Scheduler scheduler(TinyPoolConfig());
   for (SequenceId id = 1; id <= 4; ++id) scheduler.Add(MakeRequest(id, Prompt(12, 100 * id), 9));
   const StepInput input = scheduler.Schedule(absl::UnixEpoch());
   EXPECT_FALSE(input.sequences.empty());

