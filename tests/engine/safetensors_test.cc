@@ -17,6 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// The tensors' bytes are those of `bytes`.
 absl::StatusOr<TensorMap> Parse(const std::string& bytes) {
   return ParseSafetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, "f");
 }
@@ -45,8 +46,9 @@ TEST(SafetensorsTest, ReadsEveryFloatType) {
 TEST(SafetensorsTest, HalfExtremes) {
   // Smallest subnormal, largest normal, infinity, NaN, minus zero.
   const std::string data("\x01\x00\xff\x7b\x00\x7c\x01\x7e\x00\x80", 10);
-  const auto tensors =
-      Parse(SafetensorsBytes(R"({"a":{"dtype":"F16","shape":[5],"data_offsets":[0,10]}})", data));
+  const std::string bytes =
+      SafetensorsBytes(R"({"a":{"dtype":"F16","shape":[5],"data_offsets":[0,10]}})", data);
+  const auto tensors = Parse(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   const std::vector<float> values = ReadAll(tensors->at("a"), 5);
   EXPECT_EQ(values[0], 5.9604644775390625e-08f);
@@ -57,16 +59,18 @@ TEST(SafetensorsTest, HalfExtremes) {
 }
 
 TEST(SafetensorsTest, EmptyAndScalarTensors) {
-  const auto tensors = Parse(SafetensorsBytes(
-      {{"empty", "F32", {0, 7}, {}}, {"scalar", "F32", {}, {3}}, {"none", "BF16", {4, 0}, {}}}));
+  const std::string bytes = SafetensorsBytes(
+      {{"empty", "F32", {0, 7}, {}}, {"scalar", "F32", {}, {3}}, {"none", "BF16", {4, 0}, {}}});
+  const auto tensors = Parse(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   EXPECT_TRUE(ReadAll(tensors->at("empty"), 0).empty());
   EXPECT_EQ(ReadAll(tensors->at("scalar"), 1), std::vector<float>{3});
 }
 
 TEST(SafetensorsTest, OtherTypesAreListedNotRead) {
-  const auto tensors = Parse(
-      SafetensorsBytes(R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", "12345678"));
+  const std::string bytes =
+      SafetensorsBytes(R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", "12345678");
+  const auto tensors = Parse(bytes);
   ASSERT_TRUE(tensors.ok());
   std::vector<bfloat16> out(1);
   const absl::Status status = ReadAsBFloat16(tensors->at("a"), absl::MakeSpan(out));
