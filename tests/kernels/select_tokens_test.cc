@@ -215,20 +215,20 @@ TEST_P(SelectingDecodeTest, EqualsReferenceForEveryGranularityAndScore) {
 
 // One long row on several threads: its context is ranked in parts.
 TEST_P(SelectingDecodeTest, PartsOfAContextGiveTheSetOfTheWhole) {
-  const int32_t length = 9001;
+  const int32_t length = 5001;  // 10 splits, so up to 3 parts
   DecodeCase c({4, 2, 16, 16}, {length}, 90);
   for (int32_t t = 100; t < length; t += 50) {  // ties across parts
     for (int32_t kv = 0; kv < 2; ++kv) std::copy_n(c.KRow(0, 99, kv), 16, c.KRow(0, t, kv));
   }
   for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
     for (auto score : {SelectionScore::kSoftmaxSum, SelectionScore::kMaxLogit}) {
-      for (int32_t budget : {1, 10, 300, 5000, length - 1, length}) {
+      for (int32_t budget : {1, 300, 3000, length - 1}) {
         const int32_t recency = budget / 4;
         SelectionBuffer one(1, 2, budget, granularity);
         const SelectTokensParams select{one.view(), &budget, &recency, 4, score};
         RunSelecting(c, select, 1);
         ExpectSelectionEqualsReference(c, one, select, "budget " + std::to_string(budget));
-        for (int num_threads : {2, 3, 8}) {
+        for (int num_threads : {2, 3}) {
           SelectionBuffer several(1, 2, budget, granularity);
           SelectTokensParams parted = select;
           parted.selection = several.view();

@@ -76,7 +76,6 @@ template <int kHeads, int kD>
 void ScoreTile(const bfloat16* q, TileRows k, TileRows ahead, int head_dim, float* scores) {
   const int dims = kD > 0 ? kD : head_dim;
   __m512 quads[kHeads][4];
-#pragma GCC unroll 4
   for (int quad = 0; quad < 4; ++quad) {
     const int first = quad * 4;
     __m512 sums[kHeads][4];
