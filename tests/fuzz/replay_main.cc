@@ -18,7 +18,8 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-constexpr int kMutationsPerInput = 400;
+constexpr size_t kMutationsPerInput = 400;
+constexpr size_t kMutatedBytesPerInput = 512 << 10;  // a large input gets fewer mutations
 constexpr int kRandomInputs = 200;
 constexpr size_t kMaxRandomBytes = 512;
 
@@ -98,7 +99,9 @@ int main(int argc, char** argv) {
   Run({});
   for (const Bytes& input : corpus) {
     Run(input);
-    for (int i = 0; i < kMutationsPerInput; ++i) Run(Mutate(input, corpus, random));
+    const size_t mutations =
+        std::min(kMutationsPerInput, kMutatedBytesPerInput / std::max<size_t>(input.size(), 1));
+    for (size_t i = 0; i < mutations; ++i) Run(Mutate(input, corpus, random));
   }
   for (int i = 0; i < kRandomInputs; ++i) {
     Bytes input(Below(random, kMaxRandomBytes));

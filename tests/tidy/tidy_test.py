@@ -39,6 +39,7 @@ FORBIDDEN_HEADERS = {
 BANNED_WORDS = ["TO" + "DO", "FIX" + "ME", "XX" + "X"]
 MACHINE_PATHS = ["/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", "/op" + "t/"]
 
+STRING = re.compile(r'"(\\.|[^"\\])*"')
 INCLUDE = re.compile(r'\s*#\s*include\s*[<"]([^">]+)[">]')
 
 
@@ -95,7 +96,9 @@ def line_form(path, lines):
         return []
     found = []
     for number, line in enumerate(lines, 1):
-        if len(line) > MAX_COLUMNS:
+        # Tables of test cases keep a case's text in one piece.
+        text = STRING.sub('""', line) if folder_of(path) == "tests" else line
+        if len(text) > MAX_COLUMNS:
             found.append((number, f"{len(line)} columns; at most {MAX_COLUMNS}"))
         if line != line.rstrip():
             found.append((number, "space at the end of the line"))
@@ -131,7 +134,7 @@ def machine_paths(path, lines):
 
 
 def without_comments_and_strings(line):
-    return re.sub(r'"(\\.|[^"\\])*"', '""', line).split("//")[0]
+    return STRING.sub('""', line).split("//")[0]
 
 
 def cpp_form(path, lines):
@@ -232,6 +235,9 @@ class RulesTest(unittest.TestCase):
         self.check(line_form, "a.py", ["x" * MAX_COLUMNS], 0)
         self.check(line_form, "a.py", ["x" * (MAX_COLUMNS + 1)], 1)
         self.check(line_form, "a.py", ["x ", "\tx"], 2)
+        literal = ['f("' + "x" * MAX_COLUMNS + '")']
+        self.check(line_form, "tests/a_test.cc", literal, 0)
+        self.check(line_form, "engine/a.cc", literal, 1)
 
     def test_include_guard(self):
         good = ["// About.", "#ifndef TIDAL_A_B_H_", "#define TIDAL_A_B_H_", "",
