@@ -39,6 +39,17 @@ absl::Status CheckPromptLength(int64_t tokens, const ServedModel& model) {
   return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
 }
 
+// Refuses a text that cannot fit without tokenizing it: ten megabytes take seconds.
+absl::Status CheckTextLength(const std::string& text, const ServedModel& model) {
+  // Normalization (NFC) makes a text at most three times shorter.
+  const size_t bytes_of_a_token = 3 * std::max<size_t>(1, model.longest_token_bytes);
+  const size_t fewest = text.size() / bytes_of_a_token;
+  const size_t limit = static_cast<size_t>(model.info.max_model_len) - 1;
+  if (fewest <= limit) return absl::OkStatus();
+  return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"),
+                 absl::StrCat("at least ", fewest));
+}
+
 absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids,
                                                    const ServedModel& model) {
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(token_ids.ids_size(), model));
@@ -68,9 +79,10 @@ absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& requ
     case v1::GenerateRequest::PROMPT_NOT_SET:
       return Invalid("prompt", "be one of text, token_ids and chat", "nothing");
   }
+  if (text->empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  TIDAL_RETURN_IF_ERROR(CheckTextLength(*text, model));
   auto tokens = model.tokenizer->Encode(*text, add_special_tokens);
   if (!tokens.ok()) return Within(field, tokens.status());
-  if (text->empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
   return tokens;
 }
@@ -234,7 +246,8 @@ absl::Status CheckModelName(const std::string& name, const ServedModel& model) {
 
 absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ServedModel& model) {
   if (model.chat_template == nullptr) {
-    return Invalid("chat", "be text or token_ids: the model has no chat template", "messages");
+    return absl::InvalidArgumentError(
+        "chat: must not be used with this model, which has no chat template");
   }
   if (chat.messages().empty()) return Invalid("chat.messages", "have at least 1 message", 0);
   ChatTemplateInput input;

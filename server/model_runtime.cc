@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,7 @@ absl::Status LoadText(const std::string& folder, ServedModel* model) {
         absl::StrCat(folder, "/tokenizer.json: must have at most the model's ",
                      model->info.vocab_size, " tokens, got ", model->tokenizer->vocab_size()));
   }
+  model->longest_token_bytes = LongestTokenBytes(*model->tokenizer);
   auto chat_template = ChatTemplate::Load(folder);
   if (chat_template.ok()) {
     model->chat_template = *std::move(chat_template);
@@ -67,6 +69,11 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
   model->default_token_budget =
       options.token_budget.value_or(std::min(info.attention.token_budget, info.max_token_budget));
   return absl::OkStatus();
+}
+
+// Enough for the tokens of a large batch, few beside the threads that compute.
+int NumServiceThreads() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 4, 2, 8);
 }
 
 SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInfo& info) {
@@ -114,6 +121,7 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
   runtime->loop_ =
       std::make_unique<ServingLoop>(scheduler, runtime->engine_.get(), std::move(observer));
   GenerationServiceOptions service;
+  service.intake_threads = service.output_threads = NumServiceThreads();
   service.max_live_requests = 2 * (options.max_queued_requests + info.max_num_seqs);
   service.on_request_end = std::move(hooks.on_request_end);
   runtime->service_ = std::make_unique<GenerationService>(

@@ -2,6 +2,8 @@
 #ifndef TIDAL_SERVER_SERVED_MODEL_H_
 #define TIDAL_SERVER_SERVED_MODEL_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -32,6 +34,7 @@ struct ServedModel {
   std::string version;             // of the server
   int64_t created_unix_seconds = 0;
   std::unique_ptr<Tokenizer> tokenizer;
+  size_t longest_token_bytes = 0;               // of the tokenizer's vocabulary
   std::unique_ptr<ChatTemplate> chat_template;  // null: the model has none
   EngineInfo info{};
   std::vector<TokenId> eos_token_ids;
@@ -39,6 +42,15 @@ struct ServedModel {
   AttentionMode default_attention_mode = AttentionMode::kFull;
   int32_t default_token_budget = 0;  // 1 .. info.max_token_budget
 };
+
+// ServedModel::longest_token_bytes.
+inline size_t LongestTokenBytes(const Tokenizer& tokenizer) {
+  size_t longest = 0;
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+    longest = std::max(longest, tokenizer.TokenBytes(id).size());
+  }
+  return longest;
+}
 
 }  // namespace tidal
 

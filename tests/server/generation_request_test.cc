@@ -67,6 +67,8 @@ const BadRequest kBadRequests[] = {
      "prompt: must have at most 199 tokens, got 200"},
     {"LongText", [](R* r) { r->set_text(std::string(500, '7')); },
      "prompt: must have at most 199 tokens, got 501"},
+    {"HugeText", [](R* r) { r->set_text(std::string(10 << 20, 'a')); },
+     "prompt: must have at most 199 tokens, got at least "},
     {"InvalidUtf8", [](R* r) { r->set_text("ab\xff"); }, "text: "},
     {"NoMessages", [](R* r) { r->mutable_chat(); }, "chat.messages: must have at least 1"},
     {"NoRole", [](R* r) { r->mutable_chat()->add_messages()->set_content("x"); },

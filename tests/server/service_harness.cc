@@ -44,6 +44,7 @@ std::unique_ptr<ServedModel> MakeTestModel() {
   auto tokenizer = Tokenizer::Load("models/tidal-nano");
   TIDAL_CHECK(tokenizer.ok());
   model->tokenizer = *std::move(tokenizer);
+  model->longest_token_bytes = LongestTokenBytes(*model->tokenizer);
   model->chat_template = std::make_unique<TestTemplate>();
   model->info.architecture = "LlamaForCausalLM";
   model->info.device = "fake";
