@@ -1,10 +1,12 @@
 #include "scheduler/invariants.h"
 
+#include <cstdio>
 #include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
 
 namespace tidal {
 namespace {
@@ -147,6 +149,12 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence) {
 
 std::vector<std::string> FindViolations(const SchedulerSnapshot& snapshot) {
   return Checker(snapshot).Check();
+}
+
+void CheckInvariants(const SchedulerSnapshot& snapshot) {
+  const std::vector<std::string> violations = FindViolations(snapshot);
+  for (const std::string& violation : violations) std::fprintf(stderr, "%s\n", violation.c_str());
+  TIDAL_CHECK(violations.empty());
 }
 
 }  // namespace tidal

@@ -47,6 +47,9 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence);
 //  - the queues are in order, hold each sequence once, and running fits max_num_seqs
 std::vector<std::string> FindViolations(const SchedulerSnapshot& snapshot);
 
+// Prints the violations and aborts, if there are any.
+void CheckInvariants(const SchedulerSnapshot& snapshot);
+
 }  // namespace tidal
 
 #endif  // TIDAL_SCHEDULER_INVARIANTS_H_

@@ -110,7 +110,9 @@ class ServingLoop::Impl {
       scheduler_.Commit(*output, clock_());
       stats = output->stats;
     }
-    TIDAL_DCHECK(FindViolations(scheduler_.Snapshot()).empty());
+#ifndef NDEBUG
+    CheckInvariants(scheduler_.Snapshot());
+#endif
     Publish(stats);
     return true;
   }

@@ -127,5 +127,12 @@ TEST(InvariantsTest, FindsWrongQueues) {
               Contains(HasSubstr("2 sequences run, at most 1")));
 }
 
+TEST(InvariantsDeathTest, CheckPrintsEveryViolation) {
+  CheckInvariants(Sound());
+  SchedulerSnapshot broken = Sound();
+  broken.free_blocks.clear();
+  EXPECT_DEATH(CheckInvariants(broken), "block 0 is 0 of .*\n.*block 5 is 0 of .*\n.*CHECK failed");
+}
+
 }  // namespace
 }  // namespace tidal
