@@ -31,6 +31,7 @@ std::vector<int64_t> ContextSlots(const PagedKvCache& cache, const BlockTables& 
 std::vector<double> Logits(const bfloat16* q, const PagedKvCache& cache,
                            const std::vector<int64_t>& slots, int32_t kv) {
   std::vector<double> logits;
+  logits.reserve(slots.size());
   for (int64_t slot : slots) {
     const bfloat16* k = cache.k + RowOffset(cache, slot, kv);
     double sum = 0;

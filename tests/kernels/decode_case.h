@@ -45,9 +45,10 @@ class DecodeCase {
     for (int32_t row = 0; row < rows(); ++row) {
       std::mt19937 random(seed * 1000 + row);
       FillRandom(random, shape.num_heads * shape.head_dim, &q_);
+      std::vector<bfloat16> numbers;
       for (int32_t t = 0; t < context_lens[row]; ++t) {
         for (int32_t kv = 0; kv < shape.num_kv_heads; ++kv) {
-          std::vector<bfloat16> numbers;
+          numbers.clear();
           FillRandom(random, 2 * shape.head_dim, &numbers);
           const int64_t at = RowOffset(Slot(row, t), kv);
           std::copy_n(numbers.begin(), shape.head_dim, k_.begin() + at);
