@@ -233,7 +233,10 @@ void MatMulEngine::Impl::Run(const MatMulParams& p) {
     if (worker.y_count >= count) continue;
     worker.y = MakeAlignedArray<float>(count);
     worker.y_count = worker.y == nullptr ? 0 : count;
-    if (worker.y == nullptr) throw std::bad_alloc();
+    if (worker.y == nullptr) {
+      error = "MatMul: out of memory";
+      return;
+    }
   }
   // Neighbouring tasks share a slice of the weight.
   pool.ParallelFor(tiles * slices, [&](int32_t task, int worker) {

@@ -23,8 +23,8 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Calls body(index, worker) once for each index in [0, count), worker in [0, num_threads()), in no
-  // particular order; returns when all calls have. Must not be nested.
+  // Calls body(index, worker) once for each index in [0, count), worker in [0, num_threads()), in
+  // no particular order; returns when all calls have. Must not be nested.
   template <typename Body>
   void ParallelFor(int32_t count, Body&& body) {
     using Callable = std::remove_reference_t<Body>;
