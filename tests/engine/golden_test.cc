@@ -1,9 +1,9 @@
 // Full and sparse continuations of tidal-nano against reference outputs computed independently in
 // float32 (tests/golden/golden.json).
 //
-// Ours run with bf16 activations and a bf16 cache, so the bounds below say how far rounding may
-// carry; they are about twice what was measured on the AVX-512 and the portable path. Every decode
-// step is teacher-forced with the reference's token: one near tie does not hide what follows.
+// Ours run with a bf16 cache and, on AVX-512, bf16 activations: the bounds below say how far
+// rounding may carry, about twice what was seen. Every decode step is teacher-forced with the
+// reference's token: one near tie does not hide what follows.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -23,12 +23,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Largest difference of a logit (they are of the order of 10).
+// Largest difference of a logit (they are of the order of 10). Seen: 0.14.
 constexpr double kLogitTolerance = 0.25;
-// Where our best token is not the reference's, ours may exceed it by at most this much.
+// Where our best token is not the reference's, ours may exceed it by at most this much. Seen: 0.05.
 constexpr double kTieTolerance = 0.1;
 // A token selected by one side only has a score this near to the smallest selected one: relative
-// for probabilities, absolute for logits.
+// for probabilities, absolute for logits. Seen: 2.5 % and 0.02.
 constexpr double kProbabilityTolerance = 0.05;
 constexpr double kScoreTolerance = 0.05;
 
