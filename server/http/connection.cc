@@ -18,6 +18,8 @@ using boost::system::error_code;
 
 // Bytes a client may send ahead of the reply it waits for.
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
+// Requests up to this size are taken even where the memory for requests is full.
+constexpr size_t kSmallRequestBytes = 64 << 10;
 // How long a closing connection still takes (and drops) what the client sends: closing a socket
 // with unread input resets it, and the client would lose the reply.
 constexpr absl::Duration kLingerTimeout = absl::Seconds(5);
@@ -51,8 +53,7 @@ void Connection::Start() {
 
 void Connection::Reject() {
   Post([self = shared_from_this()] {
-    self->stats_.RequestStarted();
-    self->request_running_ = true;
+    self->StartRequest();
     self->RespondAndClose(503, "the server has too many connections");
     self->Read();
   });
@@ -94,11 +95,18 @@ void Connection::Read() {
 void Connection::OnRead(size_t size) {
   if (state_ == State::kLingering) return Read();
   input_.append(read_chunk_.data(), size);
-  if (state_ == State::kReading) {
-    Parse();
-  } else {
-    Read();
-  }
+  if (state_ != State::kReading) return Read();
+  if (HoldBytes(size)) return Parse();
+  StartRequest();
+  RespondAndClose(503, "the server holds too many bytes of requests");
+  Read();
+}
+
+// False where this request is one of those that fill the memory for requests.
+bool Connection::HoldBytes(size_t size) {
+  held_bytes_ += size;
+  const size_t all = stats_.HoldBytes(size);
+  return all <= options_.max_held_bytes || held_bytes_ <= kSmallRequestBytes;
 }
 
 void Connection::OnInputEnd() {
@@ -136,8 +144,7 @@ void Connection::Parse() {
 }
 
 void Connection::OnBadRequest(RequestParser::State fault) {
-  stats_.RequestStarted();
-  request_running_ = true;
+  StartRequest();
   if (fault == RequestParser::State::kBodyTooLarge) {
     RespondAndClose(413, absl::StrCat("body: must be at most ", options_.max_body_bytes, " bytes"));
   } else if (fault == RequestParser::State::kHeaderTooLarge) {
@@ -154,8 +161,7 @@ void Connection::Dispatch() {
   parser_.reset();
   state_ = State::kHandling;
   ClearDeadline();
-  stats_.RequestStarted();
-  request_running_ = true;
+  StartRequest();
   status_ = 0;
   route_ = "other";
   keep_alive_ = request.keep_alive;
@@ -282,10 +288,16 @@ void Connection::DoClose() {
   if (on_gone) on_gone();
 }
 
+void Connection::StartRequest() {
+  stats_.RequestStarted();
+  request_running_ = true;
+}
+
 // Idempotent. The callbacks hold what answers the request, so they must go with it.
 void Connection::EndRequest(int status) {
   on_sent_ = nullptr;
   on_gone_ = nullptr;
+  stats_.ReleaseBytes(std::exchange(held_bytes_, 0));
   if (!request_running_) return;
   request_running_ = false;
   stats_.RequestEnded(route_, status);
@@ -313,8 +325,7 @@ void Connection::OnTimer() {
   if (deadline_ == Clock::time_point::max()) return;
   if (Clock::now() < deadline_) return ArmTimer();
   if (state_ == State::kReading && header_started_) {
-    stats_.RequestStarted();
-    request_running_ = true;
+    StartRequest();
     return RespondAndClose(408, "the request did not arrive in time");
   }
   DoClose();

@@ -73,6 +73,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void OnRead(size_t size);
   void OnInputEnd();
   void Parse();
+  bool HoldBytes(size_t size);
   void OnBadRequest(RequestParser::State fault);
   void Dispatch();
   void RespondAndClose(int status, absl::string_view message);
@@ -81,6 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void FinishReply();
   void Linger();
   void DoClose();
+  void StartRequest();
   void EndRequest(int status);
 
   void SetDeadline(absl::Duration from_now);
@@ -103,6 +105,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::array<char, 8192> read_chunk_;
   std::string input_;  // read, not parsed yet
   std::optional<RequestParser> parser_;
+  size_t held_bytes_ = 0;  // counted in stats_, for this request
   bool header_started_ = false;
   bool header_done_ = false;
 

@@ -39,6 +39,8 @@ struct GatewayOptions {
   int max_connections = 4096;  // more are answered 503 and closed
   size_t max_header_bytes = 16 << 10;
   size_t max_body_bytes = 10 << 20;
+  // Of all requests together; a large request (over 64 KiB) beyond it is answered 503.
+  size_t max_held_bytes = 512 << 20;
   // A streamed reply holds about this many unsent bytes before it stops reading from the channel.
   size_t max_unsent_bytes = 64 << 10;
 

@@ -21,6 +21,17 @@ int HttpStats::connections() const {
   return connections_;
 }
 
+size_t HttpStats::HoldBytes(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  return held_bytes_ += bytes;
+}
+
+void HttpStats::ReleaseBytes(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  TIDAL_CHECK(held_bytes_ >= bytes);
+  held_bytes_ -= bytes;
+}
+
 void HttpStats::RequestStarted() {
   absl::MutexLock lock(&mutex_);
   ++in_flight_;
@@ -48,15 +59,13 @@ std::string HttpStats::Render() const {
     absl::StrAppend(&text, "tidal:http_requests_total{handler=\"", key.first, "\",code=\"",
                     key.second, "\"} ", count, "\n");
   }
-  absl::StrAppend(&text,
-                  "# HELP tidal:http_requests_in_flight HTTP requests that are being answered.\n"
-                  "# TYPE tidal:http_requests_in_flight gauge\n"
-                  "tidal:http_requests_in_flight ",
-                  in_flight_,
-                  "\n# HELP tidal:http_connections Open HTTP connections.\n"
-                  "# TYPE tidal:http_connections gauge\n"
-                  "tidal:http_connections ",
-                  connections_, "\n");
+  const auto gauge = [&text](const char* name, const char* help, auto value) {
+    absl::StrAppend(&text, "# HELP ", name, " ", help, "\n# TYPE ", name, " gauge\n", name, " ",
+                    value, "\n");
+  };
+  gauge("tidal:http_requests_in_flight", "HTTP requests that are being answered.", in_flight_);
+  gauge("tidal:http_connections", "Open HTTP connections.", connections_);
+  gauge("tidal:http_request_bytes_held", "Bytes of HTTP requests in memory.", held_bytes_);
   return text;
 }
 

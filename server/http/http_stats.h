@@ -2,6 +2,7 @@
 #ifndef TIDAL_SERVER_HTTP_HTTP_STATS_H_
 #define TIDAL_SERVER_HTTP_HTTP_STATS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -20,6 +21,10 @@ class HttpStats {
   void ConnectionClosed();
   int connections() const;
 
+  // Bytes of requests that are in memory: adds, and returns the sum.
+  size_t HoldBytes(size_t bytes);
+  void ReleaseBytes(size_t bytes);
+
   void RequestStarted();
   // `handler` is a route's path, so that the number of series is bounded.
   void RequestEnded(const std::string& handler, int status);
@@ -28,12 +33,13 @@ class HttpStats {
   bool WaitForNoRequests(absl::Duration timeout) const;
 
   // Prometheus text: tidal:http_requests_total{handler,code}, tidal:http_requests_in_flight,
-  // tidal:http_connections.
+  // tidal:http_connections, tidal:http_request_bytes_held.
   std::string Render() const;
 
  private:
   mutable absl::Mutex mutex_;
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::pair<std::string, int>, uint64_t> ended_ ABSL_GUARDED_BY(mutex_);
 };

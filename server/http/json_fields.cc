@@ -5,17 +5,22 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
 namespace tidal {
 namespace {
 
-// Deeper input than any request needs would cost memory out of proportion to its size.
+// Limits on what a parsed body costs in memory, which is out of proportion to its size: no request
+// needs to be this deep or to have this many values.
 constexpr int kMaxDepth = 32;
+constexpr int kMaxValues = 4 << 20;
 constexpr size_t kMaxQuotedBytes = 64;
 
-bool DeeperThan(absl::string_view text, int limit) {
+// A look at brackets and commas outside of strings, before anything is built.
+absl::Status CheckShape(absl::string_view text) {
   int depth = 0;
+  int commas = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -27,22 +32,26 @@ bool DeeperThan(absl::string_view text, int limit) {
       }
     } else if (c == '"') {
       in_string = true;
+    } else if (c == ',') {
+      ++commas;
     } else if (c == '[' || c == '{') {
-      if (++depth > limit) return true;
+      if (++depth > kMaxDepth) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("body: must be JSON nested at most ", kMaxDepth, " deep"));
+      }
     } else if (c == ']' || c == '}') {
       --depth;
     }
   }
-  return false;
+  if (commas < kMaxValues) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("body: must be JSON of at most ", kMaxValues, " values"));
 }
 
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body) {
-  if (DeeperThan(body, kMaxDepth)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("body: must be JSON nested at most ", kMaxDepth, " deep"));
-  }
+  TIDAL_RETURN_IF_ERROR(CheckShape(body));
   try {
     nlohmann::json value = nlohmann::json::parse(body.begin(), body.end());
     if (!value.is_object()) {

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 
 namespace tidal {
@@ -44,7 +45,7 @@ std::vector<Flag> Flags(LoadOptions& options) {
       {"attention", "auto, full or tidal (auto)", text(options.attention)},
       {"token_budget", "tokens a reuse layer reads; 0 = the model's default (0)",
        integer(options.token_budget)},
-      {"seed", "of prompts and arrivals (1)", integer(options.seed)},
+      {"seed", "of prompts and arrivals; 0 = another one in each run (0)", integer(options.seed)},
       {"api_key", "sent as Authorization: Bearer, HTTP only", text(options.api_key)},
       {"json", "file to write the results to", text(options.json)},
   };
@@ -97,6 +98,7 @@ absl::StatusOr<LoadOptions> ParseLoadOptions(int argc, char** argv) {
     }
   }
   TIDAL_RETURN_IF_ERROR(Check(options));
+  if (options.seed == 0) options.seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
   return options;
 }
 

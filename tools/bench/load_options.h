@@ -19,7 +19,9 @@ struct LoadOptions {
   int32_t max_tokens = 64;         // exactly so many are generated
   std::string attention = "auto";  // or full, tidal
   uint32_t token_budget = 0;       // 0 = the model's default
-  uint64_t seed = 1;               // of prompts and arrivals
+  // Of prompts and arrivals. 0 = another one in each run, so that none finds the prompts of the
+  // last in the prefix cache; ParseLoadOptions puts it here.
+  uint64_t seed = 0;
   std::string api_key;
   std::string json;  // file for the results; empty = none
 };

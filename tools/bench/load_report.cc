@@ -89,6 +89,7 @@ std::string RenderJson(const LoadOptions& options, const LoadReport& report) {
                      {"max_tokens", options.max_tokens},
                      {"attention", options.attention},
                      {"token_budget", options.token_budget},
+                     {"seed", options.seed},
                      {"completed", report.completed},
                      {"failed", report.failed},
                      {"first_error", report.first_error},

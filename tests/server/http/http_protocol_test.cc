@@ -126,6 +126,28 @@ TEST_F(HttpProtocolTest, BodiesOverTheLimit) {
   EXPECT_EQ(chunked.ReadReply().status, 413);
 }
 
+TEST_F(HttpProtocolTest, MemoryForRequestsIsBounded) {
+  options_.max_held_bytes = 1'000'000;
+  StartGateway();
+  const std::string head = "POST /v1/completions HTTP/1.1\r\nContent-Length: 700000\r\n\r\n";
+  HttpClient first(port()), second(port());
+  const std::string body = absl::StrCat(R"({"prompt": ")", std::string(699'986, 'x'), "\"}");
+  ASSERT_TRUE(first.Send(head + body.substr(0, 600'000)));
+  while (Fetch(port(), GetRequest("/metrics")).body.find("bytes_held 600") == std::string::npos) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  second.Send(head + body);
+  EXPECT_EQ(second.ReadReply().status, 503);
+  EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", R"({"prompt": "Hi"})")).status, 200);
+  first.Send(body.substr(600'000));
+  EXPECT_EQ(first.ReadReply().status, 200);
+  for (int i = 0; i < 500; ++i) {
+    if (Fetch(port(), head + body).status == 200) return;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  FAIL() << "requests that are answered must free their memory";
+}
+
 TEST_F(HttpProtocolTest, BrokenRequests) {
   StartGateway();
   EXPECT_EQ(Fetch(port(), "NONSENSE\r\n\r\n").status, 400);

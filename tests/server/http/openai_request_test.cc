@@ -267,6 +267,10 @@ TEST(OpenAiRequest, BadJson) {
     EXPECT_THAT(std::string(ParseCompletionRequest(body).status().message()), StartsWith(message));
     EXPECT_TRUE(ToApiError(ParseCompletionRequest(body).status()).param.empty());
   }
+  std::string many = "{\"x\": [1";
+  for (int i = 0; i < 4 << 20; ++i) many += ",1";
+  EXPECT_THAT(std::string(ParseCompletionRequest(many + "]}").status().message()),
+              StartsWith("body: must be JSON of at most 4194304 values"));
   // Brackets in strings are no depth.
   EXPECT_TRUE(
       ParseCompletionRequest(absl::StrCat("{\"prompt\": \"", std::string(50, '['), "\\\"[\"}"))
