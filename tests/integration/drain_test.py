@@ -12,7 +12,7 @@ from http_stream import HttpStream
 from inference_proto import inference_pb2, inference_pb2_grpc
 
 PROMPT = "Once upon a time"
-MAX_TOKENS = 400
+MAX_TOKENS = 250
 STREAMS = 8
 BODY = {"prompt": PROMPT, "max_tokens": MAX_TOKENS, "temperature": 0, "ignore_eos": True}
 
