@@ -71,7 +71,8 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
   }
   ++calls;
   const grpc::Status status = script(*context, *request, *writer);
-  if (context->IsCancelled()) ++cancelled;
+  // A write can fail before the context says that the call was cancelled.
+  if (context->IsCancelled() || status.error_code() == grpc::StatusCode::CANCELLED) ++cancelled;
   return status;
 }
 
