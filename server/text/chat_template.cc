@@ -81,7 +81,7 @@ class JinjaChatTemplate : public ChatTemplate {
     variables.SetName("tools", Value(nullptr));
     variables.SetName("documents", Value(nullptr));
     variables.SetName("add_generation_prompt",
-                  Value(input.add_generation_prompt && !input.continue_final_message));
+                      Value(input.add_generation_prompt && !input.continue_final_message));
     return jinja::Render(block_, variables, jinja::Limits(), std::chrono::system_clock::now());
   }
 

@@ -155,7 +155,7 @@ Value Interpreter::Slice(const Value& value, const Expr& slice) {
   at_ = slice.at;
   if (value.is_undefined()) return FailIfUndefined(value);
   if (!value.is_string() && !value.is_sequence()) {
-    return Value::Missing(Concat(ObjectName(value), " has no element slice"));
+    return Fail(Concat("'", TypeName(value), "' object cannot be sliced"));
   }
   const int64_t step = bounds[2].value_or(1);
   if (step == 0) return Fail("slice step cannot be zero");

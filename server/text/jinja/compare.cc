@@ -81,7 +81,12 @@ bool Contains(Runtime* rt, const Value& container, const Value& element) {
     rt->Fail(Concat("'in <string>' requires string as left operand, not ", TypeName(element)));
     return false;
   }
-  if (container.is_dict()) return container.dict().Find(element) != nullptr;
+  if (container.is_dict()) {
+    if (element.is_list() || element.is_dict()) {
+      rt->Fail(Concat("unhashable type: '", TypeName(element), "'"));
+    }
+    return container.dict().Find(element) != nullptr;
+  }
   if (container.is_sequence()) {
     return std::any_of(container.items().begin(), container.items().end(),
                        [&](const Value& item) { return Equals(rt, item, element); });

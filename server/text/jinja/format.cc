@@ -308,7 +308,9 @@ Value FormatPercent(Runtime* rt, const std::string& format, const Value& argumen
     }
     AppendText(rt, ConvertPercent(rt, value, field.spec), &out);
   }
-  if (!by_name && used < values.size() && !arguments.is_dict()) {
+  // What has elements by key may hold more than the format takes.
+  const bool keyed = arguments.is_dict() || arguments.is_list() || arguments.is_undefined();
+  if (!by_name && used < values.size() && !keyed) {
     return rt->Fail("not all arguments converted during string formatting");
   }
   return rt->MakeString(std::move(out));

@@ -139,9 +139,11 @@ Value FileSize(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "filesizeformat", args, {"binary"});
   const bool binary = p.Bool(0, false);
   const double base = binary ? 1024 : 1000;
-  const Value number = Float(rt, value, {});
-  if (!number.is_float()) return rt->Fail("filesizeformat() needs a number");
-  const double bytes = number.floating();
+  const auto number = value.is_string()   ? ParseFloat(value.string())
+                      : value.is_number() ? std::optional(value.AsDouble())
+                                          : std::nullopt;
+  if (!number.has_value()) return rt->Fail("filesizeformat() needs a number");
+  const double bytes = *number;
   if (bytes == 1) return Value("1 Byte");
   if (bytes < base) return Value(Concat(static_cast<int64_t>(bytes), " Bytes"));
   constexpr std::string_view kUnits[] = {"k", "M", "G", "T", "P", "E", "Z", "Y"};

@@ -82,6 +82,11 @@ class Parser {
   ExprPtr ParseNumber();
   ExprPtr ParseList();
   ExprPtr ParseDict();
+  ExprPtr MakeExpr(Expr::Kind kind, Position at) const;
+  ExprPtr MakeBinary(std::string op, Position at, ExprPtr left, ExprPtr right) const;
+  ExprPtr MakeConstant(Value value, Position at) const;
+
+  // parse_postfix.cc
   ExprPtr ParsePostfix(ExprPtr expr);
   ExprPtr ParseFiltersAndTests(ExprPtr expr);
   ExprPtr ParseFilters(ExprPtr expr, bool first_without_pipe);
@@ -90,9 +95,6 @@ class Parser {
   ExprPtr ParseIndex();
   ExprPtr ParseCall(ExprPtr callee);
   ArgumentList ParseArguments();
-  ExprPtr MakeExpr(Expr::Kind kind, Position at) const;
-  ExprPtr MakeBinary(std::string op, Position at, ExprPtr left, ExprPtr right) const;
-  ExprPtr MakeConstant(Value value, Position at) const;
 
   std::vector<Token> tokens_;  // the last is kEnd
   size_t at_ = 0;

@@ -31,6 +31,7 @@ std::string FormatFloat(double number);
 
 std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
+std::string CaseFold(std::string_view text);
 std::string Capitalize(
     std::string_view text);  // the first character in title case, others in lower
 // str.title(): a word is a run of cased characters.

@@ -33,6 +33,11 @@ Named TakeName(Runtime* rt, Args args, size_t index) {
   return named;
 }
 
+// These filters take anything false for nothing.
+std::vector<Value> Elements(Runtime* rt, const Value& value) {
+  return value.Truth() ? rt->Iterate(value) : std::vector<Value>();
+}
+
 Value Map(Runtime* rt, const Value& value, Args args) {
   std::vector<Value> mapped;
   const Value* const attribute = FindNamed(args, "attribute");
@@ -45,12 +50,12 @@ Value Map(Runtime* rt, const Value& value, Args args) {
     if (args.named.size() > 1u + (FindNamed(args, "default") != nullptr)) {
       return rt->Fail("map() got an unexpected keyword argument");
     }
-    for (const Value& item : rt->Iterate(value)) {
+    for (const Value& item : Elements(rt, value)) {
       mapped.push_back(GetPath(rt, item, *attribute, otherwise));
     }
   } else {
     const Named filter = TakeName(rt, args, 0);
-    for (const Value& item : rt->Iterate(value)) {
+    for (const Value& item : Elements(rt, value)) {
       mapped.push_back(rt->ApplyFilter(filter.name, item, filter.rest));
       if (rt->failed()) break;
     }
@@ -66,7 +71,7 @@ Value SelectOrReject(Runtime* rt, const Value& value, Args args, bool by_attribu
   const bool tested = args.positional.size() > index;
   const Named test = tested ? TakeName(rt, args, index) : Named();
   std::vector<Value> kept;
-  for (const Value& item : rt->Iterate(value)) {
+  for (const Value& item : Elements(rt, value)) {
     const Value what = by_attribute ? GetPath(rt, item, args.positional[0], nullptr) : item;
     const bool passes = tested ? rt->ApplyTest(test.name, what, test.rest) : what.Truth();
     if (rt->failed()) break;

@@ -104,31 +104,26 @@ std::vector<Value> SortKey(Runtime* rt, const Value& item, const Value& attribut
 }
 
 struct Keyed {
-  Value key;  // a tuple
-  Value item;
+  Value key, item;
 };
 
-std::vector<Keyed> Sorted(Runtime* rt, const std::vector<Value>& items, const Value& attribute,
-                          bool case_sensitive, bool reverse) {
-  std::vector<Keyed> keyed;
-  for (const Value& item : items) {
-    keyed.push_back({rt->MakeTuple(SortKey(rt, item, attribute, case_sensitive)), item});
-    if (rt->failed()) return {};
-  }
-  // Stable both ways, as in Python; a merge sort also bears an order that fails midway.
-  std::stable_sort(keyed.begin(), keyed.end(), [&](const Keyed& a, const Keyed& b) {
+// Stable both ways, as in Python; a merge sort also bears an order that fails midway.
+void StableSort(Runtime* rt, bool reverse, std::vector<Keyed>* keyed) {
+  std::stable_sort(keyed->begin(), keyed->end(), [&](const Keyed& a, const Keyed& b) {
     return reverse ? Less(rt, b.key, a.key) : Less(rt, a.key, b.key);
   });
-  return keyed;
 }
 
 Value Sort(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "sort", args, {"reverse", "case_sensitive", "attribute"});
-  std::vector<Value> sorted;
-  for (Keyed& keyed :
-       Sorted(rt, rt->Iterate(value), p.Get(2), p.Bool(1, false), p.Bool(0, false))) {
-    sorted.push_back(std::move(keyed.item));
+  std::vector<Keyed> keyed;
+  for (const Value& item : rt->Iterate(value)) {
+    keyed.push_back({rt->MakeTuple(SortKey(rt, item, p.Get(2), p.Bool(1, false))), item});
+    if (rt->failed()) return Value();
   }
+  StableSort(rt, p.Bool(0, false), &keyed);
+  std::vector<Value> sorted;
+  for (Keyed& k : keyed) sorted.push_back(std::move(k.item));
   return rt->MakeList(std::move(sorted));
 }
 
@@ -142,11 +137,15 @@ Value DictSort(Runtime* rt, const Value& value, Args args) {
     rt->FailIfUndefined(value);
     return rt->Fail(Concat("dictsort() needs a dict, got ", TypeName(value)));
   }
-  std::vector<Value> sorted;
-  for (Keyed& keyed : Sorted(rt, DictItems(rt, value.dict()), Value(int64_t{by == "value"}),
-                             p.Bool(0, false), p.Bool(2, false))) {
-    sorted.push_back(std::move(keyed.item));
+  std::vector<Keyed> keyed;
+  for (const Value& item : DictItems(rt, value.dict())) {
+    if (rt->failed()) return Value();
+    const Value& key = item.items()[by == "value"];
+    keyed.push_back({p.Bool(0, false) ? key : IgnoreCase(key), item});
   }
+  StableSort(rt, p.Bool(2, false), &keyed);
+  std::vector<Value> sorted;
+  for (Keyed& k : keyed) sorted.push_back(std::move(k.item));
   return rt->MakeList(std::move(sorted));
 }
 
@@ -190,27 +189,27 @@ Value GroupBy(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "groupby", args, {"attribute", "default", "case_sensitive"});
   const Value attribute = p.Require(0).Get(0), otherwise = p.Get(1);
   const Value* const fallback = p.Has(1) && !otherwise.is_none() ? &otherwise : nullptr;
-  std::vector<Value> pairs;  // (key, item), sorted by the key
+  std::vector<Keyed> keyed;
   for (const Value& item : rt->Iterate(value)) {
-    pairs.push_back(rt->MakeTuple({GetPath(rt, item, attribute, fallback), item}));
+    const Value name = GetPath(rt, item, attribute, fallback);
+    keyed.push_back({p.Bool(2, false) ? name : IgnoreCase(name), item});
     if (rt->failed()) return Value();
   }
+  StableSort(rt, /*reverse=*/false, &keyed);
   std::vector<Value> groups, members;
-  Value group_key, group_name;
+  Value group_key;
   const auto end_group = [&] {
-    if (!members.empty()) {
-      groups.push_back(rt->MakeTuple({group_name, rt->MakeList(std::move(members))}));
-    }
-    members.clear();
+    if (members.empty() || rt->failed()) return;
+    // In the letters of the first member.
+    const Value name = GetPath(rt, members[0], attribute, fallback);
+    groups.push_back(rt->MakeTuple({name, rt->MakeList(std::exchange(members, {}))}));
   };
-  for (const Keyed& keyed :
-       Sorted(rt, pairs, Value(int64_t{0}), p.Bool(2, false), /*reverse=*/false)) {
-    if (members.empty() || !Equals(rt, keyed.key, group_key)) {
+  for (const Keyed& k : keyed) {
+    if (members.empty() || !Equals(rt, k.key, group_key)) {
       end_group();
-      group_key = keyed.key;
-      group_name = keyed.item.items()[0];
+      group_key = k.key;
     }
-    members.push_back(keyed.item.items()[1]);
+    members.push_back(k.item);
   }
   end_group();
   return rt->MakeList(std::move(groups));

@@ -279,7 +279,7 @@ MethodFn FindStringMethod(const std::string& name) {
   static const auto* const methods = new std::unordered_map<std::string_view, MethodFn>{
       {"upper", Convert<ToUpper>},
       {"lower", Convert<ToLower>},
-      {"casefold", Convert<ToLower>},
+      {"casefold", Convert<CaseFold>},
       {"title", Convert<TitleCase>},
       {"capitalize", Convert<Capitalize>},
       {"swapcase", Convert<SwapCase>},

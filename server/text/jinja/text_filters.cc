@@ -95,7 +95,11 @@ Value Center(Runtime* rt, const Value& value, Args args) {
 
 Value Truncate(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "truncate", args, {"length", "killwords", "end", "leeway"});
-  const std::string text = ToText(rt, value), end = p.String(2, "...");
+  if (!value.is_string()) {
+    rt->FailIfUndefined(value);
+    return rt->Fail(Concat("truncate() needs a string, got ", TypeName(value)));
+  }
+  const std::string text = value.string(), end = p.String(2, "...");
   const int64_t length = p.Int(0, 255), leeway = p.Int(3, 5);
   const int64_t kept = length - CodePointCount(end);
   if (kept < 0 || leeway < 0) return rt->Fail("truncate() got a length shorter than its end");
@@ -156,6 +160,7 @@ Value Format(Runtime* rt, const Value& value, Args args) {
 Value UrlEncode(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "urlencode", args, {});
   constexpr char kDigits[] = "0123456789ABCDEF";
+  if (value.is_sequence() || value.is_dict()) return rt->Fail("urlencode() needs a string");
   std::string out;
   for (const char c : ToText(rt, value)) {
     const auto byte = static_cast<unsigned char>(c);

@@ -158,6 +158,11 @@ std::string ToLower(std::string_view text) {
   return out;
 }
 
+// What two texts that differ in case only have in common.
+std::string CaseFold(std::string_view text) {
+  return ReplaceAll(ToLower(ToUpper(text)), "\xCF\x82", "\xCF\x83", -1);  // every sigma alike
+}
+
 std::string Capitalize(std::string_view text) {
   std::string out;
   const auto points = CodePoints(text);

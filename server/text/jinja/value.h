@@ -120,7 +120,9 @@ class Dict {
 
   // False when `key` cannot be one (a list, a dict).
   bool Set(const Value& key, Value value);
-  void SetName(std::string_view key, Value value) { Set(Value(std::string(key)), std::move(value)); }
+  void SetName(std::string_view key, Value value) {
+    Set(Value(std::string(key)), std::move(value));
+  }
   const Value* Find(const Value& key) const;  // null when missing or not a possible key
   const Value* FindName(std::string_view key) const;
   const std::vector<Entry>& entries() const { return entries_; }

@@ -156,6 +156,9 @@ def cases():
         "{{ none is none }} {{ n is number }} {{ t is number }} {{ f is float }} {{ n is integer }} {{ t is integer }} {{ s is string }} {{ d is mapping }} {{ l is sequence }} {{ d is sequence }} {{ s is sequence }} {{ n is sequence }} {{ l is iterable }} {{ n is iterable }} {{ t is boolean }} {{ t is true }} {{ e is false }}",
         "{{ 3 is odd }} {{ 3 is even }} {{ 'abc' is lower }} {{ 'ABC' is upper }} {{ 1 is eq 1 }} {{ 1 is equalto(2) }} {{ 1 is ne 2 }} {{ 1 is lt 2 }} {{ 2 is ge 2 }} {{ 1 is in [1] }} {{ 4 is not in [1] }} {{ n is sameas n }} {{ s is callable }} {{ range is callable }} {{ 'upper' is filter }} {{ 'nope' is filter }} {{ 'odd' is test }}",
         "{{ missing is undefined }} {{ n is not defined }} {{ missing is none }} {{ n is defined and n > 3 }} {{ 'x' if missing is defined else 'y' }} {{ l is sequence and l is not string }}")
+    yield from each(V,
+        "{{ none | select | list }} {{ 0 | map('upper') | list }} {{ false | rejectattr('x') | list }} {{ missing | selectattr('x') | list }}",
+        "{{ 'Straße ΣΑΣ'.casefold() }} {{ '%s' % missing }} {{ 'x' % l }}{{ 'x' % missing }}", "{{ [{'k': 'b'}, {'k': 'A'}, {'k': 'a'}] | groupby('k') | list }} {{ mixed | groupby(0) | length }}")
     # Methods.
     yield from each(V,
         "{{ s.upper() }} {{ s.lower() }} {{ u.title() }} {{ 'aB c'.swapcase() }} {{ 'éA'.capitalize() }} {{ \"they're bill's\".title() }}", "[{{ ws.strip() }}] [{{ ws.lstrip() }}] [{{ ws.rstrip() }}] {{ 'xyax'.strip('xy') }} {{ '\\n\\na'.lstrip('\\n') }}",
@@ -184,6 +187,7 @@ def cases():
         "{{ missing.x }}", "{{ missing + 1 }}", "{{ 'a' + 1 }}", "{{ 1 + 'a' }}", "{{ d.nope.x }}", "{{ none.x.y }}", "{{ 1 / 0 }}", "{{ 1 % 0 }}", "{{ l() }}", "{{ missing() }}", "{{ 1 < 'a' }}", "{{ missing < 1 }}",
         "{{ l | nope }}", "{{ l is nope }}", "{% for a, b in [1] %}{% endfor %}", "{% for x in 5 %}{% endfor %}", "{{ l.append(1) }}", "{{ d.update({}) }}", "{{ s.__class__ }}{{ s.__class__.x }}", "{{ range(1000000) }}", "{{ {[]: 1} }}", "{{ [1] | join(1, 2, 3) }}",
         "{{ raise_exception('no') }}", "{% if %}{% endif %}", "{% for x in %}{% endfor %}", "{{ }}", "{{ 1 + }}", "{{ (1 }}", "{{ 'a }}", "{% endif %}", "{% if t %}", "{% nope %}", "{{ a b }}", "{% break %}", "{% set 1 = 2 %}", "{% set x.y = 1 %}", "{{ x. }}", "{{ [1, }}", "{# open", "{% raw %}x",
+        "{{ n[1:] }}", "{{ d[1:] }}", "{{ missing[:1] }}", "{{ people | groupby('zip') }}", "{{ {} in d }}", "{{ 'x' | filesizeformat }}", "{{ 5 | truncate(3) }}", "{{ l[:'a'] }}", "{{ l[::0] }}",
         "{{ 'a' in 5 }}", "{{ 5 in 'a' }}", "{{ -'a' }}", "{{ 'x' * 'y' }}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{% endmacro %}{{ m(b=2) }}", "{{ '%d' % 'a' }}", "{{ '%s %s' % 'a' }}", "{{ '{}'.format() }}", "{{ [missing] | tojson }}", "{{ 'abc'.index('z') }}", "{{ [1, 'a'] | sort }}", "{{ 5 | length }}", "{{ t ? 1 : 2 }}", "{{ 'a' is 'b' is 'c' }}")
 
 
