@@ -32,7 +32,7 @@ bool PrefixCache::Insert(BlockId block, const BlockContent& content) {
   entry.num_children = 0;
   entry.tokens.assign(content.tokens.begin(), content.tokens.end());
   if (content.parent == kNoParent) {
-    entry.salt = std::string(content.salt);
+    entry.salt.assign(content.salt.data(), content.salt.size());
   } else {
     ++entries_[content.parent].num_children;
   }
