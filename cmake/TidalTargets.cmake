@@ -1,18 +1,21 @@
 # The two helpers every folder uses, and the compiler settings they share.
 add_library(tidal_options INTERFACE)
 target_include_directories(tidal_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(tidal_options INTERFACE -Wall -Wextra -Wno-sign-compare)
+set(tidal_cxx_options -Wall -Wextra -Wno-sign-compare)
 if(TIDAL_WERROR)
-  target_compile_options(tidal_options INTERFACE -Werror)
+  list(APPEND tidal_cxx_options -Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  target_compile_options(tidal_options INTERFACE -Wthread-safety)
+  list(APPEND tidal_cxx_options -Wthread-safety)
 endif()
 if(TIDAL_SANITIZE)
-  target_compile_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE}
-                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  list(APPEND tidal_cxx_options -fsanitize=${TIDAL_SANITIZE} -fno-omit-frame-pointer
+       -fno-sanitize-recover=all)
   target_link_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE})
 endif()
+target_compile_options(tidal_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:${tidal_cxx_options}>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wno-sign-compare>")
 target_link_libraries(tidal_options INTERFACE Threads::Threads)
 
 # tidal_library(NAME SOURCES a.cc ... DEPS target ...)
@@ -22,10 +25,14 @@ function(tidal_library name)
   target_link_libraries(${name} PUBLIC tidal_options ${ARG_DEPS})
 endfunction()
 
-# tidal_test(NAME SOURCES a_test.cc ... DEPS target ... [TIMEOUT seconds])
-# One program; each of its cases is one ctest test. Runs in the source folder.
+# tidal_test(NAME SOURCES a_test.cc ... DEPS target ... [TIMEOUT seconds] [DEVICE])
+# One program; each of its cases is one ctest test. Runs in the source folder. DEVICE: a GPU machine
+# should run it too, so it is installed with the component "tests".
 function(tidal_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "DEVICE" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(ARG_DEVICE)
+    set_property(GLOBAL APPEND PROPERTY TIDAL_DEVICE_TESTS ${name})
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()

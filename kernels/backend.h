@@ -27,13 +27,25 @@ struct BackendInfo {
 
 // The largest step the back end will be asked to run: its scratch memory is taken from this.
 struct BackendLimits {
-  int32_t max_tokens;       // rows of one step, prefill tokens included
-  int32_t max_decode_rows;
-  int32_t max_context_len;
-  int32_t num_heads, num_kv_heads, head_dim;
-  int32_t max_token_budget;
-  int32_t vocab;
+  int32_t max_tokens = 0;  // rows of one step, prefill tokens included
+  int32_t max_decode_rows = 0;
+  int32_t max_context_len = 0;
+  int32_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  int32_t max_token_budget = 0;
+  int32_t vocab = 0;
+  int32_t block_size = 0;
+  int32_t hidden = 0, intermediate = 0;
+  // Sum of the context lengths of a step's sparse rows, at most. One row of max_context_len fits.
+  int64_t max_scored_tokens = 0;
 };
+
+struct DeviceMemory {
+  int64_t free_bytes, total_bytes;
+};
+
+// Names a recorded step: steps with equal keys run the same operations on the same pointers with
+// the same host numbers, whatever device memory holds.
+using GraphKey = uint64_t;
 
 class Backend {
  public:
@@ -44,11 +56,22 @@ class Backend {
   // Memory, aligned to 256 bytes, zeroed. Null when it does not fit.
   virtual void* Allocate(size_t bytes) = 0;
   virtual void Free(void* ptr) = 0;
+  virtual DeviceMemory memory() const = 0;
+  // Bytes per second of a plain read of memory far larger than the caches: what the bounds of
+  // benchmarks are made of. 0 when there is no memory to measure with.
+  virtual double MeasureReadBandwidth() = 0;
+  // The source may change as soon as the call returns.
   virtual void CopyToDevice(void* dst, const void* host_src, size_t bytes) = 0;
+  // The copy is there after the next Synchronize().
   virtual void CopyToHost(void* host_dst, const void* src, size_t bytes) = 0;
+  // Normal numbers of the given deviation: a pure function of (seed, index).
+  virtual void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) = 0;
 
   // Empty when all work so far succeeded, else the failed operation and the reason.
   [[nodiscard]] virtual std::string Synchronize() = 0;
+
+  // Empty when the back end can run such a model, else "field: must be ..., got ...".
+  virtual std::string WhyUnsupported(const BackendLimits& /*limits*/) const { return ""; }
 
   // Scratch memory for steps up to `limits`. False when it does not fit. Call once, before any
   // operation below.
@@ -57,6 +80,18 @@ class Backend {
   // weight: host memory [out_features, in_features], not kept.
   virtual std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
                                                    int32_t in_features) = 0;
+  // The same of random numbers, for benchmarks without a checkpoint.
+  virtual std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
+                                                         uint64_t seed, float deviation) = 0;
+
+  // Replay. A back end without graphs has none to run and records nothing.
+  virtual bool supports_graphs() const { return false; }
+  // Runs what was recorded under `key`; false when nothing was.
+  virtual bool RunGraph(GraphKey /*key*/) { return false; }
+  // Operations between these two are recorded under `key` and run once, by EndGraph(). Between them
+  // no memory is taken and nothing is copied from or to the host.
+  virtual void BeginGraph(GraphKey /*key*/) {}
+  virtual void EndGraph() {}
 
   virtual void Embedding(const EmbeddingParams& params) = 0;
   virtual void RmsNorm(const RmsNormParams& params) = 0;
@@ -66,8 +101,10 @@ class Backend {
   virtual void GatherRows(const GatherRowsParams& params) = 0;
 
   virtual void PrefillAttention(const PrefillAttentionParams& params) = 0;
+  // Once a step, before its decode operations, which are called with these rows.
+  virtual void PlanDecode(const DecodeRows& rows) = 0;
   virtual void PagedDecode(const PagedDecodeParams& params) = 0;
-  // PagedDecode, and the token sets of its rows; the scores come from the pass that reads K.
+  // PagedDecode, and the token sets of its sparse rows; the scores come from the pass that reads K.
   virtual void SelectingDecode(const PagedDecodeParams& params,
                                const SelectTokensParams& select) = 0;
   virtual void SparseDecode(const SparseDecodeParams& params) = 0;

@@ -47,7 +47,8 @@ class PackedWeight {
   int32_t in_features_, out_features_;
 };
 
-// y = x W^T, or y += x W^T. A row's result does not depend on the other rows or on their number.
+// y = x W^T, or y += x W^T. A row's result does not depend on the other rows; on a GPU the order of
+// additions, and so the last bits, may depend on how many there are.
 struct MatMulParams {
   const PackedWeight* weight;
   const void* x;  // [tokens, in_features] of the back end's matmul_type
@@ -62,7 +63,7 @@ struct RopeStoreKvParams {
   const float* qkv;             // [tokens, (H + 2 KV) * D]: q heads, then k heads, then v heads
   const float* cos_sin;         // [max_positions, D]: D/2 cosines, then D/2 sines
   const int32_t* positions;     // [tokens]
-  const int32_t* slot_mapping;  // [tokens], cache slot each token's k and v go to
+  const int32_t* slot_mapping;  // [tokens], cache slot each token's k and v go to; -1: nowhere
   bfloat16* q;                  // [tokens, H, D]
   PagedKvCache kv;
   int32_t tokens;

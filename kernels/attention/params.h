@@ -24,26 +24,37 @@ struct PagedKvCache {
 
 // Where each row's tokens live: token t of row r is row t % B of block block_tables[r][t / B].
 struct BlockTables {
-  const int32_t* blocks;        // [rows, stride]; entries past the context are never read
-  int32_t stride;               // entries from one row to the next
-  const int32_t* context_lens;  // [rows], tokens in the cache, those of this step included, >= 1
+  const int32_t* blocks;  // [rows, stride]; entries past the context are never read
+  int32_t stride;         // entries from one row to the next
+  // [rows], tokens in the cache, those of this step included. 0 in decode marks a row that pads a
+  // batch: nothing is read or written for it.
+  const int32_t* context_lens;
 };
 
 // Causal attention of a chunk of new tokens over everything before them (cached prefix included).
 // The last query token of sequence i has position context_lens[i] - 1. Memory is linear in length.
 // A row's result does not depend on how its prompt was cut into chunks.
 struct PrefillAttentionParams {
-  const bfloat16* q;            // [tokens, H, D], tokens = cu_query_lens[num_sequences]
-  PagedKvCache kv;              // already holds the new tokens
-  BlockTables tables;           // one row a sequence
+  const bfloat16* q;             // [tokens, H, D], tokens = cu_query_lens[num_sequences]
+  PagedKvCache kv;               // already holds the new tokens
+  BlockTables tables;            // one row a sequence
   const int32_t* cu_query_lens;  // [num_sequences + 1], first new token of each sequence in q
-  void* out;                    // [tokens, H, D] of out_type
+  void* out;                     // [tokens, H, D] of out_type
   DType out_type;
   int32_t num_sequences;
   int32_t num_heads;        // H
   int32_t max_query_len;    // host copy of the largest chunk
   int32_t max_context_len;  // host copy of the largest context
   float softmax_scale;
+};
+
+// The decode rows of a step: what every layer's decode operation is called with. A row with a token
+// budget is sparse: it is selected for in selecting layers and reads its selection in reuse layers.
+// Sparse rows come first. All others are dense in every layer.
+struct DecodeRows {
+  const int32_t* context_lens;   // [rows]
+  const int32_t* token_budgets;  // [rows], 1 .. max_token_budget; 0 = a dense row
+  int32_t rows;
 };
 
 // One query token a row over its whole context. The result of a row does not depend on the other
@@ -73,34 +84,39 @@ enum class SelectionScore : uint8_t {
 // The persisted set of TidalDecode: written by a selecting layer, read by the reuse layers after it
 // in the same step. S = number of sets a row: 1 (kShared) or KV (kKvHead).
 struct TokenSelection {
-  int32_t* positions;   // [rows, S, capacity] logical token positions, ascending, unique
-  int32_t* slots;       // [rows, S, capacity] cache slots of the positions, via the block table
-  int32_t* counts;      // [rows, S] = min(token_budget, context_len)
-  int32_t capacity;     // most tokens a set can hold
+  int32_t* positions;  // [rows, S, capacity] logical token positions, ascending, unique
+  int32_t* slots;      // [rows, S, capacity] cache slots of the positions, via the block table
+  int32_t* counts;     // [rows, S] = min(token_budget, context_len)
+  int32_t capacity;    // most tokens a set can hold
   SelectionGranularity granularity;
 };
 
 // Selection by one row over its context. Forced members: the first `sinks` tokens, the
 // `recency[r]` tokens before the current one, and the current token; where the forced ones alone
 // exceed the budget, the current token is kept first, then recent tokens from the newest, then
-// sinks from the lowest. The rest is ranked by score, ties to the lower position.
+// sinks from the lowest. The rest is ranked by score, ties to the lower position; a NaN score ranks
+// lowest, level with -infinity.
 struct SelectTokensParams {
-  TokenSelection selection;       // output
-  const int32_t* token_budgets;   // [rows], 1 .. capacity
-  const int32_t* recency;         // [rows], >= 0
-  int32_t sinks;                  // >= 0
+  TokenSelection selection;      // output
+  const int32_t* token_budgets;  // [rows], 1 .. capacity; 0: nothing is selected for this row
+  const int32_t* recency;        // [rows], >= 0
+  int32_t sinks;                 // >= 0
   SelectionScore score;
 };
 
-// One query token a row over its selected tokens only.
+// One query token a row: sparse rows over their selected tokens only, dense rows (budget 0) over
+// their whole context as in PagedDecode.
 struct SparseDecodeParams {
   const bfloat16* q;  // [rows, H, D]
   PagedKvCache kv;
-  TokenSelection selection;  // reads slots and counts
-  void* out;                 // [rows, H, D] of out_type
+  BlockTables tables;            // one row a query
+  const int32_t* token_budgets;  // [rows], 0 = a dense row; sparse rows come first
+  TokenSelection selection;      // of the sparse rows; reads slots and counts
+  void* out;                     // [rows, H, D] of out_type
   DType out_type;
   int32_t rows;
-  int32_t num_heads;  // H
+  int32_t num_heads;        // H
+  int32_t max_context_len;  // host copy, of the dense rows
   float softmax_scale;
 };
 

@@ -28,24 +28,29 @@ size_t ReadNumber(const char* path, const char* key, size_t unit) {
   return file >> number ? number * unit : SIZE_MAX;
 }
 
-// Linux promises more memory than there is and kills the process that touches it; so large requests
-// are held against what the machine and the control group (v2) still have.
-bool Fits(size_t bytes) {
-  if (bytes > ReadNumber("/proc/meminfo", "MemAvailable:", 1024)) return false;
+}  // namespace
+
+size_t AvailableMemory() {
+  const size_t machine = ReadNumber("/proc/meminfo", "MemAvailable:", 1024);
   const size_t limit = ReadNumber("/sys/fs/cgroup/memory.max", "", 1);
   const size_t used = ReadNumber("/sys/fs/cgroup/memory.current", "", 1);
   const size_t cached = ReadNumber("/sys/fs/cgroup/memory.stat", "file", 1);
-  if (limit == SIZE_MAX || used == SIZE_MAX) return true;
+  if (limit == SIZE_MAX || used == SIZE_MAX) return machine;
   const size_t reclaimable = cached == SIZE_MAX ? 0 : std::min(cached, used);
-  return used - reclaimable < limit && bytes <= limit - (used - reclaimable);
+  const size_t taken = used - reclaimable;
+  return std::min(machine, limit > taken ? limit - taken : 0);
 }
 
-}  // namespace
+size_t TotalMemory() {
+  return std::min(ReadNumber("/proc/meminfo", "MemTotal:", 1024),
+                  ReadNumber("/sys/fs/cgroup/memory.max", "", 1));
+}
 
 void* AllocateAligned(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   if (bytes > SIZE_MAX / 2) return nullptr;
-  if (bytes >= kCheckedBytes && !Fits(bytes)) return nullptr;
+  // Linux promises more memory than there is and kills the process that touches it.
+  if (bytes >= kCheckedBytes && bytes > AvailableMemory()) return nullptr;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   void* ptr = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
   if (ptr == nullptr) return nullptr;

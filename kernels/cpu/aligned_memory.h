@@ -12,6 +12,10 @@ namespace tidal::cpu {
 void* AllocateAligned(size_t bytes);
 void FreeAligned(void* ptr);
 
+// Bytes that the machine, or the control group this process lives in, still has and has in all.
+size_t AvailableMemory();
+size_t TotalMemory();
+
 struct AlignedDeleter {
   void operator()(void* ptr) const { FreeAligned(ptr); }
 };

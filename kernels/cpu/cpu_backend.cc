@@ -11,6 +11,7 @@
 #include "kernels/cpu/attention/prefill.h"
 #include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/read_bandwidth.h"
 #include "kernels/cpu/row_ops.h"
 #include "kernels/cpu/sampling.h"
 #include "kernels/cpu/thread_pool.h"
@@ -39,11 +40,18 @@ class CpuBackend final : public Backend {
 
   void* Allocate(size_t bytes) override { return cpu::AllocateAligned(bytes); }
   void Free(void* ptr) override { cpu::FreeAligned(ptr); }
+  DeviceMemory memory() const override {
+    return {static_cast<int64_t>(cpu::AvailableMemory()), static_cast<int64_t>(cpu::TotalMemory())};
+  }
+  double MeasureReadBandwidth() override { return cpu::MeasureReadBandwidth(pool_); }
   void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
     if (bytes > 0) std::memcpy(dst, host_src, bytes);
   }
   void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
     if (bytes > 0) std::memcpy(host_dst, src, bytes);
+  }
+  void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) override {
+    cpu::FillRandom(dst, count, seed, deviation, pool_);
   }
   std::string Synchronize() override { return matmul_.error(); }
   bool Reserve(const BackendLimits& limits) override {
@@ -54,6 +62,13 @@ class CpuBackend final : public Backend {
   std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
                                            int32_t in_features) override {
     return matmul_.Pack(weight, out_features, in_features);
+  }
+
+  std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
+                                                 uint64_t seed, float deviation) override {
+    std::vector<bfloat16> weight(static_cast<size_t>(out_features) * in_features);
+    FillRandom(weight.data(), static_cast<int64_t>(weight.size()), seed, deviation);
+    return matmul_.Pack(weight.data(), out_features, in_features);
   }
 
   void Embedding(const EmbeddingParams& params) override { cpu::Embedding(params, pool_); }
@@ -68,6 +83,7 @@ class CpuBackend final : public Backend {
   void PrefillAttention(const PrefillAttentionParams& params) override {
     cpu::PrefillAttention(params, avx512_bf16_, pool_, prefill_workspace_);
   }
+  void PlanDecode(const DecodeRows& /*rows*/) override {}
   void PagedDecode(const PagedDecodeParams& params) override {
     cpu::PagedDecode(params, attention_kernels_, pool_, decode_workspace_);
   }

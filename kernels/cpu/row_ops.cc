@@ -1,6 +1,7 @@
 #include "kernels/cpu/row_ops.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace tidal::cpu {
@@ -70,6 +71,7 @@ void RopeStoreKv(const RopeStoreKvParams& p, const RowKernels& kernels, ThreadPo
       for (int32_t h = 0; h < p.num_heads; ++h) {
         kernels.rotate(q + h * head_dim, cos_sin, head_dim, q_out + h * head_dim);
       }
+      if (p.slot_mapping[i] < 0) continue;
       const int32_t block = p.slot_mapping[i] / p.kv.block_size;
       const int32_t offset = p.slot_mapping[i] % p.kv.block_size;
       for (int32_t h = 0; h < kv_heads; ++h) {
@@ -98,6 +100,26 @@ void GatherRows(const GatherRowsParams& p, ThreadPool& pool) {
     for (int32_t i = first; i < last; ++i) {
       std::memcpy(static_cast<char*>(p.out) + i * p.row_bytes,
                   static_cast<const char*>(p.x) + p.rows[i] * p.row_bytes, p.row_bytes);
+    }
+  });
+}
+
+// Box and Muller's two normal numbers from one hash: splitmix64 of the pair's index.
+void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation, ThreadPool& pool) {
+  constexpr int64_t kChunk = 1 << 16;
+  const auto chunks = static_cast<int32_t>((count + kChunk - 1) / kChunk);
+  pool.ParallelFor(chunks, [&](int32_t chunk, int /*worker*/) {
+    const int64_t end = std::min(count, (chunk + 1) * kChunk);
+    for (int64_t i = chunk * kChunk; i < end; i += 2) {
+      uint64_t x = seed * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(i / 2) + 0x9e3779b97f4a7c15u;
+      x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+      x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+      x ^= x >> 31;
+      const float uniform = (static_cast<float>(x >> 40) + 0.5f) * 0x1p-24f;
+      const float angle = static_cast<float>(x & 0xffffff) * (6.2831853f * 0x1p-24f);
+      const float radius = deviation * std::sqrt(-2 * std::log(uniform));
+      dst[i] = ToBFloat16(radius * std::cos(angle));
+      if (i + 1 < end) dst[i + 1] = ToBFloat16(radius * std::sin(angle));
     }
   });
 }

@@ -38,6 +38,7 @@ void RmsNorm(const RmsNormParams& params, const RowKernels& kernels, ThreadPool&
 void RopeStoreKv(const RopeStoreKvParams& params, const RowKernels& kernels, ThreadPool& pool);
 void SwiGlu(const SwiGluParams& params, const RowKernels& kernels, ThreadPool& pool);
 void GatherRows(const GatherRowsParams& params, ThreadPool& pool);
+void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation, ThreadPool& pool);
 
 }  // namespace tidal::cpu
 

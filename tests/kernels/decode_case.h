@@ -30,7 +30,7 @@ class DecodeCase {
   // Equal (shape, context_lens, seed) give equal tokens, whatever the block_seed.
   DecodeCase(const DecodeShape& shape, const std::vector<int32_t>& context_lens, uint32_t seed,
              uint32_t block_seed = 1)
-      : shape_(shape), context_lens_(context_lens) {
+      : shape_(shape), context_lens_(context_lens), budgets_(context_lens.size(), 1) {
     const int32_t b = shape.block_size;
     stride_ = (*std::max_element(context_lens.begin(), context_lens.end()) + b - 1) / b + 1;
     const int32_t num_blocks = stride_ * rows() + 3;
@@ -59,6 +59,8 @@ class DecodeCase {
   }
 
   int32_t rows() const { return static_cast<int32_t>(context_lens_.size()); }
+  // One a row: 1 for a sparse row, which all are at first, 0 for a dense one.
+  std::vector<int32_t>& budgets() { return budgets_; }
   int64_t out_size() const { return int64_t{rows()} * shape_.num_heads * shape_.head_dim; }
   int32_t context_len(int32_t row) const { return context_lens_[row]; }
 
@@ -109,7 +111,7 @@ class DecodeCase {
   }
 
   DecodeShape shape_;
-  std::vector<int32_t> context_lens_;
+  std::vector<int32_t> context_lens_, budgets_;
   int32_t stride_ = 0;
   std::vector<int32_t> blocks_;  // [rows, stride], and the unused ones
   std::vector<bfloat16> q_, k_, v_;
@@ -155,10 +157,20 @@ class SelectionBuffer {
   TokenSelection view_;
 };
 
+// Every row is sparse.
 inline SparseDecodeParams SparseParams(DecodeCase& c, const TokenSelection& selection, float* out) {
   const PagedDecodeParams dense = c.Params(out);
-  return {dense.q,        dense.kv,   selection,       out,
-          dense.out_type, dense.rows, dense.num_heads, dense.softmax_scale};
+  return {.q = dense.q,
+          .kv = dense.kv,
+          .tables = dense.tables,
+          .token_budgets = c.budgets().data(),
+          .selection = selection,
+          .out = out,
+          .out_type = dense.out_type,
+          .rows = dense.rows,
+          .num_heads = dense.num_heads,
+          .max_context_len = dense.max_context_len,
+          .softmax_scale = dense.softmax_scale};
 }
 
 // Equal NaN places, and everywhere else no further apart than `tolerance`.

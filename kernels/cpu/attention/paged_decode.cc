@@ -47,9 +47,16 @@ int32_t NumSplits(const DecodeCall& call, int32_t row) {
   return CeilDiv(tokens, kSplitTokens);
 }
 
-RowGroup NextGroup(const DecodeCall& call, int32_t begin, DecodeWorkspace::Buffers& buffers) {
+// Sparse rows come first.
+int32_t NumSparseRows(const int32_t* token_budgets, int32_t rows) {
+  return static_cast<int32_t>(std::find(token_budgets, token_budgets + rows, 0) - token_budgets);
+}
+
+// As many of the rows [begin, end) as fit.
+RowGroup NextGroup(const DecodeCall& call, int32_t begin, int32_t end,
+                   DecodeWorkspace::Buffers& buffers) {
   RowGroup group{begin, begin, 0};
-  while (group.end < call.rows && group.end - begin < buffers.max_rows) {
+  while (group.end < end && group.end - begin < buffers.max_rows) {
     const int32_t splits = NumSplits(call, group.end);
     if (group.end > begin && group.num_splits + splits > buffers.max_splits) break;
     const int32_t row_in_group = group.end - begin;
@@ -161,6 +168,15 @@ void AttendGroup(const DecodeCall& call, const RowGroup& group, const AttentionK
   });
 }
 
+void AttendRows(const DecodeCall& call, int32_t begin, int32_t end, const AttentionKernels& kernels,
+                ThreadPool& pool, DecodeWorkspace::Buffers& buffers) {
+  for (int32_t row = begin; row < end;) {
+    const RowGroup group = NextGroup(call, row, end, buffers);
+    AttendGroup(call, group, kernels, pool, buffers);
+    row = group.end;
+  }
+}
+
 DecodeCall CallOf(const PagedDecodeParams& params) {
   DecodeCall call{};
   call.q = params.q;
@@ -224,11 +240,7 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
 void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernels, ThreadPool& pool,
                  DecodeWorkspace& workspace) {
   const DecodeCall call = CallOf(params);
-  for (int32_t row = 0; row < call.rows;) {
-    const RowGroup group = NextGroup(call, row, workspace.buffers());
-    AttendGroup(call, group, kernels, pool, workspace.buffers());
-    row = group.end;
-  }
+  AttendRows(call, 0, call.rows, kernels, pool, workspace.buffers());
 }
 
 void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
@@ -237,12 +249,14 @@ void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& 
   DecodeCall call = CallOf(params);
   call.keep_weights = select.score == SelectionScore::kSoftmaxSum;
   call.keep_max_logits = select.score == SelectionScore::kMaxLogit;
-  for (int32_t row = 0; row < call.rows;) {
-    const RowGroup group = NextGroup(call, row, workspace.buffers());
+  const int32_t sparse_rows = NumSparseRows(select.token_budgets, call.rows);
+  for (int32_t row = 0; row < sparse_rows;) {
+    const RowGroup group = NextGroup(call, row, sparse_rows, workspace.buffers());
     AttendGroup(call, group, kernels, pool, workspace.buffers());
     SelectGroup(params, select, group, *kernels.select, pool, workspace.buffers());
     row = group.end;
   }
+  AttendRows(CallOf(params), sparse_rows, call.rows, kernels, pool, workspace.buffers());
 }
 
 void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kernels,
@@ -256,11 +270,11 @@ void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kern
   call.rows = params.rows;
   call.num_heads = params.num_heads;
   call.softmax_scale = params.softmax_scale;
-  for (int32_t row = 0; row < call.rows;) {
-    const RowGroup group = NextGroup(call, row, workspace.buffers());
-    AttendGroup(call, group, kernels, pool, workspace.buffers());
-    row = group.end;
-  }
+  const int32_t sparse_rows = NumSparseRows(params.token_budgets, params.rows);
+  AttendRows(call, 0, sparse_rows, kernels, pool, workspace.buffers());
+  call.selection = nullptr;
+  call.tables = &params.tables;
+  AttendRows(call, sparse_rows, call.rows, kernels, pool, workspace.buffers());
 }
 
 }  // namespace tidal::cpu

@@ -1,4 +1,4 @@
-#include "tools/bench/read_bandwidth.h"
+#include "kernels/cpu/read_bandwidth.h"
 
 #include <algorithm>
 #include <atomic>
@@ -8,9 +8,7 @@
 #include <cstring>
 #include <memory>
 
-#include "kernels/cpu/thread_pool.h"
-
-namespace tidal {
+namespace tidal::cpu {
 namespace {
 
 constexpr int64_t kBytes = 512LL << 20;  // far above any last-level cache share
@@ -31,14 +29,13 @@ uint64_t SumOf(const uint64_t* words, int64_t count) {
 
 }  // namespace
 
-double MeasureReadBandwidth(int num_threads) {
+double MeasureReadBandwidth(ThreadPool& pool) {
   std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(2 << 20, kBytes),
                                                      &std::free);
   if (buffer == nullptr) return 0;
   std::memset(buffer.get(), 1, kBytes);
   const char* bytes = static_cast<const char*>(buffer.get());
 
-  cpu::ThreadPool pool(num_threads);
   std::atomic<uint64_t> sink{0};
   double best_seconds = 1e9;
   for (int pass = 0; pass < kPasses; ++pass) {
@@ -52,4 +49,4 @@ double MeasureReadBandwidth(int num_threads) {
   return sink.load() == 0 ? 0 : static_cast<double>(kBytes) / best_seconds;
 }
 
-}  // namespace tidal
+}  // namespace tidal::cpu

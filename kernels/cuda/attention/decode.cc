@@ -1,0 +1,270 @@
+#include "kernels/cuda/attention/decode.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_plan.h"
+#include "kernels/cuda/launch.cuh"
+
+namespace tidal::cuda {
+
+using decode::Args;
+using decode::DecodeItem;
+using decode::Mode;
+
+namespace {
+
+[[noreturn]] void Fail(const char* what) {
+  std::fprintf(stderr, "decode attention (CUDA): %s\n", what);
+  std::abort();
+}
+
+template <int... kSixteenths>
+decode::KernelSet FindKernels(int32_t head_dim, std::integer_sequence<int, kSixteenths...>) {
+  decode::KernelSet found;
+  ((head_dim == 16 * (kSixteenths + 1)
+        ? void(found = decode::KernelsOfDim<16 * (kSixteenths + 1)>())
+        : void()),
+   ...);
+  return found;
+}
+
+constexpr int64_t RoundUp(int64_t x, int64_t multiple) {
+  return (x + multiple - 1) / multiple * multiple;
+}
+
+int64_t MaxItems(const BackendLimits& limits) {
+  return int64_t{limits.max_decode_rows} * limits.num_kv_heads *
+         decode::SplitRuleFor(limits.num_kv_heads).MaxSplits(limits.max_context_len);
+}
+
+// Every row's scores begin at a multiple of 16.
+int64_t HeadStride(const BackendLimits& limits) {
+  return RoundUp(limits.max_scored_tokens + int64_t{16} * limits.max_decode_rows, 16);
+}
+
+// Gives out pieces of one allocation; with a null base it only counts.
+class Carver {
+ public:
+  explicit Carver(char* base) : base_(base) {}
+  template <typename T>
+  T* Take(int64_t count) {
+    T* piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += RoundUp(count * sizeof(T), 256);
+    return piece;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  char* base_;
+  size_t used_ = 0;
+};
+
+}  // namespace
+
+struct DecodeWorkspace::Buffers {
+  BackendLimits limits{};
+  // How kernels are launched.
+  decode::KernelSet kernels;
+  size_t shared_bytes = 0;
+  int stages = 0;
+  unsigned blocks[3] = {};  // that the device runs at a time, by Mode
+
+  void* memory = nullptr;
+  // Zeroed by Reserve.
+  decode::ItemList dense{}, reuse{};
+  int32_t* splits_done = nullptr;
+  int64_t* row_offsets = nullptr;
+  size_t zeroed_bytes = 0;
+  // Written before they are read.
+  float* partial_out = nullptr;
+  float2* partial_sums = nullptr;
+  SelectionScores scores{};
+
+  // Places everything from `base` on. Returns the bytes taken.
+  size_t Lay(const BackendLimits& of, char* base) {
+    const int64_t items = MaxItems(of);
+    const int64_t group = of.num_heads / of.num_kv_heads;
+    const int64_t rows = of.max_decode_rows;
+    Carver carver(base);
+    dense = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
+             carver.Take<decode::RowItems>(rows)};
+    reuse = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
+             carver.Take<decode::RowItems>(rows)};
+    splits_done = carver.Take<int32_t>(rows * of.num_kv_heads);
+    row_offsets = carver.Take<int64_t>(rows);
+    zeroed_bytes = carver.used();
+    partial_out = carver.Take<float>(items * group * of.head_dim);
+    partial_sums = carver.Take<float2>(items * group);
+    const int64_t head_stride = HeadStride(of);
+    scores.logits = carver.Take<float>(of.num_heads * head_stride);
+    scores.head_stride = head_stride;
+    scores.log_sum_exp = carver.Take<float>(rows * of.num_heads);
+    scores.row_offsets = row_offsets;
+    return carver.used();
+  }
+
+  [[nodiscard]] bool PrepareKernels(DeviceContext& context);
+};
+
+bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
+  const int32_t group = limits.num_heads / limits.num_kv_heads;
+  kernels = FindKernels(limits.head_dim, std::make_integer_sequence<int, 16>());
+  if (kernels.kernels[0] == nullptr) Fail("head_dim is not a multiple of 16 up to 256");
+  if (group < 1 || group > kMaxGroup) Fail("more than 16 query heads a KV head");
+  stages = decode::PreferredStages(limits.head_dim);
+  while (stages > decode::kMinStages &&
+         decode::SharedBytes(limits.head_dim, group, stages) > context.max_shared_memory) {
+    --stages;
+  }
+  shared_bytes = decode::SharedBytes(limits.head_dim, group, stages);
+  if (shared_bytes > context.max_shared_memory) Fail("too little shared memory for this head_dim");
+  for (int mode = 0; mode < 3; ++mode) {
+    const void* kernel = reinterpret_cast<const void*>(kernels.kernels[mode]);
+    int blocks_per_sm = 0;
+    if (!context.Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            static_cast<int>(shared_bytes)),
+                       "decode attention") ||
+        !context.Check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                            cudaSharedmemCarveoutMaxShared),
+                       "decode attention") ||
+        !context.Check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                           &blocks_per_sm, kernel, decode::kThreads, shared_bytes),
+                       "decode attention")) {
+      return false;
+    }
+    if (blocks_per_sm == 0) Fail("the kernel does not fit on this device");
+    blocks[mode] = static_cast<unsigned>(blocks_per_sm * context.num_sms);
+  }
+  return true;
+}
+
+size_t DecodeWorkspaceBytes(const BackendLimits& limits) {
+  return DecodeWorkspace::Buffers().Lay(limits, nullptr);
+}
+
+DecodeWorkspace::DecodeWorkspace() : buffers_(std::make_unique<Buffers>()) {}
+
+DecodeWorkspace::~DecodeWorkspace() {
+  if (buffers_->memory != nullptr) cudaFree(buffers_->memory);
+}
+
+bool DecodeWorkspace::Reserve(const BackendLimits& limits, DeviceContext& context) {
+  Buffers& b = *buffers_;
+  if (b.memory != nullptr) Fail("reserved twice");
+  b.limits = limits;
+  if (!b.PrepareKernels(context)) return false;
+  if (cudaMalloc(&b.memory, DecodeWorkspaceBytes(limits)) != cudaSuccess) {
+    cudaGetLastError();  // no memory is not a failure of the device
+    b.memory = nullptr;
+    return false;
+  }
+  b.Lay(limits, static_cast<char*>(b.memory));
+  return context.Check(cudaMemsetAsync(b.memory, 0, b.zeroed_bytes, context.stream),
+                       "decode attention");
+}
+
+SelectionScores DecodeWorkspace::scores() const { return buffers_->scores; }
+
+void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context) {
+  DecodeWorkspace::Buffers& b = workspace.buffers();
+  if (rows.rows > b.limits.max_decode_rows) Fail("more rows than reserved for");
+  decode::Plan({.context_lens = rows.context_lens,
+                .token_budgets = rows.token_budgets,
+                .rows = rows.rows,
+                .num_kv_heads = b.limits.num_kv_heads,
+                .rule = decode::SplitRuleFor(b.limits.num_kv_heads),
+                .dense = b.dense,
+                .reuse = b.reuse,
+                .row_offsets = b.row_offsets},
+               context);
+}
+
+namespace {
+
+// What all modes have in common. `params`: PagedDecodeParams or SparseDecodeParams.
+template <typename Params>
+Args MakeArgs(const Params& params, const decode::ItemList& list,
+              const DecodeWorkspace::Buffers& b) {
+  const BackendLimits& limits = b.limits;
+  if (params.kv.head_dim != limits.head_dim || params.kv.num_kv_heads != limits.num_kv_heads ||
+      params.num_heads != limits.num_heads) {
+    Fail("other heads than reserved for");
+  }
+  if (params.rows > limits.max_decode_rows) Fail("more rows than reserved for");
+  if (params.max_context_len > limits.max_context_len) Fail("a longer context than reserved for");
+  const int32_t block_size = params.kv.block_size;
+  if (block_size != 16 && block_size != 32 && block_size != 64) Fail("block_size");
+  constexpr double kLog2E = 1.4426950408889634;
+  Args args{};
+  args.q = params.q;
+  args.k = params.kv.k;
+  args.v = params.kv.v;
+  args.blocks = params.tables.blocks;
+  args.out = params.out;
+  args.items = list.items;
+  args.item_count = list.count;
+  args.row_items = list.rows;
+  args.rows = params.rows;
+  args.partial_out = b.partial_out;
+  args.partial_sums = b.partial_sums;
+  args.splits_done = b.splits_done;
+  args.scores = b.scores;
+  args.table_stride = params.tables.stride;
+  args.num_kv_heads = limits.num_kv_heads;
+  args.group = limits.num_heads / limits.num_kv_heads;
+  args.block_shift = std::countr_zero(static_cast<unsigned>(block_size));
+  args.stages = b.stages;
+  args.bf16_out = params.out_type == DType::kBF16;
+  args.logit_scale = static_cast<float>(params.softmax_scale * kLog2E);
+  return args;
+}
+
+// `max_tokens`: the longest row, at most.
+void Run(const char* operation, Mode mode, const Args& args, int32_t rows, int32_t max_tokens,
+         const DecodeWorkspace::Buffers& b, DeviceContext& context) {
+  const int64_t items = int64_t{rows} * args.num_kv_heads *
+                        decode::SplitRuleFor(args.num_kv_heads).MaxSplits(max_tokens);
+  const int m = static_cast<int>(mode);
+  const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(items, b.blocks[m]));
+  Launch(context, operation, b.kernels.kernels[m],
+         {.grid = dim3(blocks), .block = dim3(decode::kThreads), .shared_bytes = b.shared_bytes},
+         args);
+}
+
+}  // namespace
+
+void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
+                 DeviceContext& context) {
+  const DecodeWorkspace::Buffers& b = workspace.buffers();
+  Run("PagedDecode", Mode::kDense, MakeArgs(params, b.dense, b), params.rows,
+      params.max_context_len, b, context);
+}
+
+void ScoringDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
+                   DeviceContext& context) {
+  const DecodeWorkspace::Buffers& b = workspace.buffers();
+  Run("SelectingDecode", Mode::kScoring, MakeArgs(params, b.dense, b), params.rows,
+      params.max_context_len, b, context);
+}
+
+void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,
+                  DeviceContext& context) {
+  const DecodeWorkspace::Buffers& b = workspace.buffers();
+  Args args = MakeArgs(params, b.reuse, b);
+  const TokenSelection& selection = params.selection;
+  args.slots = selection.slots;
+  args.slots_capacity = selection.capacity;
+  args.num_sets =
+      selection.granularity == SelectionGranularity::kShared ? 1 : params.kv.num_kv_heads;
+  // The lengths of sparse rows are not known here; a selection can be as long as its capacity.
+  Run("SparseDecode", Mode::kSparse, args, params.rows,
+      std::max(params.max_context_len, std::min(selection.capacity, b.limits.max_context_len)), b,
+      context);
+}
+
+}  // namespace tidal::cuda

@@ -1,0 +1,65 @@
+// Decode attention of the CUDA back end: one query token a row over a paged KV cache.
+//
+// A row's tokens (its context, or its selection) are cut into splits whose length depends on the
+// row's length and the model only; a block computes one (row, KV head, split) after the other from
+// a list that PlanDecode makes once a step; the block that finishes a row's last split of a KV head
+// merges them in order. So a row's result does not depend on its batch or its physical blocks.
+//
+// Bound: every K and V row is read once.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/attention/params.h"
+#include "kernels/backend.h"
+#include "kernels/cuda/attention/selection_scores.h"
+#include "kernels/cuda/device_context.h"
+
+namespace tidal::cuda {
+
+// Device memory that a DecodeWorkspace takes, in bytes: mostly the partial results of split rows,
+// about max_decode_rows * H * (D + 2) * 4 bytes a split of the longest row (139 MB for 256 rows of
+// 32 heads of 128 dims over 8 KV heads), and H * max_scored_tokens * 4 bytes of scores.
+size_t DecodeWorkspaceBytes(const BackendLimits& limits);
+
+inline constexpr int32_t kMaxGroup = 16;  // query heads of a KV head
+
+// Work lists, partial results and scores: taken once, used by one operation at a time.
+class DecodeWorkspace {
+ public:
+  DecodeWorkspace();
+  ~DecodeWorkspace();
+  DecodeWorkspace(const DecodeWorkspace&) = delete;
+  DecodeWorkspace& operator=(const DecodeWorkspace&) = delete;
+
+  // Call once. False when the memory does not fit.
+  [[nodiscard]] bool Reserve(const BackendLimits& limits, DeviceContext& context);
+
+  struct Buffers;
+  Buffers& buffers() { return *buffers_; }
+  // What the last ScoringDecode wrote.
+  SelectionScores scores() const;
+
+ private:
+  std::unique_ptr<Buffers> buffers_;
+};
+
+// Enqueue on the context's stream. Shapes that are not supported abort: head_dim and heads other
+// than those reserved for, head_dim not a multiple of 16 up to 256, H / KV above 16.
+//
+// The rows' contexts and token budgets are those of the last PlanDecode.
+void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context);
+void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
+                 DeviceContext& context);
+// PagedDecode, and the scores of the rows that have a token budget.
+void ScoringDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
+                   DeviceContext& context);
+void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,
+                  DeviceContext& context);
+
+}  // namespace tidal::cuda
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_

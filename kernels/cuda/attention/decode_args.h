@@ -1,0 +1,89 @@
+// What the decode kernel is called with, and which kernels there are.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_ARGS_H_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_ARGS_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/attention/params.h"
+#include "kernels/cuda/attention/decode_plan.h"
+#include "kernels/cuda/attention/selection_scores.h"
+
+namespace tidal::cuda::decode {
+
+enum class Mode : uint8_t {
+  kDense,    // every row over its context
+  kScoring,  // the same, and the scores of the sparse rows
+  kSparse,   // sparse rows over their selection
+};
+
+struct Args {
+  const bfloat16* q;        // [rows, H, D]
+  const bfloat16* k;        // [num_blocks, KV, B, D]
+  const bfloat16* v;        // the same
+  const int32_t* blocks;    // [rows, table_stride]
+  const int32_t* slots;     // [rows, num_sets, slots_capacity]; kSparse only
+  void* out;                // [rows, H, D], float or bf16
+  const DecodeItem* items;  // [*item_count]
+  const int32_t* item_count;
+  const RowItems* row_items;  // [rows]
+  int32_t rows;
+  // Of items whose row has several splits. Relative to the maximum, before division by the sum.
+  float* partial_out;      // [items, G, D]
+  float2* partial_sums;    // [items, G]: maximum of the logits, sum of 2^(logit - maximum)
+  int32_t* splits_done;    // [rows, KV]; zero between two operations
+  SelectionScores scores;  // kScoring only
+  int32_t table_stride, slots_capacity, num_sets;
+  int32_t num_kv_heads, group;
+  int32_t block_shift;  // log2 of B
+  int32_t stages;       // chunks in flight a warp
+  bool bf16_out;
+  float logit_scale;  // softmax_scale * log2(e): logits are in base 2
+};
+
+// A block is four warps that compute and one that finishes what they computed. Each of the four
+// owns a ring of `stages` chunks in shared memory and shares nothing with the others until an
+// item's end.
+inline constexpr int kWarps = 4;
+inline constexpr int kThreads = (kWarps + 1) * 32;
+// Tokens of a chunk: the k of a tensor-core product, and never more than a cache block.
+inline constexpr int kChunkTokens = 16;
+// Heads whose partial results are handed to the finishing warp at a time: those of half a warp in a
+// register of a product.
+inline constexpr int kRoundHeads = 4;
+// Splits of a row whose partial results are loaded at a time.
+inline constexpr int kMergeBatch = 16;
+inline constexpr int kMinStages = 2, kMaxStages = 6;
+
+constexpr size_t StageBytes(int dim) { return size_t{2} * kChunkTokens * dim * 2; }
+// Rows of handed-over results are padded by 4 floats, rows of q by 8 elements, against bank
+// conflicts.
+constexpr size_t HandoverBytes(int dim) {
+  return size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
+}
+// Of two items.
+constexpr size_t QueryBytes(int dim, int group) { return size_t{2} * 2 * group * (dim + 8); }
+constexpr size_t SharedBytes(int dim, int group, int stages) {
+  return kWarps * stages * StageBytes(dim) + HandoverBytes(dim) + QueryBytes(dim, group) +
+         2 * sizeof(DecodeItem);
+}
+
+// Chosen for an H200: about 128 KB of K and V in flight an SM. More only makes every other access
+// wait longer.
+constexpr int PreferredStages(int dim) { return dim <= 32 ? 6 : dim <= 64 ? 4 : dim <= 96 ? 3 : 2; }
+static_assert(PreferredStages(16) <= kMaxStages);
+constexpr int BlocksPerSm(int dim) { return dim <= 128 ? 2 : 1; }
+
+// The kernels of one head dimension, by Mode; null where there are none.
+struct KernelSet {
+  void (*kernels[3])(Args) = {};
+};
+// Instantiated for every multiple of 16 up to 256, in decode_instances/.
+template <int kDim>
+KernelSet KernelsOfDim();
+
+}  // namespace tidal::cuda::decode
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_ARGS_H_

@@ -1,0 +1,219 @@
+// The fifth warp of a block: fetches each item's query ahead of the four that compute, and turns
+// what they computed into partial results or output. What it waits for (its stores to be seen by
+// other blocks) costs the others nothing: they go on with the next item.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_FINISHER_CUH_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_FINISHER_CUH_
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_merge.cuh"
+#include "kernels/cuda/attention/decode_warp.cuh"
+
+namespace tidal::cuda::decode {
+
+// Barriers between the four warps and the fifth, one side of which only arrives. (0 is
+// __syncthreads'.)
+enum Barrier : int {
+  kQueryReady = 1,    // 1 and 2, in turn: an item and its query lie in shared memory; the four wait
+  kHandoverFull = 3,  // a round of results lies in shared memory; the fifth waits
+  kHandoverEmpty = 4,  // the fifth has read it; the four wait before they write another
+};
+
+// Called by whole warps.
+template <int kBarrier>
+__device__ inline void Wait() {
+  __syncwarp();
+  asm volatile("bar.sync %0, %1;\n" ::"n"(kBarrier), "n"(kThreads) : "memory");
+}
+template <int kBarrier>
+__device__ inline void Arrive() {
+  __syncwarp();
+  asm volatile("bar.arrive %0, %1;\n" ::"n"(kBarrier), "n"(kThreads) : "memory");
+}
+
+// What the warps of a block share, behind their rings.
+template <int kDim>
+struct Handover {
+  static constexpr int kRow = kDim + 4;       // floats
+  static constexpr int kQueryRow = kDim + 8;  // elements
+
+  float* out;    // [kWarps, kRoundHeads, kRow]
+  float2* sums;  // [kWarps, kRoundHeads]: maximum, sum
+  bfloat16* q;   // [2, group, kQueryRow]: of the block's even and odd items
+  int4* item;    // [2], the items that q belongs to
+  int group;
+
+  __device__ Handover(unsigned char* memory, int group_heads)
+      : out(reinterpret_cast<float*>(memory)),
+        sums(reinterpret_cast<float2*>(out + kWarps * kRoundHeads * kRow)),
+        q(reinterpret_cast<bfloat16*>(sums + kWarps * kRoundHeads)),
+        item(reinterpret_cast<int4*>(q + 2 * group_heads * kQueryRow)),
+        group(group_heads) {}
+
+  __device__ bfloat16* QueryOf(int parity) const { return q + parity * group * kQueryRow; }
+};
+
+// One of the four warps hands over the results of an item, four heads at a time. *handed_over says
+// whether it has done so before.
+template <int kDim>
+__device__ void HandOver(const WarpAttention<kDim>& attention, int group, int warp, int lane,
+                         const Handover<kDim>& handover, bool* handed_over) {
+  for (int round = 0; round * kRoundHeads < group; ++round) {
+    if (*handed_over) Wait<kHandoverEmpty>();
+    *handed_over = true;
+    const int head = lane / 4 % kRoundHeads;
+    if (lane / 16 == round % 2 && round * kRoundHeads + head < group) {
+      float* const out = handover.out + (warp * kRoundHeads + head) * Handover<kDim>::kRow;
+      float2* const sums = handover.sums + warp * kRoundHeads + head;
+      if (round < 2) {
+        attention.template Write<0>(out, sums, lane);
+      } else {
+        attention.template Write<1>(out, sums, lane);
+      }
+    }
+    Arrive<kHandoverFull>();
+  }
+}
+
+template <int kDim, Mode kMode>
+class Finisher {
+ public:
+  __device__ Finisher(const Args& args, const Handover<kDim>& handover, int lane)
+      : args_(args), handover_(handover), lane_(lane) {}
+
+  // All items of the block. An item's query is copied while the item two before it is finished, and
+  // the item itself is loaded one earlier: everything has an item's time to arrive.
+  __device__ void Run(int item_count) {
+    item_count_ = item_count;
+    int index = blockIdx.x;
+    if (index >= item_count) return;
+    DecodeItem item = ItemAt(index);
+    DecodeItem next = ItemAt(index + gridDim.x);
+    CopyQuery(item, 0);
+    CopyQuery(next, 1);
+    DecodeItem after_next = ItemAt(index + 2 * gridDim.x);
+    Announce(item, 0);
+    int parity = 0;
+    for (; index < item_count; index += gridDim.x) {
+      Announce(next, parity ^ 1);
+      const DecodeItem coming = ItemAt(index + 3 * gridDim.x);
+      FinishItem(item, index, after_next, parity, /*is_last=*/next.tokens() == 0);
+      item = next;
+      next = after_next;
+      after_next = coming;
+      parity ^= 1;
+    }
+  }
+
+ private:
+  static constexpr int kPieces = kDim / 8;  // of 16 bytes, in a row of q
+  static constexpr int kQuads = kDim / 4;   // of 4 dims, in a result
+  static constexpr int kQuadsPerLane = (kRoundHeads * kQuads + 31) / 32;
+
+  // No tokens: there is no such item.
+  __device__ DecodeItem ItemAt(int index) const {
+    if (index >= item_count_) return {};
+    return {*reinterpret_cast<const int4*>(args_.items + index)};
+  }
+
+  // Starts to copy an item's query to shared memory.
+  __device__ void CopyQuery(const DecodeItem& item, int parity) const {
+    if (item.tokens() == 0) return;
+    const int64_t head = (int64_t{item.row()} * args_.num_kv_heads + item.kv_head()) * args_.group;
+    const bfloat16* const q = args_.q + head * kDim;
+    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(handover_.QueryOf(parity)));
+    for (int piece = lane_; piece < args_.group * kPieces; piece += 32) {
+      const int place = piece / kPieces * Handover<kDim>::kQueryRow + piece % kPieces * 8;
+      mma::CopyAsync(to + place * 2, q + piece * 8, true);
+    }
+    mma::CommitCopies();
+  }
+
+  // Tells the four that an item is there, if it is one.
+  __device__ void Announce(const DecodeItem& item, int parity) const {
+    if (item.tokens() == 0) return;
+    mma::WaitForCopies();
+    if (lane_ == 0) handover_.item[parity] = item.words;
+    if (parity == 0) {
+      Arrive<kQueryReady>();
+    } else {
+      Arrive<kQueryReady + 1>();
+    }
+  }
+
+  // `coming`: the item after the next, whose query takes this one's place.
+  __device__ void FinishItem(const DecodeItem& item, int index, const DecodeItem& coming,
+                             int parity, bool is_last) {
+    for (int first_head = 0; first_head < args_.group; first_head += kRoundHeads) {
+      Wait<kHandoverFull>();
+      if (first_head == 0) CopyQuery(coming, parity);
+      const bool last_round = first_head + kRoundHeads >= args_.group;
+      MergeWarps(item, index, first_head, /*more=*/!is_last || !last_round);
+    }
+    if (item.num_splits() > 1) {
+      __syncwarp();
+      if (lane_ == 0) {
+        CountDone(args_.splits_done + int64_t{item.row()} * args_.num_kv_heads + item.kv_head());
+      }
+    }
+  }
+
+  // Adds up what the four warps have of kRoundHeads heads. `more`: they will hand over again.
+  __device__ void MergeWarps(const DecodeItem& item, int index, int first_head, bool more) {
+    const int quads = min(args_.group - first_head, kRoundHeads) * kQuads;
+    float maxima[kQuadsPerLane];
+    float sums[kQuadsPerLane];
+    float4 out[kQuadsPerLane];
+#pragma unroll
+    for (int i = 0; i < kQuadsPerLane; ++i) {
+      const int quad = i * 32 + lane_;
+      if (quad >= quads) continue;
+      const int head = quad / kQuads;
+      const int dim = quad % kQuads * 4;
+      float max = -INFINITY;
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        max = fmaxf(max, handover_.sums[w * kRoundHeads + head].x);
+      }
+      Merge merge(max);
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        const int row = w * kRoundHeads + head;
+        merge.Add(handover_.sums[row], *reinterpret_cast<const float4*>(
+                                           handover_.out + row * Handover<kDim>::kRow + dim));
+      }
+      maxima[i] = max;
+      sums[i] = merge.sum;
+      out[i] = merge.out;
+    }
+    if (more) Arrive<kHandoverEmpty>();
+#pragma unroll
+    for (int i = 0; i < kQuadsPerLane; ++i) {
+      const int quad = i * 32 + lane_;
+      if (quad >= quads) continue;
+      const int head = first_head + quad / kQuads;
+      const int dim = quad % kQuads * 4;
+      if (item.num_splits() == 1) {
+        Merge merge(maxima[i]);
+        merge.sum = sums[i];
+        merge.out = out[i];
+        WriteResult<kDim, kMode>(args_, item, head, dim, maxima[i], merge);
+      } else {
+        const int64_t at = int64_t{index} * args_.group + head;
+        __stcg(reinterpret_cast<float4*>(args_.partial_out + at * kDim + dim), out[i]);
+        if (dim == 0) __stcg(&args_.partial_sums[at], make_float2(maxima[i], sums[i]));
+      }
+    }
+  }
+
+  const Args& args_;
+  const Handover<kDim>& handover_;
+  const int lane_;
+  int item_count_ = 0;
+};
+
+}  // namespace tidal::cuda::decode
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_FINISHER_CUH_

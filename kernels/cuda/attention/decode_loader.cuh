@@ -1,0 +1,183 @@
+// How K and V of a warp's chunks get into its ring in shared memory.
+//
+// A chunk's place in the cache is known only through the item list, then the block table or the
+// selection. Both look-ups run ahead of the copies, which run ahead of the arithmetic, all of them
+// across the ends of items: nothing waits for a chain of loads but the first chunk of all.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_LOADER_CUH_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_LOADER_CUH_
+
+#include <cstdint>
+
+#include "kernels/cuda/attention/attention_mma.cuh"
+#include "kernels/cuda/attention/decode_args.h"
+
+namespace tidal::cuda::decode {
+
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+// A row of K or V in shared memory is kDim / 8 pieces of 16 bytes. Piece c of token t lies at place
+// c ^ Swizzle(t), so that the same piece of 8 successive tokens covers all 32 banks.
+template <int kDim>
+__device__ inline int Swizzle(int token) {
+  constexpr int kPieces = kDim / 8;
+  constexpr int kSpread = (kPieces & -kPieces) < 8 ? (kPieces & -kPieces) : 8;
+  return token / (8 / kSpread) % kSpread;
+}
+
+__device__ inline int NumChunks(int tokens) { return (tokens + kChunkTokens - 1) / kChunkTokens; }
+
+// Waits for the oldest of a ring of copies.
+__device__ inline void WaitForOldestCopies(int stages) {
+  switch (stages) {
+    case 2:
+      asm volatile("cp.async.wait_group 1;\n" ::: "memory");
+      break;
+    case 3:
+      asm volatile("cp.async.wait_group 2;\n" ::: "memory");
+      break;
+    case 4:
+      asm volatile("cp.async.wait_group 3;\n" ::: "memory");
+      break;
+    case 5:
+      asm volatile("cp.async.wait_group 4;\n" ::: "memory");
+      break;
+    default:
+      asm volatile("cp.async.wait_group 5;\n" ::: "memory");
+      break;
+  }
+}
+
+// Warp w takes chunks w, w + 4, w + 8, .. of every item of its block.
+template <int kDim, Mode kMode>
+class ChunkLoader {
+ public:
+  __device__ ChunkLoader(const Args& args, int item_count, int warp, int lane)
+      : args_(args), item_count_(item_count), warp_(warp), lane_(lane), coming_index_(blockIdx.x) {
+    // The list is as long as the grid: loaded before the count is there.
+    const int4 first = *reinterpret_cast<const int4*>(args_.items + coming_index_);
+    if (coming_index_ < item_count_) coming_.words = first;
+    LookUpNextItem();
+    Advance();
+  }
+
+  // Starts to copy the warp's next chunk to shared memory: [K, V] of [16, kDim], tokens past the
+  // item's end as zeros. Counts as a group of copies even when no chunk is left.
+  __device__ void CopyNext(uint32_t stage) {
+    while (left_ == 0 && now_.item.tokens() > 0) Advance();
+    if (left_ > 0) {
+      Copy(stage);
+      ++at_;
+      --left_;
+    }
+    mma::CommitCopies();
+  }
+
+ private:
+  // Look-ups of one load of the warp: of a dense row 32 chunks' blocks, one a lane; of a selection
+  // two chunks' slots, one token a lane.
+  struct Lookups {
+    DecodeItem item;
+    int first = 0;  // the warp's chunk, counted from 0, of the first look-up
+    int value = 0;
+  };
+
+  __device__ static bool IsGathered(const DecodeItem& item) {
+    return kMode == Mode::kSparse && item.sparse();
+  }
+  __device__ static int ChunksOfLookups(const DecodeItem& item) {
+    return IsGathered(item) ? 2 : 32;
+  }
+  __device__ int ChunksOfWarp(const DecodeItem& item) const {
+    return (NumChunks(item.tokens()) - warp_ + kWarps - 1) / kWarps;
+  }
+  // The first token, within the item, of the warp's chunk `index`.
+  __device__ int FirstToken(int index) const { return (warp_ + kWarps * index) * kChunkTokens; }
+
+  __device__ DecodeItem ItemAt(int index) const {
+    if (index >= item_count_) return {};
+    return {*reinterpret_cast<const int4*>(args_.items + index)};
+  }
+
+  __device__ void Load(Lookups* to) const {
+    const DecodeItem& item = to->item;
+    to->value = 0;
+    if (IsGathered(item)) {
+      const int token = FirstToken(to->first + lane_ / kChunkTokens) + lane_ % kChunkTokens;
+      if (token < item.tokens()) {
+        const int set = args_.num_sets == 1 ? 0 : item.kv_head();
+        to->value =
+            args_.slots[(int64_t{item.row()} * args_.num_sets + set) * args_.slots_capacity +
+                        item.begin() + token];
+      }
+    } else {
+      const int token = FirstToken(to->first + lane_);
+      if (token < item.tokens()) {
+        to->value = args_.blocks[int64_t{item.row()} * args_.table_stride +
+                                 ((item.begin() + token) >> args_.block_shift)];
+      }
+    }
+  }
+
+  __device__ void LookUpNextItem() {
+    ahead_.item = coming_;
+    ahead_.first = 0;
+    coming_index_ += gridDim.x;
+    coming_ = ItemAt(coming_index_);
+    Load(&ahead_);
+  }
+
+  __device__ void Advance() {
+    now_ = ahead_;
+    at_ = 0;
+    left_ = min(ChunksOfWarp(now_.item) - now_.first, ChunksOfLookups(now_.item));
+    if (now_.item.tokens() == 0) return;
+    if (now_.first + left_ < ChunksOfWarp(now_.item)) {
+      ahead_.first += left_;
+      Load(&ahead_);
+    } else {
+      LookUpNextItem();
+    }
+  }
+
+  __device__ void Copy(uint32_t stage) const {
+    constexpr int kPieces = kDim / 8;
+    const DecodeItem& item = now_.item;
+    const int first_token = FirstToken(now_.first + at_);
+    const int valid = item.tokens() - first_token;
+    const int shift = args_.block_shift;
+    const uint32_t mask = (1u << shift) - 1;
+    const bool gathered = IsGathered(item);
+    // Cache rows are counted in [num_blocks, KV, B].
+    uint32_t row;
+    if (gathered) {
+      row = static_cast<uint32_t>(now_.value);
+    } else {
+      row = static_cast<uint32_t>(__shfl_sync(kAllLanes, now_.value, at_)) << shift |
+            (static_cast<uint32_t>(item.begin() + first_token) & mask);
+    }
+    row = ((row >> shift) * args_.num_kv_heads + item.kv_head()) << shift | (row & mask);
+#pragma unroll
+    for (int i = 0; i < kDim / 16; ++i) {
+      const int token = (i * 32 + lane_) / kPieces;
+      const int piece = (i * 32 + lane_) % kPieces;
+      const uint32_t token_row =
+          gathered ? __shfl_sync(kAllLanes, row, at_ * kChunkTokens + token) : row + token;
+      const int64_t offset = int64_t{token_row} * kDim + piece * 8;
+      const uint32_t to = stage + token * kDim * 2 + (piece ^ Swizzle<kDim>(token)) * 16;
+      mma::CopyAsync(to, args_.k + offset, token < valid);
+      mma::CopyAsync(to + kChunkTokens * kDim * 2, args_.v + offset, token < valid);
+    }
+  }
+
+  const Args& args_;
+  const int item_count_, warp_, lane_;
+  Lookups now_;  // what is being copied: chunk at_ of it, left_ more with it
+  int at_ = 0, left_ = 0;
+  Lookups ahead_;      // in flight: what follows
+  DecodeItem coming_;  // in flight: the item after that
+  int coming_index_;
+};
+
+}  // namespace tidal::cuda::decode
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_LOADER_CUH_

@@ -1,0 +1,151 @@
+// From partial results to the output: of the warps of a block, then of the splits of a row.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_MERGE_CUH_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_MERGE_CUH_
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_warp.cuh"
+
+namespace tidal::cuda::decode {
+
+// A sum over tokens of 2^logit and of 2^logit * v (four dims), added up part by part.
+struct Merge {
+  float base;  // what logits are relative to
+  float sum = 0.0f;
+  float4 out = {0.0f, 0.0f, 0.0f, 0.0f};
+
+  // `max` over all parts.
+  __device__ explicit Merge(float max) : base(Base(max)) {}
+
+  __device__ void Add(float2 part_sums, float4 part) {
+    const float weight = mma::Exp2(part_sums.x - base);
+    sum = __fmaf_rn(weight, part_sums.y, sum);
+    out.x = __fmaf_rn(weight, part.x, out.x);
+    out.y = __fmaf_rn(weight, part.y, out.y);
+    out.z = __fmaf_rn(weight, part.z, out.z);
+    out.w = __fmaf_rn(weight, part.w, out.w);
+  }
+};
+
+// Writes dims [dim, dim + 4) of a head's output, and with dim 0 its log-sum-exp.
+template <int kDim, Mode kMode>
+__device__ inline void WriteResult(const Args& args, const DecodeItem& item, int head, int dim,
+                                   float max, const Merge& merge) {
+  const int64_t row_head =
+      (int64_t{item.row()} * args.num_kv_heads + item.kv_head()) * args.group + head;
+  const float scale = __frcp_rn(merge.sum);
+  const float4 out = {__fmul_rn(merge.out.x, scale), __fmul_rn(merge.out.y, scale),
+                      __fmul_rn(merge.out.z, scale), __fmul_rn(merge.out.w, scale)};
+  if (args.bf16_out) {
+    *reinterpret_cast<uint2*>(static_cast<bfloat16*>(args.out) + row_head * kDim + dim) =
+        make_uint2(mma::PackBf16(out.x, out.y), mma::PackBf16(out.z, out.w));
+  } else {
+    *reinterpret_cast<float4*>(static_cast<float*>(args.out) + row_head * kDim + dim) = out;
+  }
+  if (kMode == Mode::kScoring && dim == 0 && item.sparse()) {
+    args.scores.log_sum_exp[row_head] = max + log2f(merge.sum);
+  }
+}
+
+// Sums over the splits of one place of four dims, taken in order, kBatch at a time: their loads are
+// in flight together, and nothing else here takes long.
+template <int kBatch>
+struct SplitSums {
+  float max = -INFINITY;
+  float sum = 0.0f;
+  float4 out = {0.0f, 0.0f, 0.0f, 0.0f};
+
+  float2 part_sums[kBatch];
+  float4 part[kBatch];
+
+  // sums, out: of split 0; both go on by `stride` heads a split.
+  template <int kDim>
+  __device__ void Load(const float2* sums, const float* values, int64_t stride, int first,
+                       int splits) {
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int split = first + i;
+      part_sums[i] = make_float2(-INFINITY, 0.0f);
+      part[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      if (split < splits) {
+        part_sums[i] = __ldcg(sums + split * stride);
+        part[i] = __ldcg(reinterpret_cast<const float4*>(values + split * stride * kDim));
+      }
+    }
+  }
+  __device__ void Add() {
+    float batch_max = max;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) batch_max = fmaxf(batch_max, part_sums[i].x);
+    Merge merge(batch_max);
+    merge.Add(make_float2(max, sum), out);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) merge.Add(part_sums[i], part[i]);
+    max = batch_max;
+    sum = merge.sum;
+    out = merge.out;
+  }
+};
+
+// Adds up all splits of a row and KV head, in order. Called by all threads of the block.
+template <int kDim, Mode kMode>
+__device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_item) {
+  constexpr int kQuads = kDim / 4;  // of 4 dims, in a head
+  const int splits = item.num_splits();
+  const int64_t first = first_item + item.kv_head();
+  const int64_t stride = int64_t{args.num_kv_heads} * args.group;  // from split to split, in heads
+  for (int quad = threadIdx.x; quad < args.group * kQuads; quad += kThreads) {
+    const int64_t head = first * args.group + quad / kQuads;
+    const int dim = quad % kQuads * 4;
+    SplitSums<kMergeBatch> sums;
+    for (int split = 0; split < splits; split += kMergeBatch) {
+      sums.template Load<kDim>(args.partial_sums + head, args.partial_out + head * kDim + dim,
+                               stride, split, splits);
+      sums.Add();
+    }
+    Merge merge(sums.max);
+    merge.sum = sums.sum;
+    merge.out = sums.out;
+    WriteResult<kDim, kMode>(args, item, quad / kQuads, dim, sums.max, merge);
+  }
+}
+
+// Counts a split as done. What this warp wrote before its last __syncwarp() is seen by the block
+// that reads the count.
+__device__ inline void CountDone(int32_t* count) {
+  asm volatile("red.add.release.gpu.global.s32 [%0], 1;\n" ::"l"(count) : "memory");
+}
+
+__device__ inline int32_t LoadCount(const int32_t* count) {
+  int32_t value;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(value) : "l"(count) : "memory");
+  return value;
+}
+
+// The rows that were cut, after a block's own items: each (row, KV head) is merged by one block,
+// which waits until all its splits are done. All blocks of the grid run at the same time, so that
+// what is waited for is being computed. (If whoever computes the last split merged the row, a block
+// that is late once would be last again and again, and merge everything.)
+template <int kDim, Mode kMode>
+__device__ void MergeRows(const Args& args) {
+  for (int pair = blockIdx.x; pair < args.rows * args.num_kv_heads; pair += gridDim.x) {
+    const int row = pair / args.num_kv_heads;
+    const RowItems items = args.row_items[row];
+    if (items.num_splits < 2) continue;
+    if (threadIdx.x == 0) {
+      while (LoadCount(args.splits_done + pair) != items.num_splits) __nanosleep(20);
+      args.splits_done[pair] = 0;  // for the next operation: no other block looks at it again
+    }
+    __syncthreads();
+    MergeSplits<kDim, kMode>(
+        args,
+        DecodeItem::Make(row, pair % args.num_kv_heads, 0, 0, 0, items.sparse, items.num_splits),
+        items.first);
+  }
+}
+
+}  // namespace tidal::cuda::decode
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_MERGE_CUH_

@@ -1,0 +1,195 @@
+// The k-th largest of the keys that the blocks of a cluster hold, exactly: 11, 11 and 10 bits at a
+// time, each by a histogram of every block, summed over the cluster through distributed shared
+// memory.
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_RADIX_THRESHOLD_CUH_
+#define TIDAL_KERNELS_CUDA_ATTENTION_RADIX_THRESHOLD_CUH_
+
+#include <cooperative_groups.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace tidal::cuda {
+
+constexpr unsigned kFullWarp = 0xffffffffu;
+
+// The blocks that work on one set, 2^n of them: a cluster on sm_90, one block elsewhere.
+class BlockCluster {
+ public:
+  __device__ BlockCluster() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    const auto cluster = cooperative_groups::this_cluster();
+    rank_ = static_cast<int>(cluster.block_rank());
+    size_ = static_cast<int>(cluster.num_blocks());
+#endif
+  }
+
+  __device__ int rank() const { return rank_; }
+  __device__ int size() const { return size_; }
+
+  // __syncthreads() of all the blocks.
+  __device__ void Sync() const {
+    if (size_ == 1) {
+      __syncthreads();
+    } else {
+      Arrive();
+      Wait();
+    }
+  }
+  // The halves of Sync(); of a single block they do nothing.
+  __device__ void Arrive() const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (size_ > 1) cooperative_groups::this_cluster().barrier_arrive();
+#endif
+  }
+  __device__ void Wait() const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (size_ > 1) cooperative_groups::this_cluster().barrier_wait();
+#endif
+  }
+
+  // size() = 2^this.
+  __device__ int log2_size() const { return 31 - __clz(size_); }
+
+  // The same variable in the shared memory of block `rank`.
+  template <typename T>
+  __device__ const T* Of(const T* shared, int rank) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (size_ > 1) return cooperative_groups::this_cluster().map_shared_rank(shared, rank);
+#endif
+    return shared;
+  }
+
+ private:
+  int rank_ = 0, size_ = 1;
+};
+
+__device__ inline int32_t InclusiveWarpSum(int32_t x, int lane) {
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const int32_t below = __shfl_up_sync(kFullWarp, x, distance);
+    if (lane >= distance) x += below;
+  }
+  return x;
+}
+
+constexpr int kRadixBins = 2048;
+constexpr int kLog2RadixGroups = 6;
+constexpr int kRadixGroups = 1 << kLog2RadixGroups;  // of 32 bins
+static_assert(kRadixGroups * 32 == kRadixBins);
+constexpr int kFirstRadixShift = 21;
+
+// Shared memory of one block. Bins are summed over the cluster in slices: block b of C sums bins
+// [b, b + 1) * kRadixBins / C, whose sums are the first kRadixBins / C of its `sums`.
+struct RadixShared {
+  int32_t histogram[kRadixBins];
+  int32_t sums[kRadixBins];
+  int32_t group_sums[kRadixGroups];  // of 32 neighbouring bins of the slice
+};
+
+// What is chosen: the keys above `key`, and the first `ties` of those equal to it.
+struct RadixThreshold {
+  uint32_t key;
+  int32_t ties;
+};
+
+// All threads of a block of kThreads call these.
+template <int kThreads>
+class RadixSelect {
+ public:
+  __device__ RadixSelect(const BlockCluster& cluster, RadixShared& shared)
+      : cluster_(cluster), shared_(shared) {}
+
+  __device__ void ClearHistogram() {
+    for (int i = threadIdx.x; i < kRadixBins; i += kThreads) shared_.histogram[i] = 0;
+    __syncthreads();
+  }
+
+  // Before: ClearHistogram(), then each thread has Count()ed some keys. The keys other than 0
+  // number more than `wanted`, which is 1 or more.
+  __device__ void Count(uint32_t key) { Increment(key >> kFirstRadixShift); }
+
+  // for_each_key(f) calls f(key) on this thread's share of the block's keys.
+  template <typename ForEachKey>
+  __device__ RadixThreshold Find(int32_t wanted, const ForEachKey& for_each_key) {
+    uint32_t prefix = 0;
+    int shift = kFirstRadixShift, bits = 11;
+    while (true) {
+      const Digit digit = FindDigit(wanted);
+      wanted -= digit.above;
+      prefix = prefix << bits | digit.value;
+      // All of this bin: no need to look closer. No score's key has a prefix of 0.
+      if (digit.count == wanted) return {(prefix << shift) - 1, 0};
+      if (shift == 0) return {prefix, wanted};
+      bits = shift > 11 ? 11 : shift;
+      const int prefix_shift = shift;
+      shift -= bits;
+      ClearHistogram();
+      for_each_key([&](uint32_t key) {
+        if (key >> prefix_shift == prefix) Increment(key >> shift & ((1u << bits) - 1));
+      });
+    }
+  }
+
+ private:
+  struct Digit {
+    uint32_t value;
+    int32_t above;  // keys in higher bins
+    int32_t count;  // keys in the bin
+  };
+
+  __device__ void Increment(uint32_t bin) { atomicAdd(&shared_.histogram[bin], 1); }
+
+  // The bin in which the `wanted`-th key from the top lies, in every thread of the cluster.
+  //
+  // On return no block reads another's histogram any more, but still its sums and group_sums: they
+  // change after the next cluster barrier.
+  __device__ Digit FindDigit(int32_t wanted) {
+    const int lane = threadIdx.x % 32;
+    const int log2_groups = kLog2RadixGroups - cluster_.log2_size();
+    const int groups = 1 << log2_groups;  // of a slice
+    cluster_.Sync();
+    for (int group = threadIdx.x / 32; group < groups; group += kThreads / 32) {
+      const int bin = (cluster_.rank() * groups + group) * 32 + lane;
+      int32_t sum = 0;
+      for (int block = 0; block < cluster_.size(); ++block) {
+        sum += cluster_.Of(shared_.histogram, block)[bin];
+      }
+      shared_.sums[group * 32 + lane] = sum;
+      sum = __reduce_add_sync(kFullWarp, sum);
+      if (lane == 0) shared_.group_sums[group] = sum;
+    }
+    cluster_.Sync();
+
+    // Every warp searches, from the top: two groups a lane, then the bins of one group.
+    const auto group_sum = [&](int group) {
+      return cluster_.Of(shared_.group_sums, group >> log2_groups)[group & (groups - 1)];
+    };
+    const int32_t upper = group_sum(kRadixGroups - 1 - 2 * lane);
+    const int32_t lower = group_sum(kRadixGroups - 2 - 2 * lane);
+    const int32_t through = InclusiveWarpSum(upper + lower, lane);
+    int at = __ffs(__ballot_sync(kFullWarp, through >= wanted)) - 1;
+    int32_t above = __shfl_sync(kFullWarp, through - upper - lower, at);
+    const int32_t upper_at = __shfl_sync(kFullWarp, upper, at);
+    int group = kRadixGroups - 1 - 2 * at;
+    if (above + upper_at < wanted) {
+      above += upper_at;
+      --group;
+    }
+
+    const int32_t count =
+        cluster_.Of(shared_.sums, group >> log2_groups)[(group & (groups - 1)) * 32 + 31 - lane];
+    const int32_t bins_through = InclusiveWarpSum(count, lane);
+    at = __ffs(__ballot_sync(kFullWarp, above + bins_through >= wanted)) - 1;
+    return {static_cast<uint32_t>(group * 32 + 31 - at),
+            above + __shfl_sync(kFullWarp, bins_through - count, at),
+            __shfl_sync(kFullWarp, count, at)};
+  }
+
+  const BlockCluster cluster_;
+  RadixShared& shared_;
+};
+
+}  // namespace tidal::cuda
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_RADIX_THRESHOLD_CUH_

@@ -1,0 +1,426 @@
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+#include "kernels/cuda/attention/radix_threshold.cuh"
+#include "kernels/cuda/attention/score_pooling.cuh"
+#include "kernels/cuda/attention/select_range.cuh"
+#include "kernels/cuda/attention/select_tokens.h"
+#include "kernels/cuda/launch.cuh"
+
+namespace tidal::cuda {
+namespace {
+
+constexpr int kPoolThreads = 256;
+constexpr int kPoolBlocksPerSm = 3;
+constexpr int kSelectThreads = 512;
+constexpr int kSelectWarps = kSelectThreads / 32;
+constexpr unsigned kMaxClusterSize = 8;  // what every device can schedule
+// Keys that a selecting block keeps in shared memory, in fours: 64 KB, so that two blocks fit an
+// SM. The rest is read from global memory at every pass.
+constexpr int kCachedQuads = 4096;
+constexpr int kQuadsInFlight = 4;  // of a thread
+// A set with more logits than this for each of its blocks is pooled by the whole device beforehand:
+// about 3 us at what one SM can read.
+constexpr int64_t kLogitsPerSelectBlock = 64 * 1024;
+
+struct SelectKernelParams {
+  SelectionScores scores;
+  BlockTables tables;
+  TokenSelection selection;
+  const int32_t* token_budgets;  // [rows]
+  const int32_t* recency;        // [rows]
+  // More logits of a set than this are pooled beforehand: the keys lie where the logits of the
+  // set's first head were.
+  int64_t max_unpooled_logits;
+  int32_t rows;
+  int32_t sets;   // a row
+  int32_t heads;  // a set
+  int32_t sinks;
+  int32_t block_shift;  // log2 of the tokens of a block
+  bool softmax_sum;
+
+  __device__ SelectRange Range(int32_t row, int32_t context_len) const {
+    return MakeSelectRange(context_len, min(token_budgets[row], selection.capacity), recency[row],
+                           sinks);
+  }
+  __device__ bool PooledBefore(int32_t context_len) const {
+    return int64_t{context_len} * heads > max_unpooled_logits;
+  }
+  __device__ PooledHeads Heads(int32_t row, int32_t set) const {
+    const int64_t first = int64_t{set} * heads;
+    return {scores.logits + first * scores.head_stride + scores.row_offsets[row],
+            scores.head_stride, scores.log_sum_exp + int64_t{row} * sets * heads + first, heads};
+  }
+  // Of the row's token 0.
+  __device__ uint4* Keys(int32_t row, int32_t set) const {
+    return reinterpret_cast<uint4*>(scores.logits + int64_t{set} * heads * scores.head_stride +
+                                    scores.row_offsets[row]);
+  }
+};
+
+// Pools the large sets. Each warp takes 32 quads of one set at a time, over all rows in turn: long
+// rows keep every warp busy, whatever rows stand beside them.
+template <bool kSoftmaxSum>
+__global__ void __launch_bounds__(kPoolThreads, kPoolBlocksPerSm)
+    PoolScoresKernel(const __grid_constant__ SelectKernelParams params) {
+  WaitForPreviousKernel();
+  const int lane = threadIdx.x % 32;
+  const int warps = gridDim.x * (kPoolThreads / 32);
+  // The warp's next task, counted from the first of the 32 rows looked at.
+  int task = blockIdx.x * (kPoolThreads / 32) + threadIdx.x / 32;
+  for (int32_t first_row = 0; first_row < params.rows; first_row += 32) {
+    // Each lane looks at one row: how many tasks are there, and up to it.
+    const int32_t my_row = first_row + lane;
+    SelectRange my_range;
+    int32_t my_len = 0, my_tiles = 0;
+    if (my_row < params.rows) {
+      my_len = params.tables.context_lens[my_row];
+      my_range = params.Range(my_row, my_len);
+      if (my_range.NeedsScores() && params.PooledBefore(my_len)) {
+        my_tiles = ((my_range.end + 3) / 4 - my_range.head / 4 + 31) / 32;
+      }
+    }
+    const int32_t through = InclusiveWarpSum(my_tiles * params.sets, lane);
+    const int32_t total = __shfl_sync(kFullWarp, through, 31);
+    for (; task < total; task += warps) {
+      const int at = __popc(__ballot_sync(kFullWarp, through <= task));
+      const int32_t tiles = __shfl_sync(kFullWarp, my_tiles, at);
+      const int32_t in_row = task - __shfl_sync(kFullWarp, through, at) + tiles * params.sets;
+      const int32_t context_len = __shfl_sync(kFullWarp, my_len, at);
+      SelectRange range;
+      range.head = __shfl_sync(kFullWarp, my_range.head, at);
+      range.end = __shfl_sync(kFullWarp, my_range.end, at);
+      const int32_t row = first_row + at;
+      const int32_t set = in_row / tiles;
+      const int32_t quad = range.head / 4 + in_row % tiles * 32 + lane;
+      if (quad * 4 < range.end) {
+        const uint4 key = PoolQuad<kSoftmaxSum>(params.Heads(row, set), range, context_len, quad);
+        params.Keys(row, set)[quad] = key;  // only this thread reads these logits
+      }
+    }
+    task -= total;
+  }
+}
+
+struct SelectShared {
+  uint4 keys[kCachedQuads];
+  RadixShared radix;
+  int2 chosen[kSelectWarps];  // keys above the threshold, keys equal to it
+  int32_t out_begin, out_end;
+};
+
+// One set, by a cluster of blocks.
+class SetSelector {
+ public:
+  __device__ SetSelector(const SelectKernelParams& params, SelectShared& shared, int32_t row,
+                         int32_t set, int32_t context_len, const SelectRange& range)
+      : params_(params),
+        shared_(shared),
+        row_(row),
+        set_(set),
+        context_len_(context_len),
+        range_(range),
+        radix_(cluster_, shared.radix) {
+    const int64_t out = (int64_t{row} * params.sets + set) * params.selection.capacity;
+    positions_ = params.selection.positions + out;
+    slots_ = params.selection.slots + out;
+    blocks_ = params.tables.blocks + int64_t{row} * params.tables.stride;
+  }
+
+  __device__ void Run() {
+    if (cluster_.rank() == 0 && threadIdx.x == 0) {
+      params_.selection.counts[int64_t{row_} * params_.sets + set_] = range_.count;
+    }
+    if (!range_.NeedsScores()) {
+      // Either no token is ranked or all are: then count is context_len.
+      WriteForced(range_.head, range_.head);
+      return;
+    }
+    const int32_t first_quad = range_.head / 4;
+    const int32_t all_quads = (range_.end + 3) / 4 - first_quad;
+    const int32_t quads_a_block = (all_quads + cluster_.size() - 1) >> cluster_.log2_size();
+    const int32_t begin = min(cluster_.rank() * quads_a_block, all_quads);
+    first_quad_ = first_quad + begin;
+    quads_ = min(quads_a_block, all_quads - begin);
+    keys_ = params_.Keys(row_, set_) + first_quad_;
+
+    radix_.ClearHistogram();
+    if (params_.PooledBefore(context_len_)) {
+      LoadKeys();
+    } else if (params_.softmax_sum) {
+      PoolKeys<true>();
+    } else {
+      PoolKeys<false>();
+    }
+    const RadixThreshold threshold = radix_.Find(range_.ranked, [&](const auto& visit) {
+      uint4 keys[kQuadsInFlight];
+      for (int32_t i = threadIdx.x; i < quads_; i += kQuadsInFlight * kSelectThreads) {
+        ReadQuads<kSelectThreads>(i, quads_, keys);
+#pragma unroll
+        for (const uint4& key : keys) {
+          visit(key.x);
+          visit(key.y);
+          visit(key.z);
+          visit(key.w);
+        }
+      }
+    });
+    WriteRanked(threshold);
+  }
+
+ private:
+  __device__ void WriteSlot(int32_t index, int32_t position) {
+    const int32_t shift = params_.block_shift;
+    slots_[index] = (blocks_[position >> shift] << shift) + (position & ((1 << shift) - 1));
+  }
+
+  // Entries [0, head_end) of the set, which are the first tokens, and [tail_begin, count), which
+  // are the last.
+  __device__ void WriteForced(int32_t head_end, int32_t tail_begin) {
+    const int32_t forced = head_end + range_.count - tail_begin;
+    for (int32_t i = cluster_.rank() * kSelectThreads + threadIdx.x; i < forced;
+         i += cluster_.size() * kSelectThreads) {
+      const int32_t index = i < head_end ? i : i - head_end + tail_begin;
+      const int32_t position = i < head_end ? i : context_len_ - range_.count + index;
+      positions_[index] = position;
+      WriteSlot(index, position);
+    }
+  }
+
+  // The block's quads i, i + kStride and so on; from `end` on keys of 0.
+  template <int kStride>
+  __device__ void ReadQuads(int32_t i, int32_t end, uint4 (&keys)[kQuadsInFlight]) const {
+#pragma unroll
+    for (uint4& key : keys) {
+      key = {0, 0, 0, 0};
+      if (i < end) key = i < kCachedQuads ? shared_.keys[i] : keys_[i];
+      i += kStride;
+    }
+  }
+
+  __device__ void CountQuad(const uint4& key) {
+    radix_.Count(key.x);
+    radix_.Count(key.y);
+    radix_.Count(key.z);
+    radix_.Count(key.w);
+  }
+
+  // Fills the cache and the first histogram from keys in global memory.
+  __device__ void LoadKeys() {
+    for (int32_t first = threadIdx.x; first < quads_; first += kQuadsInFlight * kSelectThreads) {
+      uint4 keys[kQuadsInFlight];
+#pragma unroll
+      for (int j = 0; j < kQuadsInFlight; ++j) {
+        const int32_t i = first + j * kSelectThreads;
+        if (i < quads_) keys[j] = keys_[i];
+      }
+#pragma unroll
+      for (int j = 0; j < kQuadsInFlight; ++j) {
+        const int32_t i = first + j * kSelectThreads;
+        if (i >= quads_) break;
+        if (i < kCachedQuads) shared_.keys[i] = keys[j];
+        CountQuad(keys[j]);
+      }
+    }
+  }
+
+  // The same from logits. Keys that the cache cannot hold go where the first head's logits were.
+  template <bool kSoftmaxSum>
+  __device__ void PoolKeys() {
+    const PooledHeads heads = params_.Heads(row_, set_);
+    for (int32_t i = threadIdx.x; i < quads_; i += kSelectThreads) {
+      const uint4 key = PoolQuad<kSoftmaxSum>(heads, range_, context_len_, first_quad_ + i);
+      if (i < kCachedQuads) {
+        shared_.keys[i] = key;
+      } else {
+        keys_[i] = key;
+      }
+      CountQuad(key);
+    }
+  }
+
+  // One bit a key of a quad.
+  struct Match {
+    uint32_t greater, equal;
+  };
+  __device__ static Match MatchQuad(const uint4& key, uint32_t threshold) {
+    return {uint32_t{key.x > threshold} | uint32_t{key.y > threshold} << 1 |
+                uint32_t{key.z > threshold} << 2 | uint32_t{key.w > threshold} << 3,
+            uint32_t{key.x == threshold} | uint32_t{key.y == threshold} << 1 |
+                uint32_t{key.z == threshold} << 2 | uint32_t{key.w == threshold} << 3};
+  }
+
+  // Each warp has a stretch of the block's quads. It counts what is chosen in it, adds up what is
+  // chosen before it, and then knows where in the set its own tokens go.
+  __device__ void WriteRanked(const RadixThreshold& threshold) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int32_t quads_a_warp = (quads_ + kSelectThreads - 1) / kSelectThreads * 32;
+    const int32_t begin = min(warp * quads_a_warp, quads_);
+    const int32_t end = min(begin + quads_a_warp, quads_);
+
+    uint4 keys[kQuadsInFlight];
+    int32_t greater = 0, equal = 0;
+    for (int32_t i = begin; i < end; i += kQuadsInFlight * 32) {
+      ReadQuads<32>(i + lane, end, keys);
+#pragma unroll
+      for (const uint4& key : keys) {
+        const Match match = MatchQuad(key, threshold.key);
+        greater += __popc(match.greater);
+        equal += __popc(match.equal);
+      }
+    }
+    greater = __reduce_add_sync(kFullWarp, greater);
+    equal = __reduce_add_sync(kFullWarp, equal);
+    if (lane == 0) shared_.chosen[warp] = {greater, equal};
+    cluster_.Sync();
+
+    greater = equal = 0;
+    for (int i = lane; i < cluster_.rank() * kSelectWarps + warp; i += 32) {
+      const int2 chosen = cluster_.Of(shared_.chosen, i / kSelectWarps)[i % kSelectWarps];
+      greater += chosen.x;
+      equal += chosen.y;
+    }
+    greater = __reduce_add_sync(kFullWarp, greater);
+    equal = __reduce_add_sync(kFullWarp, equal);
+    cluster_.Arrive();  // done with the other blocks' memory
+    WriteForced(range_.head, range_.head + range_.ranked);
+
+    const auto index = [&](int32_t greater_before, int32_t equal_before) {
+      return range_.head + greater_before + min(equal_before, threshold.ties);
+    };
+    if (threadIdx.x == 0) shared_.out_begin = index(greater, equal);
+    for (int32_t first = begin; first < end; first += kQuadsInFlight * 32) {
+      ReadQuads<32>(first + lane, end, keys);
+#pragma unroll
+      for (int n = 0; n < kQuadsInFlight; ++n) {
+        const Match match = MatchQuad(keys[n], threshold.key);
+        if (!__any_sync(kFullWarp, match.greater | match.equal)) continue;
+        // Two counts, of at most 128 each, in one sum.
+        const int32_t mine = __popc(match.greater) | __popc(match.equal) << 16;
+        const int32_t through = InclusiveWarpSum(mine, lane);
+        int32_t greater_before = greater + ((through - mine) & 0xffff);
+        int32_t equal_before = equal + ((through - mine) >> 16);
+        const int32_t position = (first_quad_ + first + n * 32 + lane) * 4;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const bool is_greater = match.greater >> j & 1, is_equal = match.equal >> j & 1;
+          if (is_greater || (is_equal && equal_before < threshold.ties)) {
+            positions_[index(greater_before, equal_before)] = position + j;
+          }
+          greater_before += is_greater;
+          equal_before += is_equal;
+        }
+        const int32_t all = __shfl_sync(kFullWarp, through, 31);
+        greater += all & 0xffff;
+        equal += all >> 16;
+      }
+    }
+    if (threadIdx.x == kSelectThreads - 1) shared_.out_end = index(greater, equal);
+    __syncthreads();
+
+    // Apart from the above, so that the lookups run side by side however the tokens are spread.
+    for (int32_t i = shared_.out_begin + threadIdx.x; i < shared_.out_end; i += kSelectThreads) {
+      WriteSlot(i, positions_[i]);
+    }
+    cluster_.Wait();  // the others are done with this block's memory
+  }
+
+  const SelectKernelParams& params_;
+  SelectShared& shared_;
+  const BlockCluster cluster_;
+  const int32_t row_, set_, context_len_;
+  const SelectRange range_;
+  RadixSelect<kSelectThreads> radix_;
+  int32_t* positions_;  // [capacity]
+  int32_t* slots_;      // [capacity]
+  const int32_t* blocks_;
+  // The block's part of the candidates.
+  int32_t first_quad_ = 0, quads_ = 0;
+  uint4* keys_ = nullptr;
+};
+
+__global__ void __launch_bounds__(kSelectThreads, 2)
+    SelectTokensKernel(const __grid_constant__ SelectKernelParams params) {
+  extern __shared__ uint4 memory[];
+  WaitForPreviousKernel();
+  const int32_t task = blockIdx.x >> BlockCluster().log2_size();
+  const int32_t row = task / params.sets;
+  const int32_t context_len = params.tables.context_lens[row];
+  const SelectRange range = params.Range(row, context_len);
+  if (range.count == 0) return;  // all blocks of the cluster
+  SetSelector(params, *reinterpret_cast<SelectShared*>(memory), row, task % params.sets,
+              context_len, range)
+      .Run();
+}
+
+[[noreturn]] void Fail(const char* what) {
+  std::fprintf(stderr, "SelectTokens: %s\n", what);
+  std::abort();
+}
+
+int32_t Log2(int32_t x) {
+  int32_t log = 0;
+  while ((1 << log) < x) ++log;
+  return log;
+}
+
+}  // namespace
+
+void SelectTokens(const PagedDecodeParams& rows, const SelectTokensParams& select,
+                  const SelectionScores& scores, cudaStream_t stream, DeviceContext& context) {
+  const bool shared = select.selection.granularity == SelectionGranularity::kShared;
+  SelectKernelParams params{};
+  params.scores = scores;
+  params.tables = rows.tables;
+  params.selection = select.selection;
+  params.token_budgets = select.token_budgets;
+  params.recency = select.recency;
+  params.rows = rows.rows;
+  params.sets = shared ? 1 : rows.kv.num_kv_heads;
+  params.heads = rows.num_heads / params.sets;
+  params.sinks = select.sinks;
+  params.block_shift = Log2(rows.kv.block_size);
+  params.softmax_sum = select.score == SelectionScore::kSoftmaxSum;
+  if (params.heads * params.sets != rows.num_heads) Fail("KV heads do not divide the heads");
+  if (1 << params.block_shift != rows.kv.block_size) Fail("block size is not a power of two");
+  if (scores.head_stride % 4 != 0) Fail("head stride is not a multiple of 4");
+
+  // Many sets fill the device with small clusters, which wait less for each other.
+  const int32_t tasks = params.rows * params.sets;
+  if (tasks == 0) return;
+  unsigned cluster_size = context.compute_capability >= 90 ? kMaxClusterSize : 1;
+  while (cluster_size > 1 && int64_t{tasks} * cluster_size > 4 * context.num_sms) {
+    cluster_size /= 2;
+  }
+
+  params.max_unpooled_logits = kLogitsPerSelectBlock * cluster_size;
+  if (int64_t{rows.max_context_len} * params.heads > params.max_unpooled_logits) {
+    const auto kernel = params.softmax_sum ? PoolScoresKernel<true> : PoolScoresKernel<false>;
+    LaunchShape shape;
+    shape.grid = dim3(kPoolBlocksPerSm * context.num_sms);
+    shape.block = dim3(kPoolThreads);
+    shape.stream = stream;
+    Launch(context, "SelectTokens", kernel, shape, params);
+  } else {
+    params.max_unpooled_logits = std::numeric_limits<int64_t>::max();
+  }
+
+  if (!context.Check(
+          cudaFuncSetAttribute(SelectTokensKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(sizeof(SelectShared))),
+          "SelectTokens")) {
+    return;
+  }
+  LaunchShape shape;
+  shape.grid = dim3(tasks * cluster_size);
+  shape.block = dim3(kSelectThreads);
+  shape.shared_bytes = sizeof(SelectShared);
+  shape.cluster_size = cluster_size;
+  shape.stream = stream;
+  Launch(context, "SelectTokens", SelectTokensKernel, shape, params);
+}
+
+}  // namespace tidal::cuda

@@ -1,0 +1,280 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "kernels/cuda/attention/decode.h"
+#include "kernels/cuda/attention/prefill.h"
+#include "kernels/cuda/attention/select_tokens.h"
+#include "kernels/cuda/device_context.h"
+#include "kernels/cuda/host_staging.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/read_bandwidth.h"
+#include "kernels/cuda/row_ops.h"
+#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/step_graphs.h"
+
+namespace tidal {
+namespace {
+
+constexpr int kOldestSupported = 80;  // compute capability
+
+// Streams and events; made before everything that uses them, destroyed after it.
+class Device {
+ public:
+  ~Device() {
+    for (cudaEvent_t event : {scored_, selected_}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+    for (cudaStream_t stream : {context_.stream, context_.side_stream}) {
+      if (stream != nullptr) cudaStreamDestroy(stream);
+    }
+  }
+
+  bool Open(int device) {
+    cudaDeviceProp properties = {};
+    if (!context_.Check(cudaSetDevice(device), "device") ||
+        !context_.Check(cudaGetDeviceProperties(&properties, device), "device")) {
+      return false;
+    }
+    context_.num_sms = properties.multiProcessorCount;
+    context_.compute_capability = properties.major * 10 + properties.minor;
+    context_.max_shared_memory = properties.sharedMemPerBlockOptin;
+    context_.l2_bytes = static_cast<size_t>(properties.l2CacheSize);
+    name_ = std::string(properties.name) + ", " + std::to_string(properties.multiProcessorCount) +
+            " SMs, " + std::to_string(properties.totalGlobalMem >> 30) + " GiB";
+    if (context_.compute_capability < kOldestSupported) {
+      context_.error = name_ + ": compute capability " +
+                       std::to_string(context_.compute_capability) + " is older than " +
+                       std::to_string(kOldestSupported);
+      return false;
+    }
+    const auto flags = cudaStreamNonBlocking;
+    return context_.Check(cudaStreamCreateWithFlags(&context_.stream, flags), "stream") &&
+           context_.Check(cudaStreamCreateWithFlags(&context_.side_stream, flags), "stream") &&
+           context_.Check(cudaEventCreateWithFlags(&scored_, cudaEventDisableTiming), "event") &&
+           context_.Check(cudaEventCreateWithFlags(&selected_, cudaEventDisableTiming), "event");
+  }
+
+  // Work enqueued on the side stream from here on comes after all work of the main stream so far.
+  void Fork() {
+    context_.Check(cudaEventRecord(scored_, context_.stream), "fork");
+    context_.Check(cudaStreamWaitEvent(context_.side_stream, scored_), "fork");
+  }
+  // Work enqueued on the main stream from here on comes after the side stream's.
+  void Join() {
+    context_.Check(cudaEventRecord(selected_, context_.side_stream), "join");
+    context_.Check(cudaStreamWaitEvent(context_.stream, selected_), "join");
+  }
+
+  cuda::DeviceContext& context() { return context_; }
+  const cuda::DeviceContext& context() const { return context_; }
+  const std::string& name() const { return name_; }
+
+ private:
+  cuda::DeviceContext context_;
+  std::string name_;
+  cudaEvent_t scored_ = nullptr, selected_ = nullptr;
+};
+
+cuda::PrefillLibrary LibraryOf(CudaPrefill prefill) {
+  switch (prefill) {
+    case CudaPrefill::kCudnn:
+      return cuda::PrefillLibrary::kCudnn;
+    case CudaPrefill::kOwn:
+      return cuda::PrefillLibrary::kOwn;
+    case CudaPrefill::kAuto:
+      break;
+  }
+  return cuda::PrefillLibrary::kAuto;
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(std::unique_ptr<Device> device, const CudaBackendOptions& options)
+      : device_(std::move(device)),
+        context_(device_->context()),
+        graphs_enabled_(options.graphs),
+        staging_(context_),
+        graphs_(context_),
+        matmul_(context_),
+        prefill_(context_, LibraryOf(options.prefill)) {
+    info_.name = "cuda";
+    info_.device = device_->name();
+    info_.matmul_type = DType::kBF16;
+  }
+  ~CudaBackend() override {
+    cudaStreamSynchronize(context_.stream);
+    cudaStreamSynchronize(context_.side_stream);
+  }
+
+  // Staging and the matrix products' workspace: without them nothing works.
+  bool Start() { return staging_.Reserve() && matmul_.Reserve(); }
+
+  const BackendInfo& info() const override { return info_; }
+
+  void* Allocate(size_t bytes) override {
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, bytes == 0 ? 1 : bytes) != cudaSuccess) {
+      cudaGetLastError();  // an answer, not a broken device
+      return nullptr;
+    }
+    context_.Check(cudaMemsetAsync(memory, 0, bytes, context_.stream), "Allocate");
+    return memory;
+  }
+  // Waits for the device: what runs may still use the memory.
+  void Free(void* memory) override { cudaFree(memory); }
+  DeviceMemory memory() const override {
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+  }
+  double MeasureReadBandwidth() override { return cuda::MeasureReadBandwidth(context_); }
+  void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
+    staging_.ToDevice(dst, host_src, bytes);
+  }
+  void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
+    JoinSelection();
+    staging_.ToHost(host_dst, src, bytes);
+  }
+  void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) override {
+    cuda::FillRandom(dst, count, seed, deviation, context_);
+  }
+
+  std::string Synchronize() override {
+    JoinSelection();
+    staging_.Finish();
+    context_.Check(cudaGetLastError(), "step");
+    return context_.error;
+  }
+
+  std::string WhyUnsupported(const BackendLimits& limits) const override {
+    if (limits.head_dim % 16 != 0 || limits.head_dim > 256) {
+      return "head_dim: must be a multiple of 16 up to 256 on a GPU, got " +
+             std::to_string(limits.head_dim);
+    }
+    const int32_t group = limits.num_heads / limits.num_kv_heads;
+    if (group > cuda::kMaxGroup) {
+      return "num_attention_heads: must be at most 16 for each KV head on a GPU, got " +
+             std::to_string(group);
+    }
+    return "";
+  }
+
+  bool Reserve(const BackendLimits& limits) override {
+    if (!decode_workspace_.Reserve(limits, context_) || !prefill_.Reserve(limits) ||
+        !sampling_workspace_.Reserve(limits, context_)) {
+      return false;
+    }
+    info_.device = device_->name() + ", prefill attention: " + prefill_.description();
+    return true;
+  }
+
+  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
+                                           int32_t in_features) override {
+    std::unique_ptr<PackedWeight> packed = matmul_.Allocate(out_features, in_features);
+    if (packed != nullptr) {
+      staging_.ToDevice(cuda::MatMulEngine::Data(*packed), weight, packed->bytes());
+    }
+    return packed;
+  }
+  std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
+                                                 uint64_t seed, float deviation) override {
+    std::unique_ptr<PackedWeight> packed = matmul_.Allocate(out_features, in_features);
+    if (packed != nullptr) {
+      FillRandom(cuda::MatMulEngine::Data(*packed), int64_t{out_features} * in_features, seed,
+                 deviation);
+      // Matrix products read weights before the kernel in front of them has ended.
+      context_.Check(cudaStreamSynchronize(context_.stream), "PackRandomWeight");
+    }
+    return packed;
+  }
+
+  bool supports_graphs() const override { return graphs_enabled_; }
+  bool RunGraph(GraphKey key) override { return graphs_.Run(key); }
+  void BeginGraph(GraphKey key) override {
+    JoinSelection();
+    graphs_.Begin(key);
+  }
+  void EndGraph() override {
+    JoinSelection();
+    graphs_.End();
+  }
+
+  void Embedding(const EmbeddingParams& params) override { cuda::Embedding(params, context_); }
+  void RmsNorm(const RmsNormParams& params) override { cuda::RmsNorm(params, context_); }
+  void MatMul(const MatMulParams& params) override { matmul_.MatMul(params); }
+  void RopeStoreKv(const RopeStoreKvParams& params) override {
+    cuda::RopeStoreKv(params, context_);
+  }
+  void SwiGlu(const SwiGluParams& params) override { cuda::SwiGlu(params, context_); }
+  void GatherRows(const GatherRowsParams& params) override { cuda::GatherRows(params, context_); }
+
+  void PrefillAttention(const PrefillAttentionParams& params) override { prefill_.Run(params); }
+  void PlanDecode(const DecodeRows& rows) override {
+    JoinSelection();
+    cuda::PlanDecode(rows, decode_workspace_, context_);
+  }
+  void PagedDecode(const PagedDecodeParams& params) override {
+    cuda::PagedDecode(params, decode_workspace_, context_);
+  }
+  // The selection runs on the side stream, beside the matrix products of its own layer: nobody
+  // needs it before the next reuse layer.
+  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    JoinSelection();
+    cuda::ScoringDecode(params, decode_workspace_, context_);
+    device_->Fork();
+    cuda::SelectTokens(params, select, decode_workspace_.scores(), context_.side_stream, context_);
+    selecting_ = true;
+  }
+  void SparseDecode(const SparseDecodeParams& params) override {
+    JoinSelection();
+    cuda::SparseDecode(params, decode_workspace_, context_);
+  }
+
+  void Sample(const SamplingParamsView& params) override {
+    cuda::Sample(params, sampling_workspace_, context_);
+  }
+
+ private:
+  void JoinSelection() {
+    if (!selecting_) return;
+    device_->Join();
+    selecting_ = false;
+  }
+
+  std::unique_ptr<Device> device_;
+  cuda::DeviceContext& context_;
+  const bool graphs_enabled_;
+  BackendInfo info_;
+  cuda::HostStaging staging_;
+  cuda::StepGraphs graphs_;
+  cuda::MatMulEngine matmul_;
+  cuda::PrefillAttentionEngine prefill_;
+  cuda::DecodeWorkspace decode_workspace_;
+  cuda::SamplingWorkspace sampling_workspace_;
+  bool selecting_ = false;  // the side stream has work that the main stream has not joined
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCudaBackend(const CudaBackendOptions& options, std::string* error) {
+  auto device = std::make_unique<Device>();
+  if (!device->Open(options.device)) {
+    *error = device->context().error;
+    cudaGetLastError();
+    return nullptr;
+  }
+  const cuda::DeviceContext& context = device->context();
+  auto backend = std::make_unique<CudaBackend>(std::move(device), options);
+  if (!backend->Start()) {
+    *error = context.error.empty() ? "its memory is full" : context.error;
+    return nullptr;
+  }
+  return backend;
+}
+
+}  // namespace tidal

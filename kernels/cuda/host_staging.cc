@@ -1,0 +1,94 @@
+#include "kernels/cuda/host_staging.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tidal::cuda {
+namespace {
+
+// Large enough that copying into one half and out of the other overlap, small enough to stay in
+// the caches on the way.
+constexpr size_t kHalfBytes = size_t{16} << 20;
+constexpr size_t kAlignment = 256;
+
+}  // namespace
+
+HostStaging::~HostStaging() {
+  for (Half& half : halves_) {
+    if (half.done != nullptr) cudaEventDestroy(half.done);
+    if (half.memory != nullptr) cudaFreeHost(half.memory);
+  }
+}
+
+bool HostStaging::Reserve() {
+  for (Half& half : halves_) {
+    void* memory = nullptr;
+    if (!context_.Check(cudaHostAlloc(&memory, kHalfBytes, cudaHostAllocDefault),
+                        "pinned memory")) {
+      return false;
+    }
+    half.memory = static_cast<char*>(memory);
+    if (!context_.Check(cudaEventCreateWithFlags(&half.done, cudaEventDisableTiming), "event")) {
+      return false;
+    }
+  }
+  return true;
+}
+
+char* HostStaging::Take(size_t* bytes) {
+  if (halves_[current_].used == kHalfBytes) {
+    context_.Check(cudaEventRecord(halves_[current_].done, context_.stream), "event record");
+    current_ ^= 1;
+    Half& next = halves_[current_];
+    context_.Check(cudaEventSynchronize(next.done), "copy");
+    HandOut(next);
+    next.used = 0;
+  }
+  Half& half = halves_[current_];
+  *bytes = std::min(*bytes, kHalfBytes - half.used);
+  char* const memory = half.memory + half.used;
+  half.used +=
+      std::min((*bytes + kAlignment - 1) / kAlignment * kAlignment, kHalfBytes - half.used);
+  return memory;
+}
+
+void HostStaging::ToDevice(void* dst, const void* host_src, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    size_t count = bytes - done;
+    char* const pinned = Take(&count);
+    std::memcpy(pinned, static_cast<const char*>(host_src) + done, count);
+    context_.Check(cudaMemcpyAsync(static_cast<char*>(dst) + done, pinned, count,
+                                   cudaMemcpyHostToDevice, context_.stream),
+                   "copy to the device");
+    done += count;
+  }
+}
+
+void HostStaging::ToHost(void* host_dst, const void* src, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    size_t count = bytes - done;
+    char* const pinned = Take(&count);
+    context_.Check(cudaMemcpyAsync(pinned, static_cast<const char*>(src) + done, count,
+                                   cudaMemcpyDeviceToHost, context_.stream),
+                   "copy from the device");
+    halves_[current_].arrivals.push_back({static_cast<char*>(host_dst) + done, pinned, count});
+    done += count;
+  }
+}
+
+void HostStaging::HandOut(Half& half) {
+  for (const Arrival& arrival : half.arrivals) {
+    std::memcpy(arrival.dst, arrival.pinned, arrival.bytes);
+  }
+  half.arrivals.clear();
+}
+
+void HostStaging::Finish() {
+  context_.Check(cudaStreamSynchronize(context_.stream), "step");
+  // In the order of the copies: the other half is the older one.
+  HandOut(halves_[current_ ^ 1]);
+  HandOut(halves_[current_]);
+  halves_[0].used = halves_[1].used = 0;
+}
+
+}  // namespace tidal::cuda

@@ -1,0 +1,59 @@
+// Copies between pageable host memory and the device through pinned memory, so that they are
+// asynchronous and as fast as the bus.
+#ifndef TIDAL_KERNELS_CUDA_HOST_STAGING_H_
+#define TIDAL_KERNELS_CUDA_HOST_STAGING_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels/cuda/device_context.h"
+
+namespace tidal::cuda {
+
+// Two halves of pinned memory, filled in turn; a half is used again when the copies out of it are
+// done. Not thread-safe. The context outlives it.
+class HostStaging {
+ public:
+  explicit HostStaging(DeviceContext& context) : context_(context) {}
+  ~HostStaging();
+  HostStaging(const HostStaging&) = delete;
+  HostStaging& operator=(const HostStaging&) = delete;
+
+  // Takes the pinned memory. False when there is none.
+  [[nodiscard]] bool Reserve();
+
+  // Enqueues; the source may change when the call returns.
+  void ToDevice(void* dst, const void* host_src, size_t bytes);
+  // Enqueues; the copy is there after Finish().
+  void ToHost(void* host_dst, const void* src, size_t bytes);
+  // Waits for the stream and hands out what ToHost() promised.
+  void Finish();
+
+ private:
+  // A copy from the device that has arrived in pinned memory, or will.
+  struct Arrival {
+    void* dst;
+    const void* pinned;
+    size_t bytes;
+  };
+  struct Half {
+    char* memory = nullptr;
+    size_t used = 0;
+    cudaEvent_t done = nullptr;  // of the last copy through it
+    std::vector<Arrival> arrivals;
+  };
+
+  // Room for up to `bytes`, at least one; *bytes is what there is.
+  char* Take(size_t* bytes);
+  void HandOut(Half& half);
+
+  DeviceContext& context_;
+  Half halves_[2];
+  int current_ = 0;
+};
+
+}  // namespace tidal::cuda
+
+#endif  // TIDAL_KERNELS_CUDA_HOST_STAGING_H_

@@ -1,0 +1,63 @@
+// Matrix products: cuBLASLt for many rows, our own kernel for few (decode), chosen per shape by
+// timing. bf16 inputs, float sums and outputs.
+#ifndef TIDAL_KERNELS_CUDA_MATMUL_H_
+#define TIDAL_KERNELS_CUDA_MATMUL_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "kernels/cuda/device_context.h"
+#include "kernels/layer_params.h"
+
+namespace tidal::cuda {
+
+// For measurements. kLibrary: never our own kernel. kOwn: our own kernel where it covers the shape
+// (up to 16 tokens), else the library. Either way the fastest of its kind.
+enum class MatMulPath : uint8_t { kAuto, kLibrary, kOwn };
+
+// out = silu(gate) * up, where [gate, up] = x W^T.
+struct SwiGluMatMulParams {
+  const PackedWeight* weight;  // [2 * intermediate, in_features]: gate, then up
+  const bfloat16* x;           // [tokens, in_features]
+  bfloat16* out;               // [tokens, intermediate]
+  int32_t tokens;
+};
+
+class MatMulEngine {
+ public:
+  explicit MatMulEngine(DeviceContext& context);
+  ~MatMulEngine();
+  MatMulEngine(const MatMulEngine&) = delete;
+  MatMulEngine& operator=(const MatMulEngine&) = delete;
+
+  // Takes the memory for cuBLASLt and for timing. False when it does not fit. Once, before any
+  // product.
+  [[nodiscard]] bool Reserve();
+
+  // Device memory [out_features, in_features], uninitialised. Null when it does not fit.
+  std::unique_ptr<PackedWeight> Allocate(int32_t out_features, int32_t in_features);
+  // The memory of a weight made by Allocate(). Products read it early: the stream must be
+  // synchronised after it was written by a kernel and before the first product.
+  static bfloat16* Data(PackedWeight& weight);
+
+  // Enqueues. The first product of a shape (weight's shape, tokens rounded up, accumulate or not)
+  // waits for the device and times the candidate algorithms (some milliseconds), unless the stream
+  // is capturing: then it takes the best known one, and a later call may do the timing.
+  void MatMul(const MatMulParams& params);
+
+  // The product with the activation after it, in one kernel. False, and nothing enqueued, when
+  // the product is better done in two steps: more than 16 tokens, an in_features that is not a
+  // multiple of 8, a path forced to the library.
+  [[nodiscard]] bool SwiGluMatMul(const SwiGluMatMulParams& params);
+
+  // For all products from here on.
+  void ForcePath(MatMulPath path);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidal::cuda
+
+#endif  // TIDAL_KERNELS_CUDA_MATMUL_H_

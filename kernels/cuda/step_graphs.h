@@ -1,0 +1,36 @@
+// CUDA graphs of whole steps, by key.
+#ifndef TIDAL_KERNELS_CUDA_STEP_GRAPHS_H_
+#define TIDAL_KERNELS_CUDA_STEP_GRAPHS_H_
+
+#include <cuda_runtime.h>
+
+#include <unordered_map>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/device_context.h"
+
+namespace tidal::cuda {
+
+// Not thread-safe. The context outlives it.
+class StepGraphs {
+ public:
+  explicit StepGraphs(DeviceContext& context) : context_(context) {}
+  ~StepGraphs();
+  StepGraphs(const StepGraphs&) = delete;
+  StepGraphs& operator=(const StepGraphs&) = delete;
+
+  bool Run(GraphKey key);
+  void Begin(GraphKey key);
+  void End();
+  bool recording() const { return recording_; }
+
+ private:
+  DeviceContext& context_;
+  std::unordered_map<GraphKey, cudaGraphExec_t> graphs_;
+  GraphKey key_ = 0;
+  bool recording_ = false;
+};
+
+}  // namespace tidal::cuda
+
+#endif  // TIDAL_KERNELS_CUDA_STEP_GRAPHS_H_
