@@ -13,10 +13,17 @@
 
 namespace tidal {
 
+enum class LoadFormat : uint8_t {
+  kSafetensors,
+  kDummy,  // random weights of the shapes in config.json: no checkpoint is read; for benchmarks
+};
+
 struct EngineConfig {
-  std::string model_path;                 // a Hugging Face folder
+  std::string model_path;  // a Hugging Face folder
+  LoadFormat load_format = LoadFormat::kSafetensors;
   int32_t block_size = 16;                // tokens a KV block: 16, 32 or 64
-  int64_t kv_cache_bytes = 1LL << 30;     // K and V, all layers
+  int64_t kv_cache_bytes = 1LL << 30;     // K and V, all layers; 0 = by memory_utilization
+  double memory_utilization = 0.9;        // share of the device's memory the engine may take
   int32_t max_model_len = 0;              // 0 = the model's max_position_embeddings
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
@@ -41,6 +48,7 @@ struct EngineInfo {
   bool tidal_available;  // the pattern has a reuse layer
   // Where the plan came from, for the log: "tidal.json", "profile paper, ...".
   std::string attention_source;
+  std::string memory;  // where the device's memory went, for the log
 };
 
 // Not thread-safe, like Executor.
@@ -52,6 +60,9 @@ class Engine : public Executor {
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config,
                                                         std::unique_ptr<Backend> backend);
   virtual const EngineInfo& info() const = 0;
+
+  // For benchmarks: gives every row of the KV cache random numbers, as if long prompts had run.
+  virtual void FillKvCacheWithRandomNumbers() = 0;
 };
 
 }  // namespace tidal

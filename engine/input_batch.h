@@ -14,24 +14,28 @@
 namespace tidal {
 
 // Host numbers. Rows come in this order: sparse decode, dense decode, prefill chunks. A decode row
-// is one token, so decode row r is also token r; prefill tokens follow.
+// is one token, so decode row r is also token r; prefill tokens follow. A batch without prefill may
+// end with padding: decode rows of no sequence, with an empty context, that fill a graph's bucket.
 struct BatchShape {
   int32_t num_tokens = 0;
   int32_t sparse_rows = 0;
   int32_t dense_rows = 0;  // decode rows that are not sparse
+  int32_t padding_rows = 0;
   int32_t prefill_sequences = 0;
-  int32_t logit_rows = 0;  // at most one a sequence, in the order of the sequences
-  int32_t max_sparse_context = 0, max_dense_context = 0;  // tokens; 0 without such rows
+  int32_t logit_rows = 0;  // at most one a sequence, in the order of the sequences; then padding's
+  int32_t max_decode_context = 0;  // tokens; 0 without such rows; a bucket's in a padded batch
   int32_t max_prefill_context = 0, max_query_len = 0;
-  int32_t max_token_budget = 0;  // of the sparse rows
+  int32_t max_token_budget = 0;  // of the sparse rows; a bucket's in a padded batch
 
-  int32_t decode_rows() const { return sparse_rows + dense_rows; }
+  int32_t decode_rows() const { return sparse_rows + dense_rows + padding_rows; }
   int32_t num_sequences() const { return decode_rows() + prefill_sequences; }
 };
 
 // All pointers are device pointers, valid until the next Pack().
 struct Batch {
   BatchShape shape;
+  // Not 0: steps with this key differ in what device memory holds only, and may replay a graph.
+  GraphKey graph_key = 0;
   const int32_t* token_ids = nullptr;     // [num_tokens]
   const int32_t* positions = nullptr;     // [num_tokens]
   const int32_t* slot_mapping = nullptr;  // [num_tokens]
@@ -39,8 +43,8 @@ struct Batch {
   int32_t block_table_stride = 0;
   const int32_t* context_lens = nullptr;   // [num_sequences], new tokens included
   const int32_t* cu_query_lens = nullptr;  // [prefill_sequences + 1]
-  const int32_t* token_budgets = nullptr;  // [sparse_rows]
-  const int32_t* recency = nullptr;        // [sparse_rows]
+  const int32_t* token_budgets = nullptr;  // [decode_rows], 0 where not sparse
+  const int32_t* recency = nullptr;        // [decode_rows]
   const int32_t* logit_rows = nullptr;     // [logit_rows], tokens whose logits are needed
 };
 
@@ -65,6 +69,9 @@ class InputBatch {
 
  private:
   void Order(const StepInput& input, const SparsePacking& sparse);
+  // A step of decode rows only is rounded up to the sizes of its graph.
+  void Pad(const StepInput& input);
+  int32_t BlocksOf(const ScheduledSequence& sequence) const;
   void PackTokens(const StepInput& input);
   void PackTables(const StepInput& input);
   void PackBudgets(const StepInput& input, const SparsePacking& sparse);

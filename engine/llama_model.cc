@@ -46,14 +46,33 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
 }
 
 float* LlamaModel::Forward(const Batch& batch, const KvCache& cache) {
+  PoisonSelection(batch);
+  const bool may_replay = batch.graph_key != 0 && !seen_keys_.insert(batch.graph_key).second;
+  if (!may_replay) {
+    RunAll(batch, cache);
+  } else if (!backend_->RunGraph(batch.graph_key)) {
+    backend_->BeginGraph(batch.graph_key);
+    RunAll(batch, cache);
+    backend_->EndGraph();
+  }
+  return activations_.logits.As<float>();
+}
+
+void LlamaModel::RunAll(const Batch& batch, const KvCache& cache) {
   Begin(batch);
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
-  return ComputeLogits(batch);
+  ComputeLogits(batch);
+}
+
+void LlamaModel::PoisonSelection(const Batch& batch) {
+  if (poison_selection_ && batch.shape.sparse_rows > 0) {
+    selection_.Poison(batch.shape.sparse_rows, batch.shape.max_token_budget);
+  }
 }
 
 void LlamaModel::Begin(const Batch& batch) {
-  if (poison_selection_ && batch.shape.sparse_rows > 0) {
-    selection_.Poison(batch.shape.sparse_rows, batch.shape.max_token_budget);
+  if (batch.shape.decode_rows() > 0) {
+    backend_->PlanDecode({batch.context_lens, batch.token_budgets, batch.shape.decode_rows()});
   }
   backend_->Embedding({weights_.embedding.As<bfloat16>(), batch.token_ids,
                        activations_.residual.As<float>(), batch.shape.num_tokens,
@@ -102,11 +121,7 @@ void LlamaModel::Project(const LayerWeights& weights, const Batch& batch, PagedK
 
 void LlamaModel::Attend(LayerRole role, const Batch& batch, PagedKvCache kv) {
   const BatchShape& shape = batch.shape;
-  if (shape.sparse_rows > 0) AttendSparseRows(role, batch, kv);
-  if (shape.dense_rows > 0) {
-    backend_->PagedDecode(
-        DecodeRows(batch, kv, shape.sparse_rows, shape.dense_rows, shape.max_dense_context));
-  }
+  if (shape.decode_rows() > 0) AttendDecodeRows(role, batch, kv);
   if (shape.prefill_sequences > 0) {
     const int32_t row = shape.decode_rows();
     const int64_t offset = int64_t{row} * config_.q_size();
@@ -125,35 +140,40 @@ void LlamaModel::Attend(LayerRole role, const Batch& batch, PagedKvCache kv) {
   }
 }
 
-void LlamaModel::AttendSparseRows(LayerRole role, const Batch& batch, PagedKvCache kv) {
+void LlamaModel::AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCache kv) {
   const BatchShape& shape = batch.shape;
-  const PagedDecodeParams dense =
-      DecodeRows(batch, kv, 0, shape.sparse_rows, shape.max_sparse_context);
+  const PagedDecodeParams rows = {
+      .q = activations_.q.As<bfloat16>(),
+      .kv = kv,
+      .tables = {batch.block_tables, batch.block_table_stride, batch.context_lens},
+      .out = activations_.attention.As<void>(),
+      .out_type = matmul_type_,
+      .rows = shape.decode_rows(),
+      .num_heads = config_.num_heads,
+      .max_context_len = shape.max_decode_context,
+      .softmax_scale = softmax_scale_};
+  if (role == LayerRole::kDense || shape.sparse_rows == 0) {
+    backend_->PagedDecode(rows);
+    return;
+  }
   const TokenSelection selection = selection_.View(shape.max_token_budget);
-  if (role == LayerRole::kDense) backend_->PagedDecode(dense);
   if (role == LayerRole::kSelect || role == LayerRole::kAnchor) {
     backend_->SelectingDecode(
-        dense, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});
+        rows, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});
   }
   if (role == LayerRole::kReuse || role == LayerRole::kAnchor) {
-    backend_->SparseDecode({dense.q, kv, selection, dense.out, matmul_type_, shape.sparse_rows,
-                            config_.num_heads, softmax_scale_});
+    backend_->SparseDecode({.q = rows.q,
+                            .kv = kv,
+                            .tables = rows.tables,
+                            .token_budgets = batch.token_budgets,
+                            .selection = selection,
+                            .out = rows.out,
+                            .out_type = rows.out_type,
+                            .rows = rows.rows,
+                            .num_heads = rows.num_heads,
+                            .max_context_len = rows.max_context_len,
+                            .softmax_scale = softmax_scale_});
   }
-}
-
-PagedDecodeParams LlamaModel::DecodeRows(const Batch& batch, PagedKvCache kv, int32_t begin,
-                                         int32_t rows, int32_t max_context_len) const {
-  const int64_t offset = int64_t{begin} * config_.q_size();
-  return {activations_.q.As<bfloat16>() + offset,
-          kv,
-          {batch.block_tables + int64_t{begin} * batch.block_table_stride, batch.block_table_stride,
-           batch.context_lens + begin},
-          activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
-          matmul_type_,
-          rows,
-          config_.num_heads,
-          max_context_len,
-          softmax_scale_};
 }
 
 // Output projection and MLP, each added to the residual stream.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/activations.h"
 #include "engine/attention_config.h"
@@ -30,10 +31,12 @@ class LlamaModel {
                                                             ModelWeights weights, Backend* backend);
 
   // From token ids to logits [batch.shape.logit_rows, vocab]: Begin, RunLayer of every layer in
-  // order, ComputeLogits. Writes K and V of the new tokens into the cache.
+  // order, ComputeLogits. Writes K and V of the new tokens into the cache. Replays the batch's
+  // graph where the back end has recorded one; the second step of a graph key records it.
   float* Forward(const Batch& batch, const KvCache& cache);
 
   // The parts of Forward(), so that a test can look between them.
+  void PoisonSelection(const Batch& batch);  // if it is on
   void Begin(const Batch& batch);
   void RunLayer(int32_t layer, const Batch& batch, const KvCache& cache);
   float* ComputeLogits(const Batch& batch);
@@ -43,7 +46,7 @@ class LlamaModel {
   const TokenSelectionBuffer& selection() const { return selection_; }
   // After RunLayer(): what that layer computed.
   const Activations& activations() const { return activations_; }
-  // Begin() poisons the sets of the step before. On in debug builds.
+  // Forward() poisons the sets of the step before. On in debug builds.
   void set_poison_selection(bool on) { poison_selection_ = on; }
 
  private:
@@ -51,10 +54,9 @@ class LlamaModel {
              ModelWeights weights, Backend* backend);
 
   void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
+  void RunAll(const Batch& batch, const KvCache& cache);
   void Attend(LayerRole role, const Batch& batch, PagedKvCache kv);
-  void AttendSparseRows(LayerRole role, const Batch& batch, PagedKvCache kv);
-  PagedDecodeParams DecodeRows(const Batch& batch, PagedKvCache kv, int32_t begin, int32_t rows,
-                               int32_t max_context_len) const;
+  void AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCache kv);
   void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
                    float* residual);
 
@@ -68,6 +70,9 @@ class LlamaModel {
   DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h
   Activations activations_;
   TokenSelectionBuffer selection_;
+  // Keys of steps that ran without a graph. The first step of a shape is never recorded: the back
+  // end may measure and choose algorithms in it.
+  absl::flat_hash_set<GraphKey> seen_keys_;
 #ifdef NDEBUG
   bool poison_selection_ = false;
 #else

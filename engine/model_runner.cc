@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -14,9 +15,20 @@
 namespace tidal {
 namespace {
 
+// Kept back for recorded steps: about 300 nodes each, a few dozen of them.
+constexpr int64_t kGraphBytes = int64_t{768} << 20;
+
+absl::StatusOr<ModelWeights> LoadOrMakeWeights(const ModelConfig& model, const EngineConfig& config,
+                                               Backend* backend) {
+  if (config.load_format == LoadFormat::kDummy) return MakeRandomWeights(model, backend);
+  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<ModelTensors> tensors,
+                         ModelTensors::Open(config.model_path));
+  return LoadWeights(model, *tensors, backend);
+}
+
 EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
                     const ResolvedAttention& attention, int64_t weight_bytes,
-                    const Backend& backend, bool tidal_available) {
+                    const Backend& backend, bool tidal_available, const MemoryUse& memory) {
   EngineInfo info = {};
   info.architecture = config.architecture;
   info.device = backend.info().device;
@@ -39,10 +51,12 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   info.attention.token_budget = std::min(attention.config.token_budget, plan.max_token_budget);
   info.tidal_available = tidal_available;
   info.attention_source = attention.source;
+  info.memory = memory.ToString();
   return info;
 }
 
-BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
+BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan,
+                         int64_t max_scored_tokens) {
   BackendLimits limits = {};
   limits.max_tokens = plan.max_num_batched_tokens;
   limits.max_decode_rows = plan.max_decode_rows;
@@ -52,6 +66,10 @@ BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
   limits.head_dim = config.head_dim;
   limits.max_token_budget = plan.max_token_budget;
   limits.vocab = config.vocab_size;
+  limits.block_size = plan.block_size;
+  limits.hidden = config.hidden_size;
+  limits.intermediate = config.intermediate_size;
+  limits.max_scored_tokens = max_scored_tokens;
   return limits;
 }
 
@@ -73,26 +91,64 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
   Backend* device = runner->backend_.get();
   TIDAL_ASSIGN_OR_RETURN(runner->config_, ReadModelConfig(config.model_path));
   TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));
-  const MemoryPlan& plan = runner->plan_;
-  if (!device->Reserve(MakeLimits(runner->config_, plan))) {
+  if (std::string reason = device->WhyUnsupported(MakeLimits(runner->config_, runner->plan_, 0));
+      !reason.empty()) {
+    return absl::UnimplementedError(absl::StrCat(config.model_path, "/config.json: ", reason));
+  }
+  const int64_t free_before_weights = device->memory().free_bytes;
+  TIDAL_ASSIGN_OR_RETURN(ModelWeights weights, LoadOrMakeWeights(runner->config_, config, device));
+  const int64_t weight_bytes = weights.BytesPerStep();
+  TIDAL_RETURN_IF_ERROR(
+      runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
+  runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
+                           runner->model_->layer_plan().has_reuse(), runner->memory_use_);
+  return runner;
+}
+
+// Everything but the weights; the KV cache last, since it may take what is left.
+absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
+                                     ModelWeights weights, int64_t free_before_weights) {
+  const DeviceMemory memory = backend_->memory();
+  memory_use_.total = memory.total_bytes;
+  memory_use_.others = memory.total_bytes - free_before_weights;
+  memory_use_.weights = free_before_weights - memory.free_bytes;
+  const auto usable =
+      static_cast<int64_t>(config.memory_utilization * static_cast<double>(memory.total_bytes));
+  const int64_t most_kv_bytes = config.kv_cache_bytes > 0
+                                    ? config.kv_cache_bytes
+                                    : usable - (memory.total_bytes - memory.free_bytes);
+  max_scored_tokens_ = MaxScoredTokens(plan_, most_kv_bytes / plan_.kv_bytes_per_token);
+  if (!backend_->Reserve(MakeLimits(config_, plan_, max_scored_tokens_))) {
     return absl::ResourceExhaustedError(
         absl::StrCat("scratch memory for steps of max_num_batched_tokens ",
-                     plan.max_num_batched_tokens, " and max_num_seqs ", plan.max_num_seqs,
-                     " does not fit into the memory of ", device->info().device));
+                     plan_.max_num_batched_tokens, " and max_num_seqs ", plan_.max_num_seqs,
+                     " does not fit into the memory of ", backend_->info().device));
   }
-  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<ModelTensors> tensors,
-                         ModelTensors::Open(config.model_path));
-  TIDAL_ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(runner->config_, *tensors, device));
-  const int64_t weight_bytes = weights.BytesPerStep();
-  TIDAL_ASSIGN_OR_RETURN(runner->kv_cache_, KvCache::Create(runner->config_, plan, device));
-  TIDAL_ASSIGN_OR_RETURN(runner->batch_, InputBatch::Create(plan, device));
-  TIDAL_ASSIGN_OR_RETURN(runner->model_, LlamaModel::Create(runner->config_, attention.config, plan,
-                                                            std::move(weights), device));
-  TIDAL_ASSIGN_OR_RETURN(runner->sampler_,
-                         Sampler::Create(plan, runner->config_.vocab_size, device));
-  runner->info_ = MakeInfo(runner->config_, plan, attention, weight_bytes, *device,
-                           runner->model_->layer_plan().has_reuse());
-  return runner;
+  TIDAL_ASSIGN_OR_RETURN(batch_, InputBatch::Create(plan_, backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(model_, LlamaModel::Create(config_, attention.config, plan_,
+                                                    std::move(weights), backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
+  memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
+  if (config.kv_cache_bytes == 0) {
+    memory_use_.graphs = backend_->supports_graphs() ? kGraphBytes : 0;
+    const int64_t used = memory.total_bytes - backend_->memory().free_bytes;
+    const int64_t left = usable - used - memory_use_.graphs;
+    if (absl::Status status = PlanKvCache("KV cache", std::max<int64_t>(left, 0), &plan_);
+        !status.ok()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(status.message(), ". gpu_memory_utilization ", config.memory_utilization,
+                       " leaves ", usable, " bytes of ", memory_use_.ToString()));
+    }
+  }
+  TIDAL_ASSIGN_OR_RETURN(kv_cache_, KvCache::Create(config_, plan_, backend_.get()));
+  memory_use_.kv_cache = kv_cache_.bytes();
+  return absl::OkStatus();
+}
+
+void ModelRunner::FillKvCacheWithRandomNumbers() {
+  const PagedKvCache first = kv_cache_.layer(0);
+  backend_->FillRandom(first.k, kv_cache_.bytes() / static_cast<int64_t>(sizeof(bfloat16)),
+                       /*seed=*/7, /*deviation=*/1);
 }
 
 absl::StatusOr<StepOutput> ModelRunner::Execute(const StepInput& input) {
@@ -112,6 +168,9 @@ absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
   StepOutput output;
   output.sequences.resize(input.sequences.size());
   if (input.sequences.empty()) return output;
+  if (input.sequences.size() > 1 && ScoredTokens(input) > max_scored_tokens_) {
+    return RunInHalves(input);
+  }
 
   const Batch& batch = Pack(input);
   float* logits = model_->Forward(batch, kv_cache_);
@@ -126,7 +185,35 @@ absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
     output.sequences[batch_.order()[row]].ran_sparse = true;
   }
   CountStep(input, batch.shape, &output.stats);
+  output.stats.wait_seconds = sampler_.wait_seconds();
   return output;
+}
+
+// Rare: many sequences that share a long prefix, so that their contexts add up to more than the
+// cache holds. Where a row runs does not change its result.
+absl::StatusOr<StepOutput> ModelRunner::RunInHalves(const StepInput& input) {
+  const auto middle = input.sequences.begin() + static_cast<int64_t>(input.sequences.size() / 2);
+  TIDAL_ASSIGN_OR_RETURN(StepOutput output, RunStep({{input.sequences.begin(), middle}}));
+  TIDAL_ASSIGN_OR_RETURN(StepOutput rest, RunStep({{middle, input.sequences.end()}}));
+  std::move(rest.sequences.begin(), rest.sequences.end(), std::back_inserter(output.sequences));
+  output.stats.prefill_tokens += rest.stats.prefill_tokens;
+  output.stats.decode_rows += rest.stats.decode_rows;
+  output.stats.sparse_rows += rest.stats.sparse_rows;
+  output.stats.selected_tokens += rest.stats.selected_tokens;
+  output.stats.kv_bytes_read += rest.stats.kv_bytes_read;
+  output.stats.wait_seconds += rest.stats.wait_seconds;
+  return output;
+}
+
+int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
+  int64_t tokens = 0;
+  for (const ScheduledSequence& sequence : input.sequences) {
+    const int32_t context = sequence.num_computed_tokens + sequence.num_new_tokens;
+    if (info_.tidal_available && sequence.is_decode && sequence.attention.RunsSparse(context)) {
+      tokens += context;
+    }
+  }
+  return tokens;
 }
 
 const Batch& ModelRunner::Pack(const StepInput& input) {
@@ -170,12 +257,13 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
 
 void ModelRunner::CountStep(const StepInput& input, const BatchShape& shape,
                             StepStats* stats) const {
+  const int32_t decode_rows = shape.sparse_rows + shape.dense_rows;
   stats->prefill_tokens = shape.num_tokens - shape.decode_rows();
-  stats->decode_rows = shape.decode_rows();
+  stats->decode_rows = decode_rows;
   stats->sparse_rows = shape.sparse_rows;
   // Tokens whose K and V a decode row reads, over all layers.
   int64_t rows_read = 0;
-  for (int32_t row = 0; row < shape.decode_rows(); ++row) {
+  for (int32_t row = 0; row < decode_rows; ++row) {
     const ScheduledSequence& sequence = input.sequences[batch_.order()[row]];
     const int64_t context = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
     const bool sparse = row < shape.sparse_rows;

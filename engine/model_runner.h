@@ -16,6 +16,7 @@
 #include "engine/model_config.h"
 #include "engine/sampler.h"
 #include "engine/step.h"
+#include "engine/weights.h"
 #include "kernels/backend.h"
 
 namespace tidal {
@@ -29,6 +30,7 @@ class ModelRunner : public Engine {
 
   absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
   const EngineInfo& info() const override { return info_; }
+  void FillKvCacheWithRandomNumbers() override;
 
   // The parts of Execute() before sampling, so that a test can run them one by one: Pack(), then
   // model()'s. Sequences are in the order of batch().order().
@@ -44,12 +46,18 @@ class ModelRunner : public Engine {
 
   void CheckInput(const StepInput& input) const;
   void CheckSequence(const ScheduledSequence& sequence) const;
+  absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
+                          ModelWeights weights, int64_t free_before_weights);
   absl::StatusOr<StepOutput> RunStep(const StepInput& input);
+  absl::StatusOr<StepOutput> RunInHalves(const StepInput& input);
+  int64_t ScoredTokens(const StepInput& input) const;
   void CountStep(const StepInput& input, const BatchShape& shape, StepStats* stats) const;
 
   std::unique_ptr<Backend> backend_;  // first: what follows lives in its memory
   ModelConfig config_;
   MemoryPlan plan_ = {};
+  int64_t max_scored_tokens_ = 0;  // of one step
+  MemoryUse memory_use_;
   EngineInfo info_ = {};
   KvCache kv_cache_;
   InputBatch batch_;

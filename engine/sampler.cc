@@ -1,6 +1,8 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -40,15 +42,13 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   TIDAL_RETURN_IF_ERROR(
       allocate(&sampler.penalties_buffer_, sampler.max_penalties_, sizeof(TokenOccurrence)));
   TIDAL_RETURN_IF_ERROR(allocate(&sampler.biases_buffer_, sampler.max_biases_, sizeof(TokenBias)));
-  TIDAL_RETURN_IF_ERROR(allocate(&sampler.ids_buffer_, rows, sizeof(int32_t)));
-  TIDAL_RETURN_IF_ERROR(allocate(&sampler.logprobs_buffer_, rows, sizeof(float)));
-  TIDAL_RETURN_IF_ERROR(allocate(&sampler.top_ids_buffer_, tops, sizeof(int32_t)));
-  TIDAL_RETURN_IF_ERROR(allocate(&sampler.top_logprobs_buffer_, tops, sizeof(float)));
+  TIDAL_RETURN_IF_ERROR(allocate(&sampler.output_buffer_, 2 * (rows + tops), sizeof(int32_t)));
   return sampler;
 }
 
 absl::StatusOr<std::vector<SampledToken>> Sampler::Sample(
     absl::Span<const ScheduledSequence* const> sequences, float* logits) {
+  wait_seconds_ = 0;
   std::vector<SampledToken> tokens;
   tokens.reserve(sequences.size());
   for (const ScheduledSequence* sequence : sequences) {
@@ -112,33 +112,36 @@ void Sampler::AddPenalties(const ScheduledSequence& sequence) {
 
 absl::Status Sampler::RunGroup(float* logits, std::vector<SampledToken>* tokens) {
   const size_t rows = rows_.size(), tops = rows * max_logprobs_;
-  std::vector<int32_t> ids(rows), top_ids(tops);
-  std::vector<float> logprobs(rows), top_logprobs(tops);
+  std::vector<int32_t> ids(rows + tops);
+  std::vector<float> logprobs(rows + tops);
   if (rows > 0) {
     backend_->CopyToDevice(rows_buffer_.As<void>(), rows_.data(), rows * sizeof(SamplingRow));
     backend_->CopyToDevice(penalties_buffer_.As<void>(), penalties_.data(),
                            penalties_.size() * sizeof(TokenOccurrence));
     backend_->CopyToDevice(biases_buffer_.As<void>(), biases_.data(),
                            biases_.size() * sizeof(TokenBias));
+    auto* const id_output = output_buffer_.As<int32_t>();
+    auto* const logprob_output = output_buffer_.As<float>() + rows + tops;
     backend_->Sample({logits, rows_buffer_.As<SamplingRow>(),
                       penalties_buffer_.As<TokenOccurrence>(), biases_buffer_.As<TokenBias>(),
-                      ids_buffer_.As<int32_t>(), logprobs_buffer_.As<float>(),
-                      top_ids_buffer_.As<int32_t>(), top_logprobs_buffer_.As<float>(),
+                      id_output, logprob_output, id_output + rows, logprob_output + rows,
                       static_cast<int32_t>(rows), vocab_size_, max_logprobs_});
-    backend_->CopyToHost(ids.data(), ids_buffer_.As<void>(), rows * sizeof(int32_t));
-    backend_->CopyToHost(logprobs.data(), logprobs_buffer_.As<void>(), rows * sizeof(float));
-    backend_->CopyToHost(top_ids.data(), top_ids_buffer_.As<void>(), tops * sizeof(int32_t));
-    backend_->CopyToHost(top_logprobs.data(), top_logprobs_buffer_.As<void>(),
-                         tops * sizeof(float));
+    output_.resize(2 * (rows + tops));
+    backend_->CopyToHost(output_.data(), id_output, output_.size() * sizeof(int32_t));
   }
-  if (std::string error = backend_->Synchronize(); !error.empty()) {
-    return absl::UnavailableError(error);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string error = backend_->Synchronize();
+  wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (!error.empty()) return absl::UnavailableError(error);
+  if (rows > 0) {
+    std::memcpy(ids.data(), output_.data(), ids.size() * sizeof(int32_t));
+    std::memcpy(logprobs.data(), output_.data() + ids.size(), logprobs.size() * sizeof(float));
   }
   for (size_t i = 0; i < rows; ++i) {
     TIDAL_CHECK(ids[i] >= 0 && ids[i] < vocab_size_);
     SampledToken token = {ids[i], logprobs[i], {}};
     for (size_t j = i * max_logprobs_; j < i * max_logprobs_ + rows_[i].num_logprobs; ++j) {
-      token.top.push_back({top_ids[j], top_logprobs[j]});
+      token.top.push_back({ids[rows + j], logprobs[rows + j]});
     }
     tokens->push_back(std::move(token));
   }

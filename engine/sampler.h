@@ -25,6 +25,8 @@ class Sampler {
   // Waits for the back end; UNAVAILABLE with its error when an operation of the step failed.
   absl::StatusOr<std::vector<SampledToken>> Sample(
       absl::Span<const ScheduledSequence* const> sequences, float* logits);
+  // Time the last Sample() spent waiting.
+  double wait_seconds() const { return wait_seconds_; }
 
  private:
   // Adds a row for `sequence`; false when its penalties or biases do not fit beside the others.
@@ -37,12 +39,16 @@ class Sampler {
   int32_t vocab_size_ = 0;
   int32_t max_penalties_ = 0, max_biases_ = 0;  // of one group
   DeviceBuffer rows_buffer_, penalties_buffer_, biases_buffer_;
-  DeviceBuffer ids_buffer_, logprobs_buffer_, top_ids_buffer_, top_logprobs_buffer_;
+  // Of R rows with M alternatives: ids [R], top ids [R, M], logprobs [R], top logprobs [R, M], one
+  // after the other, so that they come back in one copy. All elements have 4 bytes.
+  DeviceBuffer output_buffer_;
   // Host copies of one group; unchanged until the back end has run it.
   std::vector<SamplingRow> rows_;
   std::vector<TokenOccurrence> penalties_;
   std::vector<TokenBias> biases_;
+  std::vector<int32_t> output_;  // as output_buffer_
   int32_t max_logprobs_ = 0;
+  double wait_seconds_ = 0;
   std::vector<int32_t> penalty_index_;  // [vocab], of a token in penalties_ while adding a row; -1
 };
 

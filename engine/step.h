@@ -73,6 +73,7 @@ struct StepStats {
   int64_t selected_tokens = 0;  // sum over sparse rows of the tokens a reuse layer read
   int64_t kv_bytes_read = 0;    // by attention, all layers, decode rows
   double execute_seconds = 0;
+  double wait_seconds = 0;  // of those, waiting for the device; the rest is the host's own time
 };
 
 struct StepOutput {

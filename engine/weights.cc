@@ -1,5 +1,6 @@
 #include "engine/weights.h"
 
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -125,6 +126,44 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const ModelT
                          loader.Packed({{config.tie_word_embeddings ? kEmbedding : "lm_head.weight",
                                          config.vocab_size}},
                                        config.hidden_size));
+  return weights;
+}
+
+absl::StatusOr<ModelWeights> MakeRandomWeights(const ModelConfig& config, Backend* backend) {
+  uint64_t seed = 0;
+  const auto matrix = [&](std::unique_ptr<PackedWeight>* weight, int64_t out,
+                          int64_t in) -> absl::Status {
+    *weight = backend->PackRandomWeight(static_cast<int32_t>(out), static_cast<int32_t>(in), ++seed,
+                                        1.0f / std::sqrt(static_cast<float>(in)));
+    if (*weight) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("random weight ", seed, ": ", out * in * sizeof(bfloat16),
+                     " bytes do not fit into the memory of ", backend->info().device));
+  };
+  const std::vector<bfloat16> ones(config.hidden_size, ToBFloat16(1.0f));
+  const auto norm = [&](DeviceBuffer* buffer) -> absl::Status {
+    const auto bytes = static_cast<int64_t>(ones.size() * sizeof(bfloat16));
+    TIDAL_ASSIGN_OR_RETURN(*buffer, DeviceBuffer::Allocate(backend, bytes, "norm"));
+    backend->CopyToDevice(buffer->As<void>(), ones.data(), bytes);
+    return absl::OkStatus();
+  };
+  ModelWeights weights;
+  const int64_t embedding = int64_t{config.vocab_size} * config.hidden_size;
+  TIDAL_ASSIGN_OR_RETURN(
+      weights.embedding,
+      DeviceBuffer::Allocate(backend, embedding * sizeof(bfloat16), "embedding"));
+  backend->FillRandom(weights.embedding.As<bfloat16>(), embedding, ++seed, 1);
+  weights.layers.resize(config.num_layers);
+  for (LayerWeights& layer : weights.layers) {
+    TIDAL_RETURN_IF_ERROR(norm(&layer.input_norm));
+    TIDAL_RETURN_IF_ERROR(norm(&layer.post_attention_norm));
+    TIDAL_RETURN_IF_ERROR(matrix(&layer.qkv, config.qkv_size(), config.hidden_size));
+    TIDAL_RETURN_IF_ERROR(matrix(&layer.o, config.hidden_size, config.q_size()));
+    TIDAL_RETURN_IF_ERROR(matrix(&layer.gate_up, 2 * config.intermediate_size, config.hidden_size));
+    TIDAL_RETURN_IF_ERROR(matrix(&layer.down, config.hidden_size, config.intermediate_size));
+  }
+  TIDAL_RETURN_IF_ERROR(norm(&weights.final_norm));
+  TIDAL_RETURN_IF_ERROR(matrix(&weights.lm_head, config.vocab_size, config.hidden_size));
   return weights;
 }
 

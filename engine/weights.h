@@ -38,6 +38,10 @@ struct ModelWeights {
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const ModelTensors& tensors,
                                          Backend* backend);
 
+// Weights of the same shapes that keep activations of order one: normal numbers, and norms of 1.
+// RESOURCE_EXHAUSTED.
+absl::StatusOr<ModelWeights> MakeRandomWeights(const ModelConfig& config, Backend* backend);
+
 }  // namespace tidal
 
 #endif  // TIDAL_ENGINE_WEIGHTS_H_

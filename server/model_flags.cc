@@ -15,7 +15,11 @@ ABSL_FLAG(std::string, model, "",
 ABSL_FLAG(std::string, served_model_name, "",
           "Names clients may use for the model, with commas between; replies carry the first. "
           "Empty: the name of the folder.");
-ABSL_FLAG(std::string, device, "cpu", "What the model runs on: cpu.");
+ABSL_FLAG(std::string, device, "auto",
+          "What the model runs on: cuda, cpu, or auto (a GPU where there is one that works).");
+ABSL_FLAG(int32_t, cuda_device, 0, "Number of the GPU, as CUDA counts them.");
+ABSL_FLAG(bool, cuda_graphs, true,
+          "Replay decode steps as CUDA graphs. Off only to look for a fault.");
 ABSL_FLAG(int32_t, num_threads, 0,
           "Threads of the CPU back end. 0: all cores this process may use.");
 ABSL_FLAG(int32_t, max_model_len, 0,
@@ -24,8 +28,13 @@ ABSL_FLAG(int32_t, max_num_seqs, 256, "Most sequences in one step.");
 ABSL_FLAG(int32_t, max_num_batched_tokens, 2048,
           "Most tokens in one step. Long prompts run in chunks of what decoding leaves of it.");
 ABSL_FLAG(int32_t, block_size, 16, "Tokens in one block of the KV cache: 16, 32 or 64.");
-ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{1LL << 30},
-          "Memory of the KV cache, taken at start: 512MiB, 4GiB.");
+ABSL_FLAG(std::string, load_format, "safetensors",
+          "safetensors, or dummy: random weights of the shapes in config.json, for benchmarks.");
+ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{0},
+          "Memory of the KV cache, taken at start: 512MiB, 4GiB. 0: on a GPU what "
+          "gpu_memory_utilization leaves, on a CPU 1GiB.");
+ABSL_FLAG(double, gpu_memory_utilization, 0.9,
+          "Share of the GPU's memory that weights, scratch and KV cache may take together.");
 ABSL_FLAG(bool, enable_prefix_caching, true,
           "Keep the KV cache of ended requests and reuse it for prompts that begin the same.");
 ABSL_FLAG(int32_t, max_queued_requests, 4096,
@@ -46,6 +55,16 @@ ABSL_FLAG(
     "-1: the model's.");
 
 namespace tidal {
+namespace {
+
+absl::StatusOr<LoadFormat> ParseLoadFormat(const std::string& name) {
+  if (name == "safetensors") return LoadFormat::kSafetensors;
+  if (name == "dummy") return LoadFormat::kDummy;
+  return absl::InvalidArgumentError(
+      absl::StrCat("load_format: must be safetensors or dummy, got ", name));
+}
+
+}  // namespace
 
 absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   ModelOptions options;
@@ -56,6 +75,8 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   }
   engine.block_size = absl::GetFlag(FLAGS_block_size);
   engine.kv_cache_bytes = absl::GetFlag(FLAGS_kv_cache_bytes).bytes;
+  engine.memory_utilization = absl::GetFlag(FLAGS_gpu_memory_utilization);
+  TIDAL_ASSIGN_OR_RETURN(engine.load_format, ParseLoadFormat(absl::GetFlag(FLAGS_load_format)));
   engine.max_model_len = absl::GetFlag(FLAGS_max_model_len);
   engine.max_num_seqs = absl::GetFlag(FLAGS_max_num_seqs);
   engine.max_num_batched_tokens = absl::GetFlag(FLAGS_max_num_batched_tokens);
@@ -65,8 +86,10 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   const std::string names = absl::GetFlag(FLAGS_served_model_name);
   options.served_model_names = {ModelNameOf(engine.model_path)};
   if (!names.empty()) options.served_model_names = absl::StrSplit(names, ',');
-  options.device = absl::GetFlag(FLAGS_device);
-  options.num_threads = absl::GetFlag(FLAGS_num_threads);
+  options.backend.device = absl::GetFlag(FLAGS_device);
+  options.backend.num_threads = absl::GetFlag(FLAGS_num_threads);
+  options.backend.cuda_device = absl::GetFlag(FLAGS_cuda_device);
+  options.backend.cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs);
   options.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
   options.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   const std::string mode = absl::GetFlag(FLAGS_attention_mode);

@@ -9,7 +9,7 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/generation_config.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/backends.h"
 #include "server/command_line.h"
 #include "server/logging.h"
 #include "server/warm_up.h"
@@ -93,13 +93,17 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
 
 absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOptions& options,
                                                                  RuntimeHooks hooks) {
-  CpuBackendOptions cpu;
-  cpu.num_threads = options.num_threads;
-  std::unique_ptr<Backend> backend = MakeCpuBackend(cpu);
-  if (backend == nullptr) return absl::InternalError("device: the CPU back end did not start");
+  std::string message;
+  std::unique_ptr<Backend> backend = MakeBackend(options.backend, &message);
+  if (backend == nullptr) return absl::UnavailableError(message);
+  if (!message.empty()) Log(LogLevel::kInfo, "running on the CPU", {{"reason", message}});
+  EngineConfig engine = options.engine;
+  if (engine.kv_cache_bytes == 0 && backend->info().name == "cpu") {
+    engine.kv_cache_bytes = kCpuKvCacheBytes;
+  }
 
   std::unique_ptr<ModelRuntime> runtime(new ModelRuntime);
-  TIDAL_ASSIGN_OR_RETURN(runtime->engine_, Engine::Create(options.engine, std::move(backend)));
+  TIDAL_ASSIGN_OR_RETURN(runtime->engine_, Engine::Create(engine, std::move(backend)));
   const EngineInfo& info = runtime->engine_->info();
   TIDAL_RETURN_IF_ERROR(LoadServedModel(options, info, &runtime->model_));
   const SchedulerConfig scheduler = MakeSchedulerConfig(options, info);

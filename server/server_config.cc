@@ -36,9 +36,13 @@ absl::Status ModelOptions::Validate() const {
     TIDAL_RETURN_IF_ERROR(
         Require(!name.empty(), "served_model_name", "names with commas between", "an empty name"));
   }
-  TIDAL_RETURN_IF_ERROR(Require(device == "cpu", "device", "cpu", device));
+  const std::string& device = backend.device;
+  TIDAL_RETURN_IF_ERROR(Require(device == "auto" || device == "cpu" || device == "cuda", "device",
+                                "auto, cpu or cuda", device));
+  TIDAL_RETURN_IF_ERROR(Require(backend.num_threads >= 0 && backend.num_threads <= 1024,
+                                "num_threads", "in [0, 1024]", backend.num_threads));
   TIDAL_RETURN_IF_ERROR(
-      Require(num_threads >= 0 && num_threads <= 1024, "num_threads", "in [0, 1024]", num_threads));
+      Require(backend.cuda_device >= 0, "cuda_device", "0 or more", backend.cuda_device));
   TIDAL_RETURN_IF_ERROR(Require(engine.max_model_len == 0 || engine.max_model_len >= 2,
                                 "max_model_len", "0 (the model's) or at least 2",
                                 engine.max_model_len));
@@ -51,7 +55,9 @@ absl::Status ModelOptions::Validate() const {
   TIDAL_RETURN_IF_ERROR(
       Require(block == 16 || block == 32 || block == 64, "block_size", "16, 32 or 64", block));
   TIDAL_RETURN_IF_ERROR(
-      Require(engine.kv_cache_bytes > 0, "kv_cache_bytes", "more than 0", engine.kv_cache_bytes));
+      Require(engine.kv_cache_bytes >= 0, "kv_cache_bytes", "0 or more", engine.kv_cache_bytes));
+  TIDAL_RETURN_IF_ERROR(Require(engine.memory_utilization > 0 && engine.memory_utilization <= 1,
+                                "gpu_memory_utilization", "in (0, 1]", engine.memory_utilization));
   TIDAL_RETURN_IF_ERROR(Require(engine.max_token_budget >= 0, "max_token_budget",
                                 "0 (max_model_len) or more", engine.max_token_budget));
   TIDAL_RETURN_IF_ERROR(

@@ -11,16 +11,19 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
+#include "kernels/backends.h"
 #include "server/logging.h"
 
 namespace tidal {
 
+// What a CPU gives the KV cache where nobody says it.
+inline constexpr int64_t kCpuKvCacheBytes = int64_t{1} << 30;
+
 // Which model runs how. Fields have the flags' names.
 struct ModelOptions {
   std::vector<std::string> served_model_names;  // at least one
-  std::string device = "cpu";
-  int32_t num_threads = 0;  // of the CPU back end; 0 = all cores this process may use
-  EngineConfig engine;
+  BackendOptions backend;
+  EngineConfig engine;  // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
   bool enable_prefix_caching = true;
   int32_t max_queued_requests = 4096;
   AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan

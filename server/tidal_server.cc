@@ -54,6 +54,7 @@ void LogModel(const ServedModel& model) {
       {{"names", absl::StrJoin(model.names, ",")},
        {"architecture", info.architecture},
        {"device", info.device},
+       {"memory", info.memory},
        {"weights", FormatByteSize({info.weight_bytes})},
        {"max_model_len", info.max_model_len},
        {"kv_blocks", info.num_blocks},

@@ -9,9 +9,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/cpu_backend.h"
 #include "tests/support/engine_harness.h"
 #include "tests/support/forwarding_backend.h"
+#include "tests/support/test_backend.h"
 #include "tests/support/tiny_model.h"
 
 namespace tidal {
@@ -29,7 +29,7 @@ EngineConfig Config(const TinyModel& model) {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config) {
-  return Engine::Create(config, MakeCpuBackend({}));
+  return Engine::Create(config, MakeTestBackend());
 }
 
 // Fails with this code and a message that contains these words.
@@ -156,7 +156,7 @@ TEST(EngineCreateTest, BadTidalFileAndProfile) {
 
 TEST(EngineCreateTest, MemoryThatDoesNotFitIsNamed) {
   const TinyModel model({});
-  auto backend = std::make_unique<ForwardingBackend>(MakeCpuBackend({}));
+  auto backend = std::make_unique<ForwardingBackend>(MakeTestBackend());
   backend->max_allocation = 10 << 20;
   const absl::Status status = Engine::Create(Config(model), std::move(backend)).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
@@ -243,7 +243,7 @@ TEST(EngineExecuteTest, TidalModeWithoutAPlanIsDense) {
 
 TEST(EngineExecuteTest, ABackendErrorIsFinal) {
   const TinyModel model({});
-  auto owned = std::make_unique<ForwardingBackend>(MakeCpuBackend({}));
+  auto owned = std::make_unique<ForwardingBackend>(MakeTestBackend());
   ForwardingBackend* backend = owned.get();
   auto engine = Engine::Create(Config(model), std::move(owned)).value();
   const TestSequence sequence(1, Prompt(20), ConsecutiveBlocks(0, 100, 16));

@@ -28,9 +28,9 @@ constexpr double kLogitTolerance = 0.25;
 // Where our best token is not the reference's, ours may exceed it by at most this much. Seen: 0.05.
 constexpr double kTieTolerance = 0.1;
 // A token selected by one side only has a score this near to the smallest selected one: relative
-// for probabilities, absolute for logits. Seen: 2.5 % and 0.02.
+// for probabilities, absolute for logits. Seen: 2.5 % and 0.02 on a CPU, 0.055 on a GPU.
 constexpr double kProbabilityTolerance = 0.05;
-constexpr double kScoreTolerance = 0.05;
+constexpr double kScoreTolerance = 0.1;
 
 constexpr int32_t kChunk = 1024;
 constexpr int32_t kBlockSize = 16;

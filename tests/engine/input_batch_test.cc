@@ -61,8 +61,7 @@ TEST_F(InputBatchTest, SortsRowsAndFlattensThem) {
   EXPECT_EQ(shape.dense_rows, 1);
   EXPECT_EQ(shape.prefill_sequences, 2);
   EXPECT_EQ(shape.logit_rows, 3);
-  EXPECT_EQ(shape.max_sparse_context, 33);
-  EXPECT_EQ(shape.max_dense_context, 17);
+  EXPECT_EQ(shape.max_decode_context, 33);
   EXPECT_EQ(shape.max_prefill_context, 18);
   EXPECT_EQ(shape.max_query_len, 4);
   EXPECT_EQ(shape.max_token_budget, 10);

@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/engine_harness.h"
+#include "tests/support/test_backend.h"
 #include "tests/support/tiny_model.h"
 
 namespace tidal {
@@ -51,6 +52,23 @@ std::vector<TokenId> RandomTokens(int32_t count, uint32_t seed) {
     token = static_cast<TokenId>(state >> 16) % 101;
   }
   return tokens;
+}
+
+// Results of the same rows in another batch: equal to the bit where the back end promises it, else
+// up to the rounding of a few layers (see BatchesAreBitwiseEqual()).
+void ExpectSameRows(const std::vector<float>& actual, const std::vector<float>& expected,
+                    const std::string& what) {
+  if (BatchesAreBitwiseEqual()) {
+    EXPECT_EQ(actual, expected) << what;
+    return;
+  }
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  float largest = 0, worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::abs(expected[i]));
+    worst = std::max(worst, std::abs(actual[i] - expected[i]));
+  }
+  EXPECT_LE(worst, 0.03f * largest) << what;
 }
 
 class SparseAttentionTest : public ::testing::TestWithParam<Shape> {
@@ -275,7 +293,8 @@ TEST_P(SparseAttentionTest, BatchedEqualsAlone) {
     for (size_t i = 0; i < batch.size(); ++i) {
       const size_t index = batch[i].id - 1;
       EXPECT_EQ(together[i].ran_sparse, index == 0 || index == 2);
-      EXPECT_EQ(together[i].logits, alone[index].logits) << "sequence " << batch[i].id;
+      ExpectSameRows(together[i].logits, alone[index].logits,
+                     "sequence " + std::to_string(batch[i].id));
     }
     std::rotate(batch.begin(), batch.begin() + 2, batch.end());
   }
@@ -287,11 +306,12 @@ TEST_P(SparseAttentionTest, ChunkedPrefillEqualsWholePrefill) {
   for (int32_t chunk : {1, 7, 16, 64, 202}) {
     TestSequence chunked = Sequence(1, 203, 16);
     chunked.blocks = ConsecutiveBlocks(40, 320, kBlockSize);
-    EXPECT_EQ(RunPrefill(*runner_, chunked, chunk), expected) << "chunks of " << chunk;
+    const std::string what = "chunks of " + std::to_string(chunk);
+    ExpectSameRows(RunPrefill(*runner_, chunked, chunk), expected, what);
     for (int32_t layer = 0; layer < runner_->info().num_layers; ++layer) {
       for (char part : {'k', 'v'}) {
-        EXPECT_EQ(ReadKv(*runner_, chunked, part, layer, 0, 203),
-                  ReadKv(*runner_, whole, part, layer, 0, 203));
+        ExpectSameRows(ReadKv(*runner_, chunked, part, layer, 0, 203),
+                       ReadKv(*runner_, whole, part, layer, 0, 203), what);
       }
     }
   }
@@ -326,8 +346,8 @@ TEST_P(SparseAttentionTest, SharedPrefixBlocksGiveTheSameTokens) {
   RunPrefill(*runner_, sharing, 512);
   sharing.tokens = alone.tokens;
   const std::vector<StepTrace> both = RunForward(*runner_, {alone.Decode(), sharing.Decode()});
-  EXPECT_EQ(both[0].logits, expected.logits);
-  EXPECT_EQ(both[1].logits, expected.logits);
+  ExpectSameRows(both[0].logits, expected.logits, "the owner of the blocks");
+  ExpectSameRows(both[1].logits, expected.logits, "the one that shares them");
 }
 
 // The trap of telling prefill by "as many queries as tokens": a later chunk, even of one token, of
@@ -345,8 +365,8 @@ TEST_P(SparseAttentionTest, PromptChunksAreDenseBesideSparseRows) {
     tidal.num_computed_tokens += chunk;
   }
   for (int32_t layer = 0; layer < runner_->info().num_layers; ++layer) {
-    EXPECT_EQ(ReadKv(*runner_, tidal, 'k', layer, 0, 131),
-              ReadKv(*runner_, full, 'k', layer, 0, 131));
+    ExpectSameRows(ReadKv(*runner_, tidal, 'k', layer, 0, 131),
+                   ReadKv(*runner_, full, 'k', layer, 0, 131), "layer " + std::to_string(layer));
   }
 }
 
@@ -369,12 +389,14 @@ TEST_P(SparseAttentionTest, CorrectionEqualsADensePrefill) {
   for (int32_t layer = 0; layer <= last; ++layer) {
     for (int32_t head = 0; head < GetParam().num_kv_heads; ++head) {
       for (char part : {'k', 'v'}) {
-        EXPECT_EQ(ReadKv(*runner_, sequence, part, layer, head, 120),
-                  ReadKv(*runner_, fresh, part, layer, head, 120));
+        ExpectSameRows(ReadKv(*runner_, sequence, part, layer, head, 120),
+                       ReadKv(*runner_, fresh, part, layer, head, 120),
+                       "layer " + std::to_string(layer));
       }
     }
   }
-  EXPECT_EQ(RunDecode(*runner_, sequence, 5).logits, RunDecode(*runner_, fresh, 5).logits);
+  ExpectSameRows(RunDecode(*runner_, sequence, 5).logits, RunDecode(*runner_, fresh, 5).logits,
+                 "the next token");
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SparseAttentionTest, ::testing::ValuesIn(kShapes),

@@ -40,7 +40,8 @@ TEST_F(ServerFlagsTest, DefaultsServeTheModelThatCameAlong) {
   EXPECT_EQ(config->http_port, 8000);
   EXPECT_EQ(config->grpc_port, 50051);
   EXPECT_EQ(config->shutdown_timeout, absl::Seconds(30));
-  EXPECT_EQ(config->model.engine.kv_cache_bytes, 1LL << 30);
+  EXPECT_EQ(config->model.engine.kv_cache_bytes, 0);
+  EXPECT_EQ(config->model.backend.device, "auto");
   EXPECT_EQ(config->model.default_attention_mode, AttentionMode::kTidal);
   EXPECT_FALSE(config->model.token_budget.has_value());
   EXPECT_FALSE(config->model.correction_period.has_value());
@@ -50,6 +51,11 @@ TEST_F(ServerFlagsTest, DefaultsServeTheModelThatCameAlong) {
 TEST_F(ServerFlagsTest, EveryFlagArrives) {
   Set({{"model", "./models/tidal-nano"},
        {"served_model_name", "a,b"},
+       {"device", "cpu"},
+       {"cuda_device", "1"},
+       {"cuda_graphs", "false"},
+       {"load_format", "dummy"},
+       {"gpu_memory_utilization", "0.5"},
        {"num_threads", "3"},
        {"max_model_len", "1000"},
        {"max_num_seqs", "7"},
@@ -79,7 +85,12 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   const ModelOptions& model = config->model;
   EXPECT_EQ(model.engine.model_path, "./models/tidal-nano");
   EXPECT_THAT(model.served_model_names, ElementsAre("a", "b"));
-  EXPECT_EQ(model.num_threads, 3);
+  EXPECT_EQ(model.backend.device, "cpu");
+  EXPECT_EQ(model.backend.cuda_device, 1);
+  EXPECT_FALSE(model.backend.cuda_graphs);
+  EXPECT_EQ(model.engine.load_format, LoadFormat::kDummy);
+  EXPECT_EQ(model.engine.memory_utilization, 0.5);
+  EXPECT_EQ(model.backend.num_threads, 3);
   EXPECT_EQ(model.engine.max_model_len, 1000);
   EXPECT_EQ(model.engine.max_num_seqs, 7);
   EXPECT_EQ(model.engine.max_num_batched_tokens, 99);

@@ -30,7 +30,7 @@ ServerConfig SmallConfig() {
   config.model.engine.kv_cache_bytes = 32 << 20;
   config.model.engine.max_num_seqs = 8;
   config.model.engine.max_num_batched_tokens = 256;
-  config.model.num_threads = 1;
+  config.model.backend.num_threads = 1;
   return config;
 }
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "tests/support/test_backend.h"
 
 namespace tidal {
 namespace {
@@ -47,12 +47,12 @@ std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config) {
   const auto attention =
       ResolveAttention(config.attention_profile, config.model_path, model->num_layers);
   TIDAL_CHECK(attention.ok());
-  return Require(ModelRunner::Load(config, *attention, MakeCpuBackend({})));
+  return Require(ModelRunner::Load(config, *attention, MakeTestBackend()));
 }
 
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,
                                          const SparseAttentionConfig& attention) {
-  return Require(ModelRunner::Load(config, {attention, "test"}, MakeCpuBackend({})));
+  return Require(ModelRunner::Load(config, {attention, "test"}, MakeTestBackend()));
 }
 
 std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequence> sequences) {
@@ -62,6 +62,7 @@ std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequ
   model.set_poison_selection(true);
   std::vector<StepTrace> traces(input.sequences.size());
 
+  model.PoisonSelection(batch);
   model.Begin(batch);
   for (int32_t layer = 0; layer < runner.info().num_layers; ++layer) {
     model.RunLayer(layer, batch, runner.kv_cache());

@@ -26,7 +26,7 @@ struct StepTrace {
   std::map<int32_t, std::vector<float>> queries;
 };
 
-// A model on the CPU back end. Aborts the test when it cannot be loaded.
+// A model on the back end of MakeTestBackend(). Aborts the test when it cannot be loaded.
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config);
 // The same with these attention settings.
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,

@@ -16,7 +16,8 @@ class ForwardingBackend : public Backend {
  public:
   explicit ForwardingBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
-  std::string error;  // what Synchronize() answers when not empty
+  std::string error;   // what Synchronize() answers when not empty
+  bool eager = false;  // what would be recorded runs at once, and nothing is replayed
   size_t max_allocation = std::numeric_limits<size_t>::max();  // larger ones fail
 
   const BackendInfo& info() const override { return backend_->info(); }
@@ -24,20 +25,40 @@ class ForwardingBackend : public Backend {
     return bytes > max_allocation ? nullptr : backend_->Allocate(bytes);
   }
   void Free(void* ptr) override { backend_->Free(ptr); }
+  DeviceMemory memory() const override { return backend_->memory(); }
+  double MeasureReadBandwidth() override { return backend_->MeasureReadBandwidth(); }
   void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
     backend_->CopyToDevice(dst, host_src, bytes);
   }
   void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
     backend_->CopyToHost(host_dst, src, bytes);
   }
+  void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) override {
+    backend_->FillRandom(dst, count, seed, deviation);
+  }
   std::string Synchronize() override {
     const std::string result = backend_->Synchronize();
     return error.empty() ? result : error;
+  }
+  std::string WhyUnsupported(const BackendLimits& limits) const override {
+    return backend_->WhyUnsupported(limits);
   }
   bool Reserve(const BackendLimits& limits) override { return backend_->Reserve(limits); }
   std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
                                            int32_t in_features) override {
     return backend_->PackWeight(weight, out_features, in_features);
+  }
+  std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
+                                                 uint64_t seed, float deviation) override {
+    return backend_->PackRandomWeight(out_features, in_features, seed, deviation);
+  }
+  bool supports_graphs() const override { return backend_->supports_graphs(); }
+  bool RunGraph(GraphKey key) override { return !eager && backend_->RunGraph(key); }
+  void BeginGraph(GraphKey key) override {
+    if (!eager) backend_->BeginGraph(key);
+  }
+  void EndGraph() override {
+    if (!eager) backend_->EndGraph();
   }
   void Embedding(const EmbeddingParams& params) override { backend_->Embedding(params); }
   void RmsNorm(const RmsNormParams& params) override { backend_->RmsNorm(params); }
@@ -48,6 +69,7 @@ class ForwardingBackend : public Backend {
   void PrefillAttention(const PrefillAttentionParams& params) override {
     backend_->PrefillAttention(params);
   }
+  void PlanDecode(const DecodeRows& rows) override { backend_->PlanDecode(rows); }
   void PagedDecode(const PagedDecodeParams& params) override { backend_->PagedDecode(params); }
   void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
     backend_->SelectingDecode(params, select);
