@@ -11,6 +11,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root build=${root}/build/release
 
 "${root}/tools/install_dependencies.sh"
+if command -v nvcc >/dev/null; then
+  "${root}/tools/fetch_cudnn_frontend.sh" || true # It says what is lost.
+fi
 if [[ ! -f "${build}/build.ninja" ]]; then
   echo "serve: configuring build/release"
   (cd "${root}" && cmake --preset release -DTIDAL_BUILD_TESTS=OFF --log-level=WARNING)

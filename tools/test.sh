@@ -45,6 +45,10 @@ if ! cmp -s "${requirements}" "${venv}/installed.txt"; then
   fi
 fi
 
+if command -v nvcc >/dev/null && [[ "${preset}" != asan && "${preset}" != tsan ]]; then
+  PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_cudnn_frontend.sh || true # It says what is lost.
+fi
+
 echo "test: building build/${preset}"
 cmake --preset "${preset}" -DTIDAL_BUILD_TESTS=ON --log-level=WARNING
 cmake --build "build/${preset}" -j "$(nproc)"

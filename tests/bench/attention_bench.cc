@@ -85,9 +85,9 @@ class AttentionBench {
         });
         Measure("SparseDecode", context, budget, budget, [&](int i) {
           const PagedDecodeParams p = Params(i, &context);  // over the selection left from above
-          cpu::SparseDecode(
-              {p.q, p.kv, Selection(), p.out, p.out_type, p.rows, p.num_heads, p.softmax_scale},
-              kernels_, pool_, workspace_);
+          cpu::SparseDecode({p.q, p.kv, p.tables, &budget, Selection(), p.out, p.out_type, p.rows,
+                             p.num_heads, p.max_context_len, p.softmax_scale},
+                            kernels_, pool_, workspace_);
         });
       }
     }

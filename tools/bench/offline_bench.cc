@@ -44,6 +44,8 @@ class OfflineBench {
  private:
   ScheduledSequence Scheduled(int32_t index, int32_t computed, int32_t count, bool is_decode,
                               const AttentionPolicy& policy) const;
+  // Blocks as a server that has run for a while hands them out.
+  void ShuffleBlocks(std::mt19937& random);
   absl::Status Prefill(int32_t index, int32_t length);
   BenchResult Result(std::string mode, int32_t context, int32_t batch, double seconds,
                      int64_t kv_bytes) const;
@@ -72,9 +74,7 @@ ScheduledSequence OfflineBench::Scheduled(int32_t index, int32_t computed, int32
 
 absl::Status OfflineBench::Prepare() {
   const int32_t batch = *std::max_element(options_.batches.begin(), options_.batches.end());
-  int32_t length = 0;
-  for (int32_t n : options_.contexts) length = std::max(length, n + options_.steps + kWarmupSteps);
-  for (int32_t n : options_.prefill_lengths) length = std::max(length, n);
+  const int32_t length = LongestSequence(options_);
   if (length > info_.max_model_len) {
     return absl::InvalidArgumentError(absl::StrCat(
         "contexts: the longest with its ", options_.steps + kWarmupSteps,
@@ -95,8 +95,25 @@ absl::Status OfflineBench::Prepare() {
     for (TokenId& token : sequence.tokens) token = any_token(random);
     for (int32_t i = 0; i < blocks; ++i) sequence.blocks.push_back(next_block++);
   }
+  if (options_.random_kv_cache) ShuffleBlocks(random);
+  if (options_.random_kv_cache) {
+    engine_.FillKvCacheWithRandomNumbers();
+    return absl::OkStatus();
+  }
   for (int32_t i = 0; i < batch; ++i) TIDAL_RETURN_IF_ERROR(Prefill(i, length));
   return absl::OkStatus();
+}
+
+void OfflineBench::ShuffleBlocks(std::mt19937& random) {
+  std::vector<BlockId> all;
+  for (const BenchSequence& sequence : sequences_) {
+    all.insert(all.end(), sequence.blocks.begin(), sequence.blocks.end());
+  }
+  std::shuffle(all.begin(), all.end(), random);
+  auto next = all.begin();
+  for (BenchSequence& sequence : sequences_) {
+    for (BlockId& block : sequence.blocks) block = *next++;
+  }
 }
 
 absl::Status OfflineBench::Prefill(int32_t index, int32_t length) {
@@ -126,6 +143,8 @@ BenchResult OfflineBench::Result(std::string mode, int32_t context, int32_t batc
 }
 
 absl::StatusOr<BenchResult> OfflineBench::TimePrefill(int32_t length) {
+  // The first steps of a shape may choose algorithms.
+  TIDAL_RETURN_IF_ERROR(Prefill(0, length));
   const auto start = std::chrono::steady_clock::now();
   TIDAL_RETURN_IF_ERROR(Prefill(0, length));
   const double seconds = SecondsSince(start);
@@ -139,7 +158,7 @@ absl::StatusOr<BenchResult> OfflineBench::TimeDecode(AttentionMode mode, int32_t
   const AttentionPolicy policy{.mode = mode,
                                .token_budget = options_.token_budget,
                                .dense_below = info_.attention.dense_below};
-  std::vector<double> seconds;
+  std::vector<double> seconds, host_seconds;
   int64_t kv_bytes = 0;
   for (int32_t step = 0; step < kWarmupSteps + options_.steps; ++step) {
     StepInput input;
@@ -150,22 +169,29 @@ absl::StatusOr<BenchResult> OfflineBench::TimeDecode(AttentionMode mode, int32_t
     TIDAL_ASSIGN_OR_RETURN(StepOutput output, engine_.Execute(input));
     if (step < kWarmupSteps) continue;
     seconds.push_back(SecondsSince(start));
+    host_seconds.push_back(seconds.back() - output.stats.wait_seconds);
     kv_bytes += output.stats.kv_bytes_read;
   }
   BenchResult result = Result(mode == AttentionMode::kTidal ? "tidal" : "full", context, batch,
                               Median(seconds), kv_bytes / options_.steps);
   result.token_budget = mode == AttentionMode::kTidal ? options_.token_budget : 0;
   result.tokens_per_second = batch / (result.ms_per_step / 1e3);
+  result.host_us = Median(host_seconds) * 1e6;
   return result;
 }
 
 }  // namespace
 
-int64_t KvBytesNeeded(const OfflineBenchOptions& options, int64_t kv_bytes_per_token,
-                      int32_t block_size) {
+int32_t LongestSequence(const OfflineBenchOptions& options) {
   int32_t length = 0;
   for (int32_t n : options.contexts) length = std::max(length, n + options.steps + kWarmupSteps);
   for (int32_t n : options.prefill_lengths) length = std::max(length, n);
+  return length;
+}
+
+int64_t KvBytesNeeded(const OfflineBenchOptions& options, int64_t kv_bytes_per_token,
+                      int32_t block_size) {
+  const int32_t length = LongestSequence(options);
   const int64_t batch = *std::max_element(options.batches.begin(), options.batches.end());
   return batch * (length + block_size) * kv_bytes_per_token;
 }

@@ -20,6 +20,7 @@ struct OfflineBenchOptions {
   std::vector<int32_t> prefill_lengths;  // prompts timed from nothing, besides decode
   int32_t steps = 32;                    // timed decode steps a cell
   double read_bandwidth = 0;             // bytes per second, measured
+  bool random_kv_cache = false;          // contexts are random rows instead of prefilled prompts
 };
 
 // One cell. A decode cell's time is the median over its steps; each step decodes one more token of
@@ -35,7 +36,11 @@ struct BenchResult {
   int64_t kv_bytes = 0;      // read a step by attention
   double bound_ms = 0;       // (weight_bytes + kv_bytes) / read_bandwidth
   double bound_share = 0;    // bound_ms / ms_per_step
+  double host_us = 0;        // of a step, not spent waiting for the device
 };
+
+// Tokens of the longest sequence that will run.
+int32_t LongestSequence(const OfflineBenchOptions& options);
 
 // KV bytes the engine needs for these options.
 int64_t KvBytesNeeded(const OfflineBenchOptions& options, int64_t kv_bytes_per_token,

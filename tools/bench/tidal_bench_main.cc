@@ -1,33 +1,35 @@
-// tidal-bench: times decode steps of a model (no server), or drives a running one:
+// tidal-bench: times decode steps of a model (no server), single kernels, or a running server:
 //   tidal-bench --model=DIR --modes=full,tidal --contexts=2048,16384 --json=FILE
+//   tidal-bench kernels --device=cuda ...
 //   tidal-bench load --target=127.0.0.1:50051 ...
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/engine.h"
 #include "engine/model_config.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/backends.h"
 #include "nlohmann/json.hpp"
+#include "tools/bench/bench_flags.h"
+#include "tools/bench/kernel_bench.h"
 #include "tools/bench/load_bench.h"
 #include "tools/bench/offline_bench.h"
-#include "tools/bench/read_bandwidth.h"
 
 ABSL_FLAG(std::string, model, "models/tidal-nano", "Hugging Face model folder");
-ABSL_FLAG(std::string, device, "auto", "auto or cpu");
-ABSL_FLAG(int32_t, num_threads, 0, "threads; 0 = all cores");
+ABSL_FLAG(std::string, load_format, "safetensors",
+          "safetensors, or dummy: random weights and KV cache of the shapes in config.json");
 ABSL_FLAG(std::vector<std::string>, modes, std::vector<std::string>({"full", "tidal"}),
           "attention modes to time: full, tidal");
 ABSL_FLAG(int32_t, token_budget, 0, "tokens a reuse layer reads; 0 = the model's default");
@@ -38,31 +40,19 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1"}),
 ABSL_FLAG(std::vector<std::string>, prefill, {}, "prompt lengths whose prefill is timed as well");
 ABSL_FLAG(int32_t, steps, 32, "timed decode steps a cell; the median is reported");
 ABSL_FLAG(std::string, attention_profile, "default", "default, paper, or a pattern string");
-ABSL_FLAG(std::string, json, "", "file to write the results to, as an array of objects");
+ABSL_FLAG(int32_t, max_num_batched_tokens, 2048, "tokens of a prefill step");
 
 namespace tidal {
 namespace {
 
-absl::StatusOr<std::vector<int32_t>> PositiveInts(const char* flag,
-                                                  const std::vector<std::string>& values) {
-  std::vector<int32_t> ints;
-  for (const std::string& value : values) {
-    int32_t parsed = 0;
-    if (!absl::SimpleAtoi(value, &parsed) || parsed < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", flag, ": must be positive numbers, got '", value, "'"));
-    }
-    ints.push_back(parsed);
-  }
-  return ints;
-}
-
 absl::StatusOr<OfflineBenchOptions> OptionsFromFlags() {
   OfflineBenchOptions options;
-  TIDAL_ASSIGN_OR_RETURN(options.contexts, PositiveInts("contexts", absl::GetFlag(FLAGS_contexts)));
-  TIDAL_ASSIGN_OR_RETURN(options.batches, PositiveInts("batches", absl::GetFlag(FLAGS_batches)));
+  TIDAL_ASSIGN_OR_RETURN(options.contexts,
+                         ParsePositiveInts("contexts", absl::GetFlag(FLAGS_contexts)));
+  TIDAL_ASSIGN_OR_RETURN(options.batches,
+                         ParsePositiveInts("batches", absl::GetFlag(FLAGS_batches)));
   TIDAL_ASSIGN_OR_RETURN(options.prefill_lengths,
-                         PositiveInts("prefill", absl::GetFlag(FLAGS_prefill)));
+                         ParsePositiveInts("prefill", absl::GetFlag(FLAGS_prefill)));
   options.modes.clear();
   for (const std::string& mode : absl::GetFlag(FLAGS_modes)) {
     if (mode != "full" && mode != "tidal") {
@@ -78,28 +68,33 @@ absl::StatusOr<OfflineBenchOptions> OptionsFromFlags() {
   if (options.token_budget < 0) {
     return absl::InvalidArgumentError("--token_budget: must be at least 0");
   }
-  const std::string device = absl::GetFlag(FLAGS_device);
-  if (device != "auto" && device != "cpu") {
+  const std::string format = absl::GetFlag(FLAGS_load_format);
+  if (format != "safetensors" && format != "dummy") {
     return absl::InvalidArgumentError(
-        absl::StrCat("--device: must be auto or cpu, got '", device, "'"));
+        absl::StrCat("--load_format: must be safetensors or dummy, got '", format, "'"));
   }
+  options.random_kv_cache = format == "dummy";
   return options;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& options,
+                                                   std::unique_ptr<Backend> backend) {
   EngineConfig config;
   config.model_path = absl::GetFlag(FLAGS_model);
   config.attention_profile = absl::GetFlag(FLAGS_attention_profile);
-  for (int32_t batch : options.batches) config.max_num_seqs = std::max(config.max_num_seqs, batch);
+  if (options.random_kv_cache) config.load_format = LoadFormat::kDummy;
+  config.max_num_seqs = *std::max_element(options.batches.begin(), options.batches.end());
+  config.max_num_batched_tokens =
+      std::max(config.max_num_seqs, absl::GetFlag(FLAGS_max_num_batched_tokens));
   TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
+  // No longer than what is measured, so that published shapes fit beside their weights.
+  config.max_model_len = std::min(model.max_position_embeddings, LongestSequence(options));
+  if (options.token_budget > 0) {
+    config.max_token_budget = std::min(options.token_budget, config.max_model_len);
+  }
   const int64_t kv_bytes_per_token =
       int64_t{2} * model.num_layers * model.num_kv_heads * model.head_dim * sizeof(bfloat16);
-  // The engine also wants room for one sequence of the model's length.
-  config.kv_cache_bytes =
-      std::max(KvBytesNeeded(options, kv_bytes_per_token, config.block_size),
-               (model.max_position_embeddings + config.block_size) * kv_bytes_per_token);
-  std::unique_ptr<Backend> backend =
-      MakeCpuBackend({.num_threads = absl::GetFlag(FLAGS_num_threads)});
+  config.kv_cache_bytes = KvBytesNeeded(options, kv_bytes_per_token, config.block_size);
   return Engine::Create(config, std::move(backend));
 }
 
@@ -113,46 +108,46 @@ nlohmann::json ToJson(const BenchResult& r) {
           {"weight_bytes", r.weight_bytes},
           {"kv_bytes", r.kv_bytes},
           {"bound_ms", r.bound_ms},
-          {"bound_share", r.bound_share}};
+          {"bound_share", r.bound_share},
+          {"host_us", r.host_us}};
 }
 
 void PrintRow(const BenchResult& r) {
-  std::printf("%-8s %7d %8d %6d %10.3f %12.1f %10.1f %10.1f %9.3f %6.0f%%\n", r.mode.c_str(),
+  std::printf("%-8s %7d %8d %6d %10.3f %12.1f %10.1f %10.1f %9.3f %6.0f%% %7.0f\n", r.mode.c_str(),
               r.token_budget, r.context, r.batch, r.ms_per_step, r.tokens_per_second,
               static_cast<double>(r.weight_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6,
-              r.bound_ms, 100 * r.bound_share);
+              r.bound_ms, 100 * r.bound_share, r.host_us);
   std::fflush(stdout);
 }
 
 absl::Status RunOffline() {
   TIDAL_ASSIGN_OR_RETURN(OfflineBenchOptions options, OptionsFromFlags());
-  int num_threads = absl::GetFlag(FLAGS_num_threads);
-  if (num_threads == 0) num_threads = static_cast<int>(std::thread::hardware_concurrency());
-  options.read_bandwidth = MeasureReadBandwidth(num_threads);
+  std::string message;
+  std::unique_ptr<Backend> backend = MakeBackend(BackendOptionsFromFlags(), &message);
+  if (backend == nullptr) return absl::UnavailableError(message);
+  options.read_bandwidth = backend->MeasureReadBandwidth();
   if (options.read_bandwidth <= 0) {
     return absl::ResourceExhaustedError("no memory to measure the read bandwidth with");
   }
-  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(options));
+  const auto start = std::chrono::steady_clock::now();
+  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(options, std::move(backend)));
+  const std::chrono::duration<double> load = std::chrono::steady_clock::now() - start;
   const EngineInfo& info = engine->info();
   if (options.token_budget == 0) options.token_budget = info.attention.token_budget;
   std::printf("%s on %s; plan %s (%s); read bandwidth %.1f GB/s\n", info.architecture.c_str(),
               info.device.c_str(), info.attention.pattern.c_str(), info.attention_source.c_str(),
               options.read_bandwidth / 1e9);
-  std::printf("%-8s %7s %8s %6s %10s %12s %10s %10s %9s %7s\n", "mode", "budget", "context",
-              "batch", "ms/step", "tokens/s", "weights MB", "KV MB", "bound ms", "share");
+  std::printf("loaded in %.1f s; memory %s\n", load.count(), info.memory.c_str());
+  std::printf("%-8s %7s %8s %6s %10s %12s %10s %10s %9s %7s %7s\n", "mode", "budget", "context",
+              "batch", "ms/step", "tokens/s", "weights MB", "KV MB", "bound ms", "share",
+              "host us");
   std::fflush(stdout);
   TIDAL_ASSIGN_OR_RETURN(const std::vector<BenchResult> results,
                          RunOfflineBench(*engine, options, PrintRow));
 
-  const std::string path = absl::GetFlag(FLAGS_json);
-  if (path.empty()) return absl::OkStatus();
   nlohmann::json array = nlohmann::json::array();
   for (const BenchResult& result : results) array.push_back(ToJson(result));
-  std::ofstream file(path);
-  file << array.dump(1) << "\n";
-  file.flush();
-  return file.good() ? absl::OkStatus()
-                     : absl::UnknownError(absl::StrCat("--json: cannot write '", path, "'"));
+  return WriteJson(array);
 }
 
 }  // namespace
@@ -162,8 +157,12 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "load") {
     return tidal::RunLoadBench(argc - 1, argv + 1);
   }
+  if (argc > 1 && std::string_view(argv[1]) == "kernels") {
+    return tidal::RunKernelBenchMain(argc - 1, argv + 1);
+  }
   absl::SetProgramUsageMessage(
-      "times decode steps of a model; 'tidal-bench load' drives a running server instead");
+      "times decode steps of a model; 'tidal-bench kernels' times single operations, 'tidal-bench "
+      "load' drives a running server");
   absl::ParseCommandLine(argc, argv);
   const absl::Status status = tidal::RunOffline();
   if (status.ok()) return 0;
