@@ -13,6 +13,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("TIDAL_BIN_DIR", ROOT / "build/release/bin"))
 MODEL = "tidal-nano"
+DEVICE = os.environ.get("TIDAL_TEST_DEVICE", "cpu")
 START_TIMEOUT_S = 120
 
 
@@ -112,7 +113,8 @@ class Server(Program):
     def __init__(self, *arguments, environment=None):
         super().__init__("tidal-server", '"ready"', [
             f"--model={ROOT / 'models' / MODEL}", "--http_port=0", "--grpc_port=0",
-            "--kv_cache_bytes=512MiB", "--log_format=json", *arguments], environment)
+            "--kv_cache_bytes=512MiB", "--log_format=json", f"--device={DEVICE}", *arguments],
+            environment)
         self.grpc_target = self.ready_fields["grpc"]
 
 

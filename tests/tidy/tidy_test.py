@@ -195,6 +195,9 @@ def files_not_built():
                       if path.name == "CMakeLists.txt")
     named = set(re.findall(r"[\w./-]+\.(?:cc|cu)\b", lists))
     names = {name.rsplit("/", 1)[-1] for name in named}
+    # A loop over topics: foreach(topic a b ...) with ${topic}_test.cc inside.
+    for topics in re.findall(r"foreach\(topic ([^)]*)\)", lists):
+        names |= {f"{topic}_test.cc" for topic in topics.split()}
     return [f"{path}:0: no CMakeLists.txt builds it" for path in source_files()
             if path.suffix in (".cc", ".cu") and path.name not in names]
 
