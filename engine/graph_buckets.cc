@@ -9,7 +9,7 @@ namespace tidal {
 int32_t BucketRows(int32_t rows, int32_t max_rows) {
   TIDAL_CHECK(rows >= 1 && rows <= max_rows);
   int32_t step = 1;  // a power of two, so that each bucket holds the ones before it
-  while (step * 4 < rows) step *= 2;
+  while (step * 8 <= rows) step *= 2;
   if (rows <= 8) return std::min(BucketSize(rows, 1, 8), max_rows);
   return std::min((rows + step - 1) / step * step, max_rows);
 }

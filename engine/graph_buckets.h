@@ -8,7 +8,7 @@
 
 namespace tidal {
 
-// Rows of a decode step: powers of two up to 8, then steps that waste at most a quarter.
+// Rows of a decode step: powers of two up to 8, then four an octave.
 int32_t BucketRows(int32_t rows, int32_t max_rows);
 
 // The smallest power of two times `unit` that is at least `value`, but at most `max`, which is at

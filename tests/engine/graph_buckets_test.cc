@@ -19,7 +19,7 @@ TEST(GraphBucketsTest, RowsFitAndWasteLittle) {
     EXPECT_EQ(BucketRows(bucket, 256), bucket);
     buckets.insert(bucket);
   }
-  EXPECT_LE(buckets.size(), 20u);
+  EXPECT_LE(buckets.size(), 24u);
   EXPECT_EQ(BucketRows(5, 6), 6);  // no more rows than there may be
   EXPECT_EQ(BucketRows(100, 100), 100);
 }
