@@ -6,15 +6,20 @@
 - our tokenizer and AutoTokenizer give the same ids; the chat template renders as expected;
 - AutoModelForCausalLM in float32 gives the logits of our own forward;
 - every prompt of golden.json gives the top-20 logits and the greedy tokens that stand there
-  (transformers, full attention) and the TIDAL outputs (decoder.py). --write replaces them.
+  (transformers, full attention) and the TIDAL outputs (decoder.py): tokens, logits and selected
+  positions. --write replaces them.
+
+Ends with 1 when anything differs by more than another order of summation can explain.
 """
 
 import argparse
+import inspect
 import json
 import pathlib
+import sys
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from bpe import Tokenizer
 from decoder import Decoder, parse_plan
@@ -29,6 +34,8 @@ PLANS = [
 ]
 GREEDY_TOKENS = 64
 TIE = 1e-2  # where the two best logits are closer than this, either may win
+LOGITS = 2e-3  # largest difference of a logit between two orders of summation
+SELECTED = 0.99  # share of selected positions that agree: scores at the edge of a set may tie
 
 
 def top20(logits):
@@ -39,10 +46,12 @@ def top20(logits):
 @torch.no_grad()
 def full_outputs(hf, prompt, ids):
     """What transformers computes: top-20 logits, greedy tokens and their margins."""
-    current, cache, tokens, margins = torch.tensor([ids], device=hf.device), None, [], []
+    current, tokens, margins = torch.tensor([ids], device=hf.device), [], []
+    # The cache is filled in place. Its argument was renamed in transformers 5.
+    name = "cache" if "cache" in inspect.signature(hf.forward).parameters else "past_key_values"
+    cache = {name: DynamicCache(config=hf.config), "use_cache": True}
     for step in range(GREEDY_TOKENS):
-        out = hf(current, past_key_values=cache, use_cache=True)
-        cache, logits = out.past_key_values, out.logits[0, -1].float()
+        logits = hf(current, **cache).logits[0, -1].float()
         if step == 0:
             top_ids, top_logits = top20(logits)
         two = logits.topk(2).values
@@ -99,12 +108,35 @@ def tidal_outputs(dec, tok, record):
     return outputs
 
 
-def first_difference(tokens, others, margins):
-    """None when equal up to ties, else the index of the first token that differs."""
-    for index, (a, b) in enumerate(zip(tokens, others)):
-        if a != b:
-            return None if margins[index] < TIE else index
-    return None
+def largest_difference(values, others):
+    return max(abs(a - b) for a, b in zip(values, others, strict=True))
+
+
+def shared_positions(sets, others):
+    """The share of selected positions that stand in both, over all layers and KV heads."""
+    pairs = [(a, b) for layer, heads in sets.items() for a, b in zip(heads, others[layer])]
+    return sum(len(set(a) & set(b)) for a, b in pairs) / sum(len(a) for a, _ in pairs)
+
+
+def differences(new, record):
+    """What of a record came out otherwise, in words; empty when all is equal up to ties."""
+    found = []
+    pairs = zip(new["greedy_ids"], record["greedy_ids"], record["greedy_margin"])
+    for index, (a, b, margin) in enumerate(pairs):
+        if a != b:  # what follows another token cannot be compared
+            found += [] if margin < TIE else [f"full: another token at {index}"]
+            break
+    if (gap := largest_difference(new["top20_logits"], record["top20_logits"])) > LOGITS:
+        found.append(f"full: a logit {gap:.1e} apart")
+    for plan, a, b in zip(PLANS, new["tidal"], record["tidal"], strict=True):
+        first, other = a["first_step"], b["first_step"]
+        if a["greedy_ids"] != b["greedy_ids"]:
+            found.append(f"{plan}: other tokens")
+        if (share := shared_positions(first["selected"], other["selected"])) < SELECTED:
+            found.append(f"{plan}: only {share:.3f} of the selected positions agree")
+        elif (gap := largest_difference(first["top20_logits"], other["top20_logits"])) > LOGITS:
+            found.append(f"{plan}: a logit {gap:.1e} apart")
+    return found
 
 
 def check_tokenizer(tok, hf_tok, texts):
@@ -143,21 +175,20 @@ def main():
     print(f"largest difference of logits over {ids.shape[1]} tokens: {difference:.2e}")
 
     dec = Decoder(ours, device, torch.float32)
-    renewed = []
+    renewed, all_equal = [], difference <= LOGITS
     for record in golden:
         new = {"name": record["name"]}
         new.update(full_outputs(hf, record["prompt"], record["ids"]))
         new["greedy_text"] = tok.decode(new["greedy_ids"])
         new["tidal"] = tidal_outputs(dec, tok, new)
-        at = first_difference(new["greedy_ids"], record["greedy_ids"], record["greedy_margin"])
-        equal = [a["greedy_ids"] == b["greedy_ids"] for a, b in zip(new["tidal"], record["tidal"])]
-        print(
-            f"{record['name']}: full {'equal' if at is None else f'differs at {at}'}; tidal {equal}"
-        )
+        found = differences(new, record)
+        all_equal = all_equal and not found
+        print(f"{record['name']}: {'; '.join(found) or 'equal'}", flush=True)
         renewed.append(new)
     if options.write:
         path.write_text(json.dumps(renewed), encoding="utf-8")
+    return 0 if all_equal else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
