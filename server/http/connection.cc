@@ -60,6 +60,9 @@ void Connection::Reject() {
 }
 
 void Connection::Post(std::function<void()> task) {
+  // The task may be the connection's last, and end before post() returns. Then the strand lives in
+  // the executor below alone, and needs the io context a little longer.
+  const std::shared_ptr<net::io_context> io = io_;
   net::post(socket_.get_executor(),
             [self = shared_from_this(), task = std::move(task)] { task(); });
 }

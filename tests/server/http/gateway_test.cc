@@ -215,6 +215,16 @@ TEST_F(GatewayTest, AReplyThatEndsEarlyIsAnError) {
   EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 500);
 }
 
+// A thread of gRPC may still be about to leave the last reply when the gateway is gone.
+TEST_F(GatewayTest, GoesRightAfterItsLastReply) {
+  fake_.script = [](auto&, auto&, FakeInference::Writer&) { return grpc::Status::OK; };
+  for (int i = 0; i < 100; ++i) {
+    StartGateway();
+    EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 500);
+    gateway_.reset();
+  }
+}
+
 // A script that writes until the client is gone.
 grpc::Status Endless(grpc::ServerContext& context, const v1::GenerateRequest&,
                      FakeInference::Writer& writer) {
