@@ -111,9 +111,10 @@ Value Truncate(Runtime* rt, const Value& value, Args args) {
 
 Value WordCount(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "wordcount", args, {});
+  const std::string text = ToText(rt, value);  // its code points are views
   int64_t count = 0;
   bool in_word = false;
-  for (const std::string_view c : CodePoints(ToText(rt, value))) {
+  for (const std::string_view c : CodePoints(text)) {
     const bool word = c == "_" || HasProperty(c, "isalnum");
     count += word && !in_word;
     in_word = word;
