@@ -13,10 +13,10 @@ constexpr int64_t kMinElementsPerTask = 16384;
 // Calls body(first, last) over disjoint ranges that cover [0, rows).
 template <typename Body>
 void ForRowRanges(ThreadPool& pool, int32_t rows, int64_t elements_per_row, const Body& body) {
+  if (rows <= 0) return;
   const int64_t most = rows * elements_per_row / kMinElementsPerTask;
   const int32_t tasks = static_cast<int32_t>(
       std::clamp<int64_t>(most, 1, std::min<int64_t>(rows, 4 * pool.num_threads())));
-  if (rows <= 0) return;
   if (tasks == 1 || pool.num_threads() == 1) {
     body(0, rows);
     return;
