@@ -11,7 +11,18 @@ endif()
 if(TIDAL_SANITIZE)
   list(APPEND tidal_cxx_options -fsanitize=${TIDAL_SANITIZE} -fno-omit-frame-pointer
        -fno-sanitize-recover=all)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # Instrumented code is too opaque for this warning: g++ 12 sees an empty boost::optional read.
+    list(APPEND tidal_cxx_options -Wno-maybe-uninitialized)
+  endif()
+  # Indices past the size of a container but within its capacity, which no sanitizer sees.
+  target_compile_definitions(tidal_options INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE})
+endif()
+if(TIDAL_BUILD_FUZZERS)
+  # libFuzzer is guided by what runs in the code under test, so all of it is instrumented.
+  list(APPEND tidal_cxx_options -fsanitize=fuzzer-no-link)
+  target_link_options(tidal_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 target_compile_options(tidal_options INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:${tidal_cxx_options}>"
