@@ -88,7 +88,48 @@ TEST(MemoryPlanTest, BadLimitsNameTheField) {
               HasSubstr("max_num_batched_tokens"));
   EXPECT_THAT(error([](EngineConfig& c) { c.max_token_budget = -2; }),
               HasSubstr("max_token_budget"));
-  EXPECT_THAT(error([](EngineConfig& c) { c.kv_cache_bytes = 0; }), HasSubstr("kv_cache_bytes"));
+  EXPECT_THAT(error([](EngineConfig& c) { c.kv_cache_bytes = -1; }), HasSubstr("kv_cache_bytes"));
+  EXPECT_THAT(error([](EngineConfig& c) {
+                c.kv_cache_bytes = 0;
+                c.memory_utilization = 0;
+              }),
+              HasSubstr("gpu_memory_utilization: must be in (0, 1], got 0"));
+}
+
+TEST(MemoryPlanTest, TheKvCacheMayTakeWhatIsLeft) {
+  EngineConfig limits;
+  limits.kv_cache_bytes = 0;
+  MemoryPlan plan = PlanMemory(Model(), limits).value();
+  EXPECT_EQ(plan.num_blocks, 0);
+  const int64_t block_bytes = plan.kv_bytes_per_token * plan.block_size;
+  ASSERT_TRUE(PlanKvCache("KV cache", block_bytes * 1000 + 7, &plan).ok());
+  EXPECT_EQ(plan.num_blocks, 1000);
+  const absl::Status status = PlanKvCache("KV cache", block_bytes, &plan);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("KV cache: must be at least"));
+}
+
+TEST(MemoryPlanTest, ScoresCoverTheCacheAndOneLongSequence) {
+  MemoryPlan plan = {};
+  plan.max_model_len = 1000;
+  plan.max_decode_rows = 4;
+  EXPECT_EQ(MaxScoredTokens(plan, 10), 1000);
+  EXPECT_EQ(MaxScoredTokens(plan, 2500), 2500);
+  EXPECT_EQ(MaxScoredTokens(plan, 1 << 20), 4000);
+}
+
+TEST(MemoryPlanTest, MemoryUseAddsUp) {
+  constexpr int64_t kGiB = int64_t{1} << 30;
+  MemoryUse use;
+  use.total = 140 * kGiB;
+  use.others = kGiB / 2;
+  use.weights = 15 * kGiB;
+  use.scratch = 2 * kGiB;
+  use.graphs = kGiB;
+  use.kv_cache = 107 * kGiB;
+  EXPECT_EQ(use.ToString(),
+            "140.0 GiB: weights 15.0, scratch 2.0, graphs 1.0, KV cache 107.0, others 0.5, "
+            "free 14.5");
 }
 
 }  // namespace
