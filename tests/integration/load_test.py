@@ -23,7 +23,7 @@ MAX_TOKENS = 24
 LEAVE_SHARE = 0.3  # of the clients, after a random number of events
 # Over three rounds of 500 streams; a leak of 6 KiB a stream would be more. glibc's arenas, up to
 # eight a core, warm up over ten rounds, which looks like growth: two are enough here.
-MAX_GROWTH_BYTES = 8 << 20
+MAX_GROWTH_BYTES = 8 << 20 if programs.DEVICE == "cpu" else 64 << 20
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 IDLE_TIMEOUT_S = 60
 # Gap of log probabilities below which a GPU may choose the other token.
