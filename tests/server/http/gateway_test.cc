@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -49,6 +50,7 @@ class GatewayTest : public ::testing::Test {
     return body.substr(start, body.find('\n', start) - start);
   }
 
+  std::atomic<bool> go_ = false;  // for scripts that wait; they may run until fake_ is gone
   GatewayOptions options_;
   FakeInference fake_;
   std::unique_ptr<Gateway> gateway_;
@@ -311,11 +313,10 @@ TEST_F(GatewayTest, ASlowReaderThatGoesOnGetsEverything) {
 
 TEST_F(GatewayTest, ManyStreamsAtOnce) {
   constexpr int kClients = 150;
-  std::atomic<bool> go = false;
   fake_.script = [&](grpc::ServerContext& context, const v1::GenerateRequest& request,
                      FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
-    while (!go && !context.IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    while (!go_ && !context.IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
     for (int i = 0; i < 20; ++i) writer.Write(FakeInference::Delta(0, request.text()));
     writer.Write(FakeInference::Finish(0, v1::FINISH_REASON_STOP));
     writer.Write(FakeInference::Usage(1, 20));
@@ -330,7 +331,7 @@ TEST_F(GatewayTest, ManyStreamsAtOnce) {
   }
   EXPECT_TRUE(Eventually([&] { return fake_.calls == kClients; }));
   for (int i = 0; i < kClients; i += 3) clients[i]->Reset();
-  go = true;
+  go_ = true;
   for (int i = 0; i < kClients; ++i) {
     if (i % 3 == 0) continue;
     const HttpReply reply = clients[i]->ReadReply();
@@ -345,9 +346,8 @@ TEST_F(GatewayTest, ManyStreamsAtOnce) {
 }
 
 TEST_F(GatewayTest, StopLetsRunningRepliesEnd) {
-  std::atomic<bool> go = false;
   fake_.script = [&](auto& context, auto& request, auto& writer) {
-    while (!go) absl::SleepFor(absl::Milliseconds(5));
+    while (!go_) absl::SleepFor(absl::Milliseconds(5));
     return FakeInference::Hello(context, request, writer);
   };
   StartGateway();
@@ -358,7 +358,7 @@ TEST_F(GatewayTest, StopLetsRunningRepliesEnd) {
   EXPECT_TRUE(Eventually([&] { return Fetch(port(), GetRequest("/health/ready")).status == 503; }));
   EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 503);
   EXPECT_EQ(Fetch(port(), GetRequest("/health/live")).status, 200);
-  go = true;
+  go_ = true;
   const HttpReply reply = running.ReadReply();
   EXPECT_EQ(reply.status, 200);
   EXPECT_THAT(reply.body, HasSubstr("Hello world"));
