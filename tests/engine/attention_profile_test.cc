@@ -22,7 +22,7 @@ absl::StatusOr<ResolvedAttention> Resolve(const std::string& profile, const std:
 TEST(AttentionProfileTest, DefaultOfTheShippedModel) {
   const auto resolved = ResolveAttention("default", "models/tidal-nano", 16);
   ASSERT_TRUE(resolved.ok()) << resolved.status();
-  EXPECT_EQ(resolved->config.pattern, "DDSRRRRRSRSRRRRR");
+  EXPECT_EQ(resolved->config.pattern, "DDSRRRRRSSRRRRRR");
   EXPECT_EQ(resolved->config.granularity, SelectionGranularity::kShared);
   EXPECT_EQ(resolved->config.score, SelectionScore::kSoftmaxSum);
   EXPECT_EQ(resolved->config.sinks, 4);

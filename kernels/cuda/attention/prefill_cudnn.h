@@ -1,8 +1,9 @@
-// Prefill attention through cuDNN's fused kernels, over the paged cache as it is. sm_90 and later.
+// Prefill attention through cuDNN's fused kernels. sm_90 and later.
 //
 // cuDNN compiles a plan for each shape, in about a second. So there are two, made in advance: one
-// long chunk, and several short ones; how long the chunks and contexts of a call really are, cuDNN
-// reads from device memory.
+// long chunk, whose context is first copied out of its pages, and several short ones over the pages
+// as they are; how long the chunks and contexts of a call really are, cuDNN reads from device
+// memory.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_PREFILL_CUDNN_H_
 #define TIDAL_KERNELS_CUDA_ATTENTION_PREFILL_CUDNN_H_
 
