@@ -37,11 +37,6 @@ constexpr int64_t RoundUp(int64_t x, int64_t multiple) {
   return (x + multiple - 1) / multiple * multiple;
 }
 
-int64_t MaxItems(const BackendLimits& limits) {
-  return int64_t{limits.max_decode_rows} * limits.num_kv_heads *
-         decode::SplitRuleFor(limits.num_kv_heads).MaxSplits(limits.max_context_len);
-}
-
 // Every row's scores begin at a multiple of 16.
 int64_t HeadStride(const BackendLimits& limits) {
   return RoundUp(limits.max_scored_tokens + int64_t{16} * limits.max_decode_rows, 16);
@@ -72,7 +67,7 @@ struct DecodeWorkspace::Buffers {
   decode::KernelSet kernels;
   size_t shared_bytes = 0;
   int stages = 0;
-  unsigned blocks[3] = {};  // that the device runs at a time, by Mode
+  decode::SplitRule rule{};
 
   void* memory = nullptr;
   // Zeroed by Reserve.
@@ -85,9 +80,9 @@ struct DecodeWorkspace::Buffers {
   float2* partial_sums = nullptr;
   SelectionScores scores{};
 
-  // Places everything from `base` on. Returns the bytes taken.
+  // Places everything from `base` on, after PrepareKernels(). Returns the bytes taken.
   size_t Lay(const BackendLimits& of, char* base) {
-    const int64_t items = MaxItems(of);
+    const int64_t items = rule.MaxItems(of.max_decode_rows, of.max_context_len);
     const int64_t group = of.num_heads / of.num_kv_heads;
     const int64_t rows = of.max_decode_rows;
     Carver carver(base);
@@ -101,10 +96,11 @@ struct DecodeWorkspace::Buffers {
     partial_out = carver.Take<float>(items * group * of.head_dim);
     partial_sums = carver.Take<float2>(items * group);
     const int64_t head_stride = HeadStride(of);
-    scores.logits = carver.Take<float>(of.num_heads * head_stride);
+    scores.logits = carver.Take<__half>(of.num_heads * head_stride);
     scores.head_stride = head_stride;
     scores.log_sum_exp = carver.Take<float>(rows * of.num_heads);
     scores.row_offsets = row_offsets;
+    scores.keys = carver.Take<uint32_t>(of.num_kv_heads * head_stride);
     return carver.used();
   }
 
@@ -123,9 +119,10 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
   }
   shared_bytes = decode::SharedBytes(limits.head_dim, group, stages);
   if (shared_bytes > context.max_shared_memory) Fail("too little shared memory for this head_dim");
+  int blocks_per_sm = 0;
   for (int mode = 0; mode < 3; ++mode) {
     const void* kernel = reinterpret_cast<const void*>(kernels.kernels[mode]);
-    int blocks_per_sm = 0;
+    int blocks_of_mode = 0;
     if (!context.Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                             static_cast<int>(shared_bytes)),
                        "decode attention") ||
@@ -133,18 +130,15 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
                                             cudaSharedmemCarveoutMaxShared),
                        "decode attention") ||
         !context.Check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-                           &blocks_per_sm, kernel, decode::kThreads, shared_bytes),
+                           &blocks_of_mode, kernel, decode::kThreads, shared_bytes),
                        "decode attention")) {
       return false;
     }
-    if (blocks_per_sm == 0) Fail("the kernel does not fit on this device");
-    blocks[mode] = static_cast<unsigned>(blocks_per_sm * context.num_sms);
+    if (blocks_of_mode == 0) Fail("the kernel does not fit on this device");
+    blocks_per_sm = mode == 0 ? blocks_of_mode : std::min(blocks_per_sm, blocks_of_mode);
   }
+  rule = {blocks_per_sm * context.num_sms, limits.num_kv_heads};
   return true;
-}
-
-size_t DecodeWorkspaceBytes(const BackendLimits& limits) {
-  return DecodeWorkspace::Buffers().Lay(limits, nullptr);
 }
 
 DecodeWorkspace::DecodeWorkspace() : buffers_(std::make_unique<Buffers>()) {}
@@ -158,7 +152,7 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, DeviceContext& contex
   if (b.memory != nullptr) Fail("reserved twice");
   b.limits = limits;
   if (!b.PrepareKernels(context)) return false;
-  if (cudaMalloc(&b.memory, DecodeWorkspaceBytes(limits)) != cudaSuccess) {
+  if (cudaMalloc(&b.memory, b.Lay(limits, nullptr)) != cudaSuccess) {
     cudaGetLastError();  // no memory is not a failure of the device
     b.memory = nullptr;
     return false;
@@ -176,8 +170,7 @@ void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContex
   decode::Plan({.context_lens = rows.context_lens,
                 .token_budgets = rows.token_budgets,
                 .rows = rows.rows,
-                .num_kv_heads = b.limits.num_kv_heads,
-                .rule = decode::SplitRuleFor(b.limits.num_kv_heads),
+                .rule = b.rule,
                 .dense = b.dense,
                 .reuse = b.reuse,
                 .row_offsets = b.row_offsets},
@@ -227,11 +220,9 @@ Args MakeArgs(const Params& params, const decode::ItemList& list,
 // `max_tokens`: the longest row, at most.
 void Run(const char* operation, Mode mode, const Args& args, int32_t rows, int32_t max_tokens,
          const DecodeWorkspace::Buffers& b, DeviceContext& context) {
-  const int64_t items = int64_t{rows} * args.num_kv_heads *
-                        decode::SplitRuleFor(args.num_kv_heads).MaxSplits(max_tokens);
-  const int m = static_cast<int>(mode);
-  const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(items, b.blocks[m]));
-  Launch(context, operation, b.kernels.kernels[m],
+  const auto blocks = static_cast<unsigned>(
+      std::min<int64_t>(b.rule.MaxItems(rows, max_tokens), b.rule.blocks));
+  Launch(context, operation, b.kernels.kernels[static_cast<int>(mode)],
          {.grid = dim3(blocks), .block = dim3(decode::kThreads), .shared_bytes = b.shared_bytes},
          args);
 }

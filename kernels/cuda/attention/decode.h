@@ -1,15 +1,14 @@
 // Decode attention of the CUDA back end: one query token a row over a paged KV cache.
 //
-// A row's tokens (its context, or its selection) are cut into splits whose length depends on the
-// row's length and the model only; a block computes one (row, KV head, split) after the other from
-// a list that PlanDecode makes once a step; the block that finishes a row's last split of a KV head
-// merges them in order. So a row's result does not depend on its batch or its physical blocks.
+// A row's tokens (its context, or its selection) are cut into splits, whose length depends on how
+// much the whole batch reads; a block computes one (row, KV head, split) after the other from a
+// list that PlanDecode makes once a step; then the splits of a head are merged in order. Equal
+// batches give equal bits, wherever their blocks lie.
 //
 // Bound: every K and V row is read once.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_
 #define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -20,14 +19,10 @@
 
 namespace tidal::cuda {
 
-// Device memory that a DecodeWorkspace takes, in bytes: mostly the partial results of split rows,
-// about max_decode_rows * H * (D + 2) * 4 bytes a split of the longest row (139 MB for 256 rows of
-// 32 heads of 128 dims over 8 KV heads), and H * max_scored_tokens * 4 bytes of scores.
-size_t DecodeWorkspaceBytes(const BackendLimits& limits);
-
 inline constexpr int32_t kMaxGroup = 16;  // query heads of a KV head
 
-// Work lists, partial results and scores: taken once, used by one operation at a time.
+// Work lists, partial results and scores: taken once, used by one operation at a time. Mostly
+// max_scored_tokens * (2 H + 4 KV) bytes of scores.
 class DecodeWorkspace {
  public:
   DecodeWorkspace();

@@ -53,27 +53,40 @@ inline constexpr int kChunkTokens = 16;
 // Heads whose partial results are handed to the finishing warp at a time: those of half a warp in a
 // register of a product.
 inline constexpr int kRoundHeads = 4;
-// Splits of a row whose partial results are loaded at a time.
-inline constexpr int kMergeBatch = 16;
+// Splits whose partial results a thread loads at a time.
+inline constexpr int kMergeBatch = 8;
 inline constexpr int kMinStages = 2, kMaxStages = 6;
 
 constexpr size_t StageBytes(int dim) { return size_t{2} * kChunkTokens * dim * 2; }
 // Rows of handed-over results are padded by 4 floats, rows of q by 8 elements, against bank
 // conflicts.
-constexpr size_t HandoverBytes(int dim) {
-  return size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
+inline constexpr size_t kBarrierBytes = 4 * sizeof(uint64_t);
+constexpr size_t HandoverBytes(int dim, int group) {
+  const size_t results = size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
+  const size_t queries = size_t{2} * 2 * group * (dim + 8);  // of two items
+  return results + queries + 2 * sizeof(DecodeItem) + kBarrierBytes;
 }
-// Of two items.
-constexpr size_t QueryBytes(int dim, int group) { return size_t{2} * 2 * group * (dim + 8); }
+// Tokens of a window of logits, of which there are two: some 4 KB of a group, rounded down to whole
+// chunks of the four warps. Heads are padded by 16 elements, against bank conflicts.
+inline constexpr int kWindowPad = 16;
+__host__ __device__ constexpr int WindowTokens(int group) {
+  return 2048 / group / (kWarps * kChunkTokens) * (kWarps * kChunkTokens);
+}
+__host__ __device__ constexpr size_t WindowBytes(int group) {
+  return size_t{2} * group * (WindowTokens(group) + kWindowPad) * 2;
+}
+// What merging splits needs, once the rings are free.
+constexpr size_t MergeBytes() { return size_t{kThreads} * (sizeof(float4) + sizeof(float2)); }
 constexpr size_t SharedBytes(int dim, int group, int stages) {
-  return kWarps * stages * StageBytes(dim) + HandoverBytes(dim) + QueryBytes(dim, group) +
-         2 * sizeof(DecodeItem);
+  return kWarps * stages * StageBytes(dim) + HandoverBytes(dim, group) + WindowBytes(group) +
+         kBarrierBytes;
 }
 
 // Chosen for an H200: about 128 KB of K and V in flight an SM. More only makes every other access
 // wait longer.
 constexpr int PreferredStages(int dim) { return dim <= 32 ? 6 : dim <= 64 ? 4 : dim <= 96 ? 3 : 2; }
 static_assert(PreferredStages(16) <= kMaxStages);
+static_assert(kWarps * kMinStages * StageBytes(16) >= MergeBytes());
 constexpr int BlocksPerSm(int dim) { return dim <= 128 ? 2 : 1; }
 
 // The kernels of one head dimension, by Mode; null where there are none.

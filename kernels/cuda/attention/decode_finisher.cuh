@@ -8,30 +8,28 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
+#include "kernels/cuda/attention/phase_barrier.cuh"
 
 namespace tidal::cuda::decode {
 
-// Barriers between the four warps and the fifth, one side of which only arrives. (0 is
-// __syncthreads'.)
-enum Barrier : int {
-  kQueryReady = 1,    // 1 and 2, in turn: an item and its query lie in shared memory; the four wait
-  kHandoverFull = 3,  // a round of results lies in shared memory; the fifth waits
-  kHandoverEmpty = 4,  // the fifth has read it; the four wait before they write another
-};
+// Between the four warps and the fifth.
+struct HandoverBarriers {
+  PhaseBarrier query_ready[2];  // the query of the block's next even or odd item is there
+  PhaseBarrier full;            // a round of results is there
+  PhaseBarrier empty;           // the fifth warp has read it
 
-// Called by whole warps.
-template <int kBarrier>
-__device__ inline void Wait() {
-  __syncwarp();
-  asm volatile("bar.sync %0, %1;\n" ::"n"(kBarrier), "n"(kThreads) : "memory");
-}
-template <int kBarrier>
-__device__ inline void Arrive() {
-  __syncwarp();
-  asm volatile("bar.arrive %0, %1;\n" ::"n"(kBarrier), "n"(kThreads) : "memory");
-}
+  // By one thread, before a __syncthreads().
+  __device__ void Init() {
+    query_ready[0].Init(1);
+    query_ready[1].Init(1);
+    full.Init(kWarps);
+    empty.Init(1);
+  }
+};
+static_assert(sizeof(HandoverBarriers) == kBarrierBytes);
 
 // What the warps of a block share, behind their rings.
 template <int kDim>
@@ -43,6 +41,7 @@ struct Handover {
   float2* sums;  // [kWarps, kRoundHeads]: maximum, sum
   bfloat16* q;   // [2, group, kQueryRow]: of the block's even and odd items
   int4* item;    // [2], the items that q belongs to
+  HandoverBarriers* barriers;
   int group;
 
   __device__ Handover(unsigned char* memory, int group_heads)
@@ -50,38 +49,45 @@ struct Handover {
         sums(reinterpret_cast<float2*>(out + kWarps * kRoundHeads * kRow)),
         q(reinterpret_cast<bfloat16*>(sums + kWarps * kRoundHeads)),
         item(reinterpret_cast<int4*>(q + 2 * group_heads * kQueryRow)),
+        barriers(reinterpret_cast<HandoverBarriers*>(item + 2)),
         group(group_heads) {}
 
   __device__ bfloat16* QueryOf(int parity) const { return q + parity * group * kQueryRow; }
 };
 
-// One of the four warps hands over the results of an item, four heads at a time. *handed_over says
-// whether it has done so before.
+// One of the four warps hands over the results of an item, four heads at a time. *round counts the
+// rounds of all its items.
 template <int kDim>
 __device__ void HandOver(const WarpAttention<kDim>& attention, int group, int warp, int lane,
-                         const Handover<kDim>& handover, bool* handed_over) {
-  for (int round = 0; round * kRoundHeads < group; ++round) {
-    if (*handed_over) Wait<kHandoverEmpty>();
-    *handed_over = true;
+                         const Handover<kDim>& handover, int* round) {
+  for (int first_head = 0; first_head < group; first_head += kRoundHeads, ++*round) {
+    if (*round > 0) handover.barriers->empty.Wait(*round - 1);
     const int head = lane / 4 % kRoundHeads;
-    if (lane / 16 == round % 2 && round * kRoundHeads + head < group) {
+    if (lane / 16 == first_head / kRoundHeads % 2 && first_head + head < group) {
       float* const out = handover.out + (warp * kRoundHeads + head) * Handover<kDim>::kRow;
       float2* const sums = handover.sums + warp * kRoundHeads + head;
-      if (round < 2) {
+      if (first_head < 8) {
         attention.template Write<0>(out, sums, lane);
       } else {
         attention.template Write<1>(out, sums, lane);
       }
     }
-    Arrive<kHandoverFull>();
+    handover.barriers->full.Arrive();
   }
+}
+
+// Where the logits of an item's first token go, in the plane of its group's first head.
+__device__ inline __half* LogitsOf(const Args& args, const DecodeItem& item) {
+  return args.scores.logits + int64_t{item.kv_head()} * args.group * args.scores.head_stride +
+         args.scores.row_offsets[item.row()] + item.begin();
 }
 
 template <int kDim, Mode kMode>
 class Finisher {
  public:
-  __device__ Finisher(const Args& args, const Handover<kDim>& handover, int lane)
-      : args_(args), handover_(handover), lane_(lane) {}
+  __device__ Finisher(const Args& args, const Handover<kDim>& handover,
+                      const LogitWindows& windows, int lane)
+      : args_(args), handover_(handover), kept_logits_(windows, lane), lane_(lane) {}
 
   // All items of the block. An item's query is copied while the item two before it is finished, and
   // the item itself is loaded one earlier: everything has an item's time to arrive.
@@ -99,7 +105,7 @@ class Finisher {
     for (; index < item_count; index += gridDim.x) {
       Announce(next, parity ^ 1);
       const DecodeItem coming = ItemAt(index + 3 * gridDim.x);
-      FinishItem(item, index, after_next, parity, /*is_last=*/next.tokens() == 0);
+      FinishItem(item, index, after_next, parity);
       item = next;
       next = after_next;
       after_next = coming;
@@ -136,21 +142,19 @@ class Finisher {
     if (item.tokens() == 0) return;
     mma::WaitForCopies();
     if (lane_ == 0) handover_.item[parity] = item.words;
-    if (parity == 0) {
-      Arrive<kQueryReady>();
-    } else {
-      Arrive<kQueryReady + 1>();
-    }
+    handover_.barriers->query_ready[parity].Arrive();
   }
 
   // `coming`: the item after the next, whose query takes this one's place.
   __device__ void FinishItem(const DecodeItem& item, int index, const DecodeItem& coming,
-                             int parity, bool is_last) {
-    for (int first_head = 0; first_head < args_.group; first_head += kRoundHeads) {
-      Wait<kHandoverFull>();
+                             int parity) {
+    if (kMode == Mode::kScoring && item.sparse()) {
+      kept_logits_.StoreItem(item.tokens(), LogitsOf(args_, item), args_.scores.head_stride);
+    }
+    for (int first_head = 0; first_head < args_.group; first_head += kRoundHeads, ++round_) {
+      handover_.barriers->full.Wait(round_);
       if (first_head == 0) CopyQuery(coming, parity);
-      const bool last_round = first_head + kRoundHeads >= args_.group;
-      MergeWarps(item, index, first_head, /*more=*/!is_last || !last_round);
+      MergeWarps(item, index, first_head);
     }
     if (item.num_splits() > 1) {
       __syncwarp();
@@ -160,8 +164,8 @@ class Finisher {
     }
   }
 
-  // Adds up what the four warps have of kRoundHeads heads. `more`: they will hand over again.
-  __device__ void MergeWarps(const DecodeItem& item, int index, int first_head, bool more) {
+  // Adds up what the four warps have of kRoundHeads heads.
+  __device__ void MergeWarps(const DecodeItem& item, int index, int first_head) {
     const int quads = min(args_.group - first_head, kRoundHeads) * kQuads;
     float maxima[kQuadsPerLane];
     float sums[kQuadsPerLane];
@@ -188,7 +192,7 @@ class Finisher {
       sums[i] = merge.sum;
       out[i] = merge.out;
     }
-    if (more) Arrive<kHandoverEmpty>();
+    handover_.barriers->empty.Arrive();
 #pragma unroll
     for (int i = 0; i < kQuadsPerLane; ++i) {
       const int quad = i * 32 + lane_;
@@ -210,8 +214,10 @@ class Finisher {
 
   const Args& args_;
   const Handover<kDim>& handover_;
+  LogitStorer kept_logits_;
   const int lane_;
   int item_count_ = 0;
+  int round_ = 0;  // of handing over, over all items
 };
 
 }  // namespace tidal::cuda::decode

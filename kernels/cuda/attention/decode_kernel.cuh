@@ -12,74 +12,49 @@
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/decode_finisher.cuh"
 #include "kernels/cuda/attention/decode_loader.cuh"
+#include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace tidal::cuda::decode {
 
-// Keeps a chunk's logits of the group's heads, -infinity past the context included: every row's
-// place ends at a multiple of 16 tokens. `to`: the group's first plane, at the chunk's first token.
-__device__ inline void KeepLogits(const float (&logits)[2][4], float* to, int64_t head_stride,
-                                  int group, int lane) {
-  const int column = lane % 4 * 2;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int head = lane / 4 + 8 * half;
-    if (head >= group) continue;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      *reinterpret_cast<float2*>(to + head * head_stride + n * 8 + column) =
-          make_float2(logits[n][2 * half], logits[n][2 * half + 1]);
-    }
-  }
-}
-
 // One of the four warps that compute: its chunks of all items of the block.
 template <int kDim, Mode kMode>
 __device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
-                             const Handover<kDim>& handover, int warp, int lane) {
+                             const Handover<kDim>& handover, const LogitWindows& windows,
+                             int warp, int lane) {
   const int stages = args.stages;
+  LogitWriter kept_logits(windows, lane);
   ChunkLoader<kDim, kMode> loader(args, item_count, warp, lane);
   for (int stage = 0; stage < stages; ++stage) {
     loader.CopyNext(ring + stage * static_cast<uint32_t>(StageBytes(kDim)));
   }
 
-  int stage = 0;
-  bool handed_over = false;
-  int parity = 0;
-  for (int index = blockIdx.x; index < item_count; index += gridDim.x) {
-    if (parity == 0) {
-      Wait<kQueryReady>();
-    } else {
-      Wait<kQueryReady + 1>();
-    }
+  int stage = 0, round = 0, number = 0;
+  for (int index = blockIdx.x; index < item_count; index += gridDim.x, ++number) {
+    const int parity = number % 2;
+    handover.barriers->query_ready[parity].Wait(number / 2);
     const DecodeItem item = {handover.item[parity]};
     WarpAttention<kDim> attention;
     attention.Start(handover.QueryOf(parity), Handover<kDim>::kQueryRow, args.group, lane);
-    float* kept_logits = nullptr;
-    if (kMode == Mode::kScoring && item.sparse()) {
-      kept_logits = args.scores.logits +
-                    int64_t{item.kv_head()} * args.group * args.scores.head_stride +
-                    args.scores.row_offsets[item.row()] + item.begin();
-    }
+    const bool keeps_logits = kMode == Mode::kScoring && item.sparse();
+    if (keeps_logits) kept_logits.Begin();
     for (int token = warp * kChunkTokens; token < item.tokens(); token += kWarps * kChunkTokens) {
       WaitForOldestCopies(stages);
       __syncwarp();  // every lane has waited for its own copies
       const uint32_t chunk = ring + stage * static_cast<uint32_t>(StageBytes(kDim));
       float logits[2][4];
       attention.Logits(chunk, item.tokens() - token, args.logit_scale, lane, logits);
-      if (kMode == Mode::kScoring && kept_logits != nullptr) {
-        KeepLogits(logits, kept_logits + token, args.scores.head_stride, args.group, lane);
-      }
+      if (keeps_logits) kept_logits.Keep(logits, token);
       attention.Add(chunk, logits, lane);
       __syncwarp();  // every lane has read the chunk
       loader.CopyNext(chunk);
       stage = stage + 1 == stages ? 0 : stage + 1;
     }
-    parity ^= 1;
+    if (keeps_logits) kept_logits.End(item.tokens());
     attention.SumLanes();
-    HandOver(attention, args.group, warp, lane, handover, &handed_over);
+    HandOver(attention, args.group, warp, lane, handover, &round);
   }
 }
 
@@ -92,18 +67,25 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   const int stages = args.stages;
   const uint32_t ring = static_cast<uint32_t>(__cvta_generic_to_shared(shared)) +
                         warp * stages * static_cast<uint32_t>(StageBytes(kDim));
-  const Handover<kDim> handover(shared + kWarps * stages * StageBytes(kDim), args.group);
+  unsigned char* const behind_rings = shared + kWarps * stages * StageBytes(kDim);
+  const Handover<kDim> handover(behind_rings, args.group);
+  const LogitWindows windows(behind_rings + HandoverBytes(kDim, args.group), args.group);
 
+  if (threadIdx.x == 0) {
+    handover.barriers->Init();
+    if (kMode == Mode::kScoring) windows.barriers->Init();
+  }
+  __syncthreads();
   WaitForPreviousKernel();
   LetNextKernelStart();
   const int item_count = *args.item_count;
   if (warp < kWarps) {
-    ComputeItems<kDim, kMode>(args, item_count, ring, handover, warp, lane);
+    ComputeItems<kDim, kMode>(args, item_count, ring, handover, windows, warp, lane);
   } else {
-    Finisher<kDim, kMode>(args, handover, lane).Run(item_count);
+    Finisher<kDim, kMode>(args, handover, windows, lane).Run(item_count);
   }
   __syncthreads();
-  MergeRows<kDim, kMode>(args);
+  MergeRows<kDim, kMode>(args, shared);
 }
 
 template <int kDim>

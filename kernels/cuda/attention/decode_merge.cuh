@@ -89,27 +89,45 @@ struct SplitSums {
   }
 };
 
-// Adds up all splits of a row and KV head, in order. Called by all threads of the block.
+// Adds up all splits of one query head. Called by all threads of the block, whose shared memory
+// lends MergeBytes(). A place of four dims is added up by several threads, each over some of the
+// splits, one after the other; then by one over theirs.
 template <int kDim, Mode kMode>
-__device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_item) {
+__device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_item, int head,
+                            unsigned char* shared) {
   constexpr int kQuads = kDim / 4;  // of 4 dims, in a head
+  constexpr int kShares = kThreads / kQuads;
   const int splits = item.num_splits();
-  const int64_t first = first_item + item.kv_head();
+  const int share = threadIdx.x / kQuads, dim = threadIdx.x % kQuads * 4;
+  const int a_share = (splits + kShares - 1) / kShares;
+  const int begin = min(share * a_share, splits), end = min(begin + a_share, splits);
+  const int64_t first = (first_item + item.kv_head()) * args.group + head;
   const int64_t stride = int64_t{args.num_kv_heads} * args.group;  // from split to split, in heads
-  for (int quad = threadIdx.x; quad < args.group * kQuads; quad += kThreads) {
-    const int64_t head = first * args.group + quad / kQuads;
-    const int dim = quad % kQuads * 4;
-    SplitSums<kMergeBatch> sums;
-    for (int split = 0; split < splits; split += kMergeBatch) {
-      sums.template Load<kDim>(args.partial_sums + head, args.partial_out + head * kDim + dim,
-                               stride, split, splits);
+  SplitSums<kMergeBatch> sums;
+  if (share < kShares) {
+    for (int split = begin; split < end; split += kMergeBatch) {
+      sums.template Load<kDim>(args.partial_sums + first, args.partial_out + first * kDim + dim,
+                               stride, split, end);
       sums.Add();
     }
-    Merge merge(sums.max);
-    merge.sum = sums.sum;
-    merge.out = sums.out;
-    WriteResult<kDim, kMode>(args, item, quad / kQuads, dim, sums.max, merge);
   }
+  auto* const outs = reinterpret_cast<float4*>(shared);             // [kShares, kQuads]
+  auto* const norms = reinterpret_cast<float2*>(outs + kThreads);  // the same
+  outs[threadIdx.x] = sums.out;
+  norms[threadIdx.x] = make_float2(sums.max, sums.sum);
+  __syncthreads();
+  if (share == 0) {
+    float max = -INFINITY;
+#pragma unroll
+    for (int i = 0; i < kShares; ++i) max = fmaxf(max, norms[i * kQuads + threadIdx.x].x);
+    Merge merge(max);
+#pragma unroll
+    for (int i = 0; i < kShares; ++i) {
+      merge.Add(norms[i * kQuads + threadIdx.x], outs[i * kQuads + threadIdx.x]);
+    }
+    WriteResult<kDim, kMode>(args, item, head, dim, max, merge);
+  }
+  __syncthreads();
 }
 
 // Counts a split as done. What this warp wrote before its last __syncwarp() is seen by the block
@@ -124,25 +142,28 @@ __device__ inline int32_t LoadCount(const int32_t* count) {
   return value;
 }
 
-// The rows that were cut, after a block's own items: each (row, KV head) is merged by one block,
-// which waits until all its splits are done. All blocks of the grid run at the same time, so that
-// what is waited for is being computed. (If whoever computes the last split merged the row, a block
-// that is late once would be last again and again, and merge everything.)
+// The rows that were cut, after a block's own items: each query head is merged by one block, which
+// waits until all its splits are done. All blocks of the grid run at the same time, so that what is
+// waited for is being computed. (If whoever computes the last split merged the row, a block that is
+// late once would be last again and again, and merge everything.)
 template <int kDim, Mode kMode>
-__device__ void MergeRows(const Args& args) {
-  for (int pair = blockIdx.x; pair < args.rows * args.num_kv_heads; pair += gridDim.x) {
-    const int row = pair / args.num_kv_heads;
+__device__ void MergeRows(const Args& args, unsigned char* shared) {
+  const int heads = args.num_kv_heads * args.group;
+  for (int unit = blockIdx.x; unit < args.rows * heads; unit += gridDim.x) {
+    const int row = unit / heads;
     const RowItems items = args.row_items[row];
     if (items.num_splits < 2) continue;
+    const int kv_head = unit % heads / args.group;
     if (threadIdx.x == 0) {
-      while (LoadCount(args.splits_done + pair) != items.num_splits) __nanosleep(20);
-      args.splits_done[pair] = 0;  // for the next operation: no other block looks at it again
+      int32_t* const done = args.splits_done + row * args.num_kv_heads + kv_head;
+      while (LoadCount(done) < items.num_splits) __nanosleep(20);
+      // The last of the group's heads leaves a zero for the next operation.
+      if (atomicAdd(done, 1) == items.num_splits + args.group - 1) *done = 0;
     }
     __syncthreads();
     MergeSplits<kDim, kMode>(
-        args,
-        DecodeItem::Make(row, pair % args.num_kv_heads, 0, 0, 0, items.sparse, items.num_splits),
-        items.first);
+        args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits), items.first,
+        unit % args.group, shared);
   }
 }
 

@@ -15,73 +15,109 @@ __device__ int64_t SumOfWarp(int64_t x) {
   return x;
 }
 
-// Writes the items of a row of `tokens` tokens from list.items[first] on.
-__device__ void WriteItems(const ItemList& list, int64_t first, int row, int tokens, bool sparse,
-                           int num_kv_heads, const SplitRule& rule, int lane) {
-  if (tokens == 0) return;
-  const int split_tokens = rule.SplitTokens(tokens);
-  const int num_splits = (tokens + split_tokens - 1) / split_tokens;
-  for (int i = lane; i < num_splits * num_kv_heads; i += 32) {
-    const int split = i / num_kv_heads;
-    const int begin = split * split_tokens;
-    list.items[first + i] = DecodeItem::Make(row, i - split * num_kv_heads, split, begin,
-                                             min(split_tokens, tokens - begin), sparse, num_splits);
+enum class Work : uint8_t { kDense, kReuse };
+
+// Tokens of a row that are read.
+template <Work kWork>
+__device__ int32_t TokensOf(const PlanArgs& args, int row) {
+  const int32_t length = args.context_lens[row];
+  const int32_t budget = kWork == Work::kReuse ? args.token_budgets[row] : 0;
+  return budget > 0 ? min(budget, length) : length;
+}
+
+// Chooses how long splits are: of 1, 2, 4 or 8 rounds, those that keep the block with most to do
+// busy for the shortest time. Longer splits waste less on their ends, shorter ones less on blocks
+// without work in the last round.
+template <Work kWork>
+__device__ int32_t ChooseShare(const PlanArgs& args, int lane) {
+  constexpr int kChoices = 4;
+  static_assert(1 << (kChoices - 1) == SplitRule::kMaxRounds);
+  int64_t tokens = 0;
+  for (int row = lane; row < args.rows; row += 32) tokens += TokensOf<kWork>(args, row);
+  tokens = SumOfWarp(tokens);
+  int32_t shares[kChoices], splits[kChoices] = {};
+  for (int i = 0; i < kChoices; ++i) shares[i] = args.rule.Share(tokens, 1 << i);
+  for (int row = lane; row < args.rows; row += 32) {
+    const int32_t row_tokens = TokensOf<kWork>(args, row);
+    for (int i = 0; i < kChoices; ++i) splits[i] += args.rule.Cut(row_tokens, shares[i]).num_splits;
+  }
+  int32_t best_share = shares[0];
+  int64_t best_cost = INT64_MAX;
+  for (int i = 0; i < kChoices; ++i) {
+    const int64_t all_splits = max(__reduce_add_sync(kAllLanes, splits[i]), 1);
+    const int64_t rounds =
+        (all_splits * args.rule.num_kv_heads + args.rule.blocks - 1) / args.rule.blocks;
+    const int64_t cost = rounds * (tokens / all_splits + SplitRule::kSplitCost);
+    if (cost < best_cost) {
+      best_cost = cost;
+      best_share = shares[i];
+    }
+  }
+  return best_share;
+}
+
+// Writes the items of one row and where they lie: behind those of longer rows, and of lower rows of
+// equal length.
+template <Work kWork>
+__device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, int lane) {
+  const int32_t share = ChooseShare<kWork>(args, lane);
+  const int32_t tokens = TokensOf<kWork>(args, row);
+  const int32_t heads = args.rule.num_kv_heads;
+  int32_t splits_before = 0, all_splits = 0;
+  for (int other = lane; other < args.rows; other += 32) {
+    const int32_t other_tokens = TokensOf<kWork>(args, other);
+    const int32_t splits = args.rule.Cut(other_tokens, share).num_splits;
+    all_splits += splits;
+    if (other_tokens > tokens || (other_tokens == tokens && other < row)) splits_before += splits;
+  }
+  const int32_t first = __reduce_add_sync(kAllLanes, splits_before) * heads;
+  all_splits = __reduce_add_sync(kAllLanes, all_splits);
+
+  const RowCut cut = args.rule.Cut(tokens, share);
+  const bool sparse = args.token_budgets[row] > 0;
+  for (int i = lane; i < cut.num_splits * heads; i += 32) {
+    const int32_t split = i / heads;
+    const int32_t begin = split * cut.tokens;
+    list.items[first + i] = DecodeItem::Make(row, i - split * heads, split, begin,
+                                             min(cut.tokens, tokens - begin), sparse,
+                                             cut.num_splits);
+  }
+  if (lane == 0) {
+    list.rows[row] = {first, cut.num_splits, sparse};
+    if (row == 0) *list.count = all_splits * heads;
   }
 }
 
-// One warp a row: it looks at all rows to find where its own items begin, without waiting for any
-// other warp.
-__global__ void __launch_bounds__(kThreads) PlanKernel(const PlanArgs args) {
+__device__ void WriteRowOffset(const PlanArgs& args, int row, int lane) {
+  int64_t scored_before = 0;
+  for (int other = lane; other < row; other += 32) {
+    if (args.token_budgets[other] > 0) scored_before += (args.context_lens[other] + 15) / 16 * 16;
+  }
+  scored_before = SumOfWarp(scored_before);
+  if (lane == 0) args.row_offsets[row] = scored_before;
+}
+
+// One warp a row and list: it looks at all rows to find where its own items begin, without waiting
+// for any other warp.
+__global__ void __launch_bounds__(kThreads) PlanKernel(const __grid_constant__ PlanArgs args) {
   WaitForPreviousKernel();
   LetNextKernelStart();
   const int lane = threadIdx.x % 32;
-  const int row = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int warp = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int row = warp / 2;
   if (row >= args.rows) return;
-  const int length = args.context_lens[row];
-  const int budget = args.token_budgets[row];
-  const int reused = budget > 0 ? min(budget, length) : length;
-
-  // Items of the rows before this one in each list's order (longest first, then lowest row), items
-  // of all rows, and scored tokens of the lower rows.
-  int64_t dense_before = 0, dense_all = 0, reuse_before = 0, reuse_all = 0, scored_before = 0;
-  for (int other = lane; other < args.rows; other += 32) {
-    const int other_length = args.context_lens[other];
-    const int other_budget = args.token_budgets[other];
-    const int other_reused = other_budget > 0 ? min(other_budget, other_length) : other_length;
-    const int dense_items = args.rule.NumSplits(other_length) * args.num_kv_heads;
-    const int reuse_items = args.rule.NumSplits(other_reused) * args.num_kv_heads;
-    const bool lower = other < row;
-    dense_all += dense_items;
-    reuse_all += reuse_items;
-    if (other_length > length || (other_length == length && lower)) dense_before += dense_items;
-    if (other_reused > reused || (other_reused == reused && lower)) reuse_before += reuse_items;
-    if (lower && other_budget > 0) scored_before += (other_length + 15) / 16 * 16;
-  }
-  dense_before = SumOfWarp(dense_before);
-  reuse_before = SumOfWarp(reuse_before);
-  dense_all = SumOfWarp(dense_all);
-  reuse_all = SumOfWarp(reuse_all);
-  scored_before = SumOfWarp(scored_before);
-
-  WriteItems(args.dense, dense_before, row, length, budget > 0, args.num_kv_heads, args.rule, lane);
-  WriteItems(args.reuse, reuse_before, row, reused, budget > 0, args.num_kv_heads, args.rule, lane);
-  if (lane == 0) {
-    args.dense.rows[row] = {static_cast<int32_t>(dense_before), args.rule.NumSplits(length),
-                            budget > 0};
-    args.reuse.rows[row] = {static_cast<int32_t>(reuse_before), args.rule.NumSplits(reused),
-                            budget > 0};
-    args.row_offsets[row] = scored_before;
-    if (row == 0) {
-      *args.dense.count = static_cast<int32_t>(dense_all);
-      *args.reuse.count = static_cast<int32_t>(reuse_all);
-    }
+  if (warp % 2 == 0) {
+    WriteItems<Work::kDense>(args, args.dense, row, lane);
+    WriteRowOffset(args, row, lane);
+  } else {
+    WriteItems<Work::kReuse>(args, args.reuse, row, lane);
   }
 }
 
 }  // namespace
 
 void Plan(const PlanArgs& args, DeviceContext& context) {
-  const unsigned blocks = (args.rows + kWarps - 1) / kWarps;
+  const unsigned blocks = (2 * args.rows + kWarps - 1) / kWarps;
   Launch(context, "PlanDecode", PlanKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, args);
 }
 

@@ -1,8 +1,9 @@
 // The work lists of decode attention: which (row, KV head, split) are computed, in which order.
 //
-// A split is a run of a row's tokens. Its length depends on the number of tokens and of KV heads
-// only, so a row's sums are added in the same order whatever else the batch holds, and a selection
-// of n tokens is cut like a context of n tokens.
+// A split is a run of a row's tokens. How long it is depends on how much there is to read in all:
+// long splits cost least, but every block of the device wants one, and none wants twice another's.
+// So a row's last bits depend on the batch it stands in; equal batches give equal bits, and a
+// selection of n tokens is cut like a context of n tokens.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_PLAN_H_
 #define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_PLAN_H_
 
@@ -15,46 +16,52 @@
 
 namespace tidal::cuda::decode {
 
-inline constexpr int32_t kMaxSplitTokens = 16384;
+inline constexpr int32_t kMaxSplitTokens = 32768;
 
-// How rows are cut: a short row into 8 splits, a long one into more, none of them short: a split's
-// end costs a few trips to memory. A function of the model only.
+// The splits of one row: all of `tokens` tokens, a multiple of 16, but the last, which may be shorter.
+struct RowCut {
+  int32_t num_splits = 0, tokens = 0;
+};
+
+// How rows are cut. Every block of the device gets `rounds` splits if all are equally long.
 struct SplitRule {
-  int32_t long_row_splits;           // that a long row is cut into
-  int32_t least_tokens;              // of a split, while there are fewer than 8
-  int32_t least_tokens_of_long_row;  // of a split, while there are fewer than long_row_splits
+  int32_t blocks;  // that the device runs at a time
+  int32_t num_kv_heads;
 
-  // Tokens of every split but a row's last: a multiple of 16, at most kMaxSplitTokens.
-  __host__ __device__ int32_t SplitTokens(int32_t tokens) const {
-    const int32_t eighth = RoundUp(tokens, 8), even = RoundUp(tokens, long_row_splits);
-    int32_t split = eighth < least_tokens_of_long_row ? eighth : least_tokens_of_long_row;
-    if (split < least_tokens) split = least_tokens;
-    if (split < even) split = even;
-    return split < kMaxSplitTokens ? split : kMaxSplitTokens;
+  static constexpr int32_t kMaxRounds = 8;
+  // What a split costs beside its tokens, in tokens: its end, and its partial results.
+  static constexpr int32_t kSplitCost = 64;
+
+  // The most tokens of a split. A block in 33 may go without one: row lengths are often powers of
+  // two, and numbers of blocks just above one.
+  __host__ __device__ int32_t Share(int64_t all_tokens, int32_t rounds) const {
+    const int64_t slots = int64_t{blocks} * rounds * 32 / 33;
+    const int64_t share = (all_tokens * num_kv_heads + slots - 1) / slots;
+    return share < kMaxSplitTokens ? static_cast<int32_t>(share) : kMaxSplitTokens;
   }
-  __host__ __device__ int32_t NumSplits(int32_t tokens) const {
-    const int32_t split = SplitTokens(tokens);
-    return (tokens + split - 1) / split;
+  __host__ __device__ RowCut Cut(int32_t row_tokens, int32_t share) const {
+    if (row_tokens == 0) return {};
+    const int32_t least = LeastTokens(row_tokens);
+    const int32_t splits = DivideUp(row_tokens, share < least ? least : share);
+    const int32_t tokens = DivideUp(DivideUp(row_tokens, splits), 16) * 16;
+    return {DivideUp(row_tokens, tokens), tokens};
   }
-  // The most splits that a row of up to `max_tokens` tokens has.
-  int32_t MaxSplits(int32_t max_tokens) const {
-    return std::max(std::min((max_tokens + least_tokens - 1) / least_tokens, long_row_splits),
-                    (max_tokens + kMaxSplitTokens - 1) / kMaxSplitTokens);
+  // Work items of up to `rows` rows of up to `max_tokens` tokens, at most.
+  int64_t MaxItems(int64_t rows, int32_t max_tokens) const {
+    const int64_t pairs = rows * num_kv_heads;
+    return std::min(pairs * DivideUp(max_tokens, LeastTokens(0)),
+                    pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds);
   }
 
  private:
-  __host__ __device__ static int32_t RoundUp(int32_t tokens, int32_t splits) {
-    return ((tokens + splits - 1) / splits + 15) / 16 * 16;
+  // Of a split that is not alone. With few KV heads there are few splits, and shorter ones pay.
+  __host__ __device__ int32_t LeastTokens(int32_t row_tokens) const {
+    if (num_kv_heads < 8) return 64;
+    const int32_t eighth = DivideUp(row_tokens, 8);
+    return eighth < 128 ? 128 : eighth < 256 ? eighth : 256;
   }
+  __host__ __device__ static int32_t DivideUp(int32_t a, int32_t b) { return (a + b - 1) / b; }
 };
-
-// One long row alone gives every SM of a large GPU two splits. With few KV heads there are few of
-// them, and shorter ones pay.
-constexpr SplitRule SplitRuleFor(int32_t num_kv_heads) {
-  const int32_t splits = std::clamp((264 + num_kv_heads - 1) / num_kv_heads, 8, 64);
-  if (num_kv_heads < 8) return {splits, 64, 64};
-  return {splits, 128, 256};
-}
 
 // One (row, KV head, split). The items of a row lie together: split s of KV head h is item
 // first + s * KV + h. No tokens: no item.
@@ -63,21 +70,21 @@ struct DecodeItem {
 
   __device__ static DecodeItem Make(int32_t row, int32_t kv_head, int32_t split, int32_t begin,
                                     int32_t tokens, bool sparse, int32_t num_splits) {
-    return {{row, kv_head | split << 16, begin,
-             static_cast<int32_t>(tokens | uint32_t{sparse} << 15 |
-                                  static_cast<uint32_t>(num_splits) << 16)}};
+    return {{row, static_cast<int32_t>(kv_head | uint32_t{sparse} << 15 |
+                                       static_cast<uint32_t>(split) << 16),
+             begin, static_cast<int32_t>(tokens | static_cast<uint32_t>(num_splits) << 16)}};
   }
   __device__ int32_t row() const { return words.x; }
-  __device__ int32_t kv_head() const { return words.y & 0xffff; }
+  __device__ int32_t kv_head() const { return words.y & 0x7fff; }
   __device__ int32_t split() const { return static_cast<uint32_t>(words.y) >> 16; }
   // First token of the split, among the tokens of the context or of the selection. A multiple
   // of 16.
   __device__ int32_t begin() const { return words.z; }
-  __device__ int32_t tokens() const { return words.w & 0x7fff; }
-  __device__ bool sparse() const { return (words.w & 0x8000) != 0; }  // the row has a token budget
+  __device__ int32_t tokens() const { return words.w & 0xffff; }
+  __device__ bool sparse() const { return (words.y & 0x8000) != 0; }  // the row has a token budget
   __device__ int32_t num_splits() const { return static_cast<uint32_t>(words.w) >> 16; }
 };
-static_assert(kMaxSplitTokens < 0x8000);
+static_assert(kMaxSplitTokens <= 0xffff);
 
 // Where a row's items lie in the list.
 struct RowItems {
@@ -95,7 +102,6 @@ struct PlanArgs {
   const int32_t* context_lens;   // [rows]
   const int32_t* token_budgets;  // [rows]
   int32_t rows;
-  int32_t num_kv_heads;
   SplitRule rule;
   ItemList dense;        // every row over its context
   ItemList reuse;        // sparse rows over min(token budget, context) tokens, the others as above

@@ -1,11 +1,11 @@
 // From the logits of the heads that share a set to one sortable key a token.
 //
 // A key is an unsigned number that orders as the pooled scores do; 0 is below every score and marks
-// a token that does not compete. Four neighbouring tokens (a "quad": aligned, 16 bytes of a plane)
-// are pooled at a time. Heads are added in ascending order, so a key depends on its token only.
+// a token that does not compete. Four neighbouring tokens (a "quad", aligned) are pooled at a time. Heads are added in ascending order, so a key depends on its token only.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_SCORE_POOLING_CUH_
 #define TIDAL_KERNELS_CUDA_ATTENTION_SCORE_POOLING_CUH_
 
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace tidal::cuda {
 
 // The heads of one set of one row.
 struct PooledHeads {
-  const float* logits;       // of the first head and the row's token 0; 16-byte aligned
+  const __half* logits;      // of the first head and the row's token 0; 8-byte aligned
   int64_t head_stride;       // a multiple of 4
   const float* log_sum_exp;  // [heads]
   int32_t heads;
@@ -32,10 +32,16 @@ __device__ inline uint32_t ScoreKey(float score) {
 // kWhole: all four tokens are in the context. Else the first `valid` of them are, 1 .. 3; what is
 // read for the others is the last of these.
 template <bool kWhole>
-__device__ inline float4 LoadQuad(const float* logits, int32_t valid) {
-  if constexpr (kWhole) return __ldcs(reinterpret_cast<const float4*>(logits));
-  const int32_t last = valid - 1;
-  return {logits[0], logits[min(1, last)], logits[min(2, last)], logits[last]};
+__device__ inline uint2 LoadQuad(const __half* logits, int32_t valid) {
+  if constexpr (kWhole) return __ldcs(reinterpret_cast<const uint2*>(logits));
+  const auto bits = [&](int32_t i) -> uint32_t {
+    return __half_as_ushort(logits[min(i, valid - 1)]);
+  };
+  return {bits(0) | bits(1) << 16, bits(2) | bits(3) << 16};
+}
+
+__device__ inline float2 ToFloats(uint32_t logits) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&logits));
 }
 
 template <bool kSoftmaxSum>
@@ -48,9 +54,9 @@ __device__ inline float AddHead(float pooled, float logit, float log_sum_exp) {
 template <bool kSoftmaxSum, bool kWhole, int kHeads>
 __device__ inline void AddHeads(const PooledHeads& pool, int32_t first, int32_t token,
                                 int32_t valid, float4& pooled) {
-  float4 quads[kHeads];
+  uint2 quads[kHeads];
   float log_sum_exp[kHeads];
-  const float* logits = pool.logits + first * pool.head_stride + token;
+  const __half* logits = pool.logits + first * pool.head_stride + token;
 #pragma unroll
   for (int i = 0; i < kHeads; ++i) {
     quads[i] = LoadQuad<kWhole>(logits + i * pool.head_stride, valid);
@@ -60,10 +66,11 @@ __device__ inline void AddHeads(const PooledHeads& pool, int32_t first, int32_t 
   for (int i = 0; i < kHeads; ++i) {
     // A head with an infinite logit has no softmax: NaN, as in any arithmetic that divides.
     const float norm = log_sum_exp[i] < INFINITY ? log_sum_exp[i] : NAN;
-    pooled.x = AddHead<kSoftmaxSum>(pooled.x, quads[i].x, norm);
-    pooled.y = AddHead<kSoftmaxSum>(pooled.y, quads[i].y, norm);
-    pooled.z = AddHead<kSoftmaxSum>(pooled.z, quads[i].z, norm);
-    pooled.w = AddHead<kSoftmaxSum>(pooled.w, quads[i].w, norm);
+    const float2 low = ToFloats(quads[i].x), high = ToFloats(quads[i].y);
+    pooled.x = AddHead<kSoftmaxSum>(pooled.x, low.x, norm);
+    pooled.y = AddHead<kSoftmaxSum>(pooled.y, low.y, norm);
+    pooled.z = AddHead<kSoftmaxSum>(pooled.z, high.x, norm);
+    pooled.w = AddHead<kSoftmaxSum>(pooled.w, high.y, norm);
   }
 }
 
@@ -74,8 +81,8 @@ __device__ inline float4 PoolHeads(const PooledHeads& pool, int32_t token, int32
   int32_t head = 0;
   if constexpr (kWhole) {
 #pragma unroll 1
-    for (; head + 8 <= pool.heads; head += 8) {
-      AddHeads<kSoftmaxSum, kWhole, 8>(pool, head, token, valid, pooled);
+    for (; head + 16 <= pool.heads; head += 16) {
+      AddHeads<kSoftmaxSum, kWhole, 16>(pool, head, token, valid, pooled);
     }
   }
 #pragma unroll 1

@@ -32,8 +32,7 @@ struct SelectKernelParams {
   TokenSelection selection;
   const int32_t* token_budgets;  // [rows]
   const int32_t* recency;        // [rows]
-  // More logits of a set than this are pooled beforehand: the keys lie where the logits of the
-  // set's first head were.
+  // More logits of a set than this are pooled beforehand.
   int64_t max_unpooled_logits;
   int32_t rows;
   int32_t sets;   // a row
@@ -56,7 +55,7 @@ struct SelectKernelParams {
   }
   // Of the row's token 0.
   __device__ uint4* Keys(int32_t row, int32_t set) const {
-    return reinterpret_cast<uint4*>(scores.logits + int64_t{set} * heads * scores.head_stride +
+    return reinterpret_cast<uint4*>(scores.keys + int64_t{set} * scores.head_stride +
                                     scores.row_offsets[row]);
   }
 };
@@ -97,8 +96,8 @@ __global__ void __launch_bounds__(kPoolThreads, kPoolBlocksPerSm)
       const int32_t set = in_row / tiles;
       const int32_t quad = range.head / 4 + in_row % tiles * 32 + lane;
       if (quad * 4 < range.end) {
-        const uint4 key = PoolQuad<kSoftmaxSum>(params.Heads(row, set), range, context_len, quad);
-        params.Keys(row, set)[quad] = key;  // only this thread reads these logits
+        params.Keys(row, set)[quad] =
+            PoolQuad<kSoftmaxSum>(params.Heads(row, set), range, context_len, quad);
       }
     }
     task -= total;
@@ -227,7 +226,7 @@ class SetSelector {
     }
   }
 
-  // The same from logits. Keys that the cache cannot hold go where the first head's logits were.
+  // The same from logits. Keys that the cache cannot hold go to global memory.
   template <bool kSoftmaxSum>
   __device__ void PoolKeys() {
     const PooledHeads heads = params_.Heads(row_, set_);

@@ -3,6 +3,7 @@
 #ifndef TIDAL_TESTS_KERNELS_CUDA_SELECTION_CASE_H_
 #define TIDAL_TESTS_KERNELS_CUDA_SELECTION_CASE_H_
 
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
@@ -64,8 +65,12 @@ struct SelectionCase {
   int32_t heads() const { return num_heads / sets(); }  // of a set
 
   // Softmax sum: all heads of a set agree, up to their norm, so that sums order as levels do. Max
-  // logit: one of them, in turn, has it, the others less or no number.
+  // logit: one of them, in turn, has it, the others less or no number. As logits are kept: in 16
+  // bits.
   float Logit(int32_t head, float level, int32_t t) const {
+    return __half2float(__float2half(ExactLogit(head, level, t)));
+  }
+  float ExactLogit(int32_t head, float level, int32_t t) const {
     if (score == SelectionScore::kSoftmaxSum) return level + LogSumExp(head);
     if (t % heads() == head % heads()) return level;
     return (t + head) % 5 == 0 ? std::numeric_limits<float>::quiet_NaN() : level - 1.0f;
