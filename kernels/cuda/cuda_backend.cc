@@ -225,7 +225,7 @@ class CudaBackend final : public Backend {
   // needs it before the next reuse layer.
   void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
     JoinSelection();
-    cuda::ScoringDecode(params, decode_workspace_, context_);
+    cuda::ScoringDecode(params, select, decode_workspace_, context_);
     device_->Fork();
     cuda::SelectTokens(params, select, decode_workspace_.scores(), context_.side_stream, context_);
     selecting_ = true;

@@ -15,6 +15,17 @@ __device__ inline void CopyAsync(uint32_t shared_dst, const void* src, bool vali
                "l"(src), "r"(bytes)
                : "memory");
 }
+// The same of what is not read again soon: it leaves the L2 cache before anything else.
+__device__ inline void CopyAsyncOnce(uint32_t shared_dst, const void* src, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile(
+      "{\n.reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+      "cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, policy;\n}\n" ::"r"(
+          shared_dst),
+      "l"(src), "r"(bytes)
+      : "memory");
+}
 __device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 __device__ inline void WaitForCopies() { asm volatile("cp.async.wait_group 0;\n" ::: "memory"); }
 

@@ -37,9 +37,9 @@ constexpr int64_t RoundUp(int64_t x, int64_t multiple) {
   return (x + multiple - 1) / multiple * multiple;
 }
 
-// Every row's scores begin at a multiple of 16.
+// Every row's scores begin at a multiple of 128.
 int64_t HeadStride(const BackendLimits& limits) {
-  return RoundUp(limits.max_scored_tokens + int64_t{16} * limits.max_decode_rows, 16);
+  return RoundUp(limits.max_scored_tokens + int64_t{128} * limits.max_decode_rows, 128);
 }
 
 // Gives out pieces of one allocation; with a null base it only counts.
@@ -71,8 +71,9 @@ struct DecodeWorkspace::Buffers {
 
   void* memory = nullptr;
   // Zeroed by Reserve.
-  decode::ItemList dense{}, reuse{};
+  decode::ItemList dense{}, scoring{}, reuse{};
   int32_t* splits_done = nullptr;
+  int32_t* scoring_order = nullptr;
   int64_t* row_offsets = nullptr;
   size_t zeroed_bytes = 0;
   // Written before they are read.
@@ -82,15 +83,18 @@ struct DecodeWorkspace::Buffers {
 
   // Places everything from `base` on, after PrepareKernels(). Returns the bytes taken.
   size_t Lay(const BackendLimits& of, char* base) {
-    const int64_t items = rule.MaxItems(of.max_decode_rows, of.max_context_len);
+    const int64_t items =
+        rule.MaxItems(of.max_decode_rows, of.max_context_len, of.max_scored_tokens);
     const int64_t group = of.num_heads / of.num_kv_heads;
     const int64_t rows = of.max_decode_rows;
     Carver carver(base);
-    dense = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
-             carver.Take<decode::RowItems>(rows)};
-    reuse = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
-             carver.Take<decode::RowItems>(rows)};
+    for (decode::ItemList* list : {&dense, &scoring, &reuse}) {
+      *list = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
+               carver.Take<decode::RowItems>(rows)};
+    }
     splits_done = carver.Take<int32_t>(rows * of.num_kv_heads);
+    scores.splits_scored = carver.Take<int32_t>(rows);
+    scoring_order = carver.Take<int32_t>(rows);
     row_offsets = carver.Take<int64_t>(rows);
     zeroed_bytes = carver.used();
     partial_out = carver.Take<float>(items * group * of.head_dim);
@@ -98,8 +102,8 @@ struct DecodeWorkspace::Buffers {
     const int64_t head_stride = HeadStride(of);
     scores.logits = carver.Take<__half>(of.num_heads * head_stride);
     scores.head_stride = head_stride;
-    scores.log_sum_exp = carver.Take<float>(rows * of.num_heads);
     scores.row_offsets = row_offsets;
+    scores.scoring_order = scoring_order;
     scores.keys = carver.Take<uint32_t>(of.num_kv_heads * head_stride);
     return carver.used();
   }
@@ -114,10 +118,11 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
   if (group < 1 || group > kMaxGroup) Fail("more than 16 query heads a KV head");
   stages = decode::PreferredStages(limits.head_dim);
   while (stages > decode::kMinStages &&
-         decode::SharedBytes(limits.head_dim, group, stages) > context.max_shared_memory) {
+         decode::SharedBytes(limits.head_dim, group, limits.num_heads, stages) >
+             context.max_shared_memory) {
     --stages;
   }
-  shared_bytes = decode::SharedBytes(limits.head_dim, group, stages);
+  shared_bytes = decode::SharedBytes(limits.head_dim, group, limits.num_heads, stages);
   if (shared_bytes > context.max_shared_memory) Fail("too little shared memory for this head_dim");
   int blocks_per_sm = 0;
   for (int mode = 0; mode < 3; ++mode) {
@@ -172,7 +177,9 @@ void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContex
                 .rows = rows.rows,
                 .rule = b.rule,
                 .dense = b.dense,
+                .scoring = b.scoring,
                 .reuse = b.reuse,
+                .scoring_order = b.scoring_order,
                 .row_offsets = b.row_offsets},
                context);
 }
@@ -220,8 +227,8 @@ Args MakeArgs(const Params& params, const decode::ItemList& list,
 // `max_tokens`: the longest row, at most.
 void Run(const char* operation, Mode mode, const Args& args, int32_t rows, int32_t max_tokens,
          const DecodeWorkspace::Buffers& b, DeviceContext& context) {
-  const auto blocks = static_cast<unsigned>(
-      std::min<int64_t>(b.rule.MaxItems(rows, max_tokens), b.rule.blocks));
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(
+      b.rule.MaxItems(rows, max_tokens, b.limits.max_scored_tokens), b.rule.blocks));
   Launch(context, operation, b.kernels.kernels[static_cast<int>(mode)],
          {.grid = dim3(blocks), .block = dim3(decode::kThreads), .shared_bytes = b.shared_bytes},
          args);
@@ -236,11 +243,12 @@ void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
       params.max_context_len, b, context);
 }
 
-void ScoringDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
-                   DeviceContext& context) {
+void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
+                   DecodeWorkspace& workspace, DeviceContext& context) {
   const DecodeWorkspace::Buffers& b = workspace.buffers();
-  Run("SelectingDecode", Mode::kScoring, MakeArgs(params, b.dense, b), params.rows,
-      params.max_context_len, b, context);
+  Args args = MakeArgs(params, b.scoring, b);
+  args.rule = MakeSelectionRule(params, select);
+  Run("SelectingDecode", Mode::kScoring, args, params.rows, params.max_context_len, b, context);
 }
 
 void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,

@@ -49,9 +49,10 @@ class DecodeWorkspace {
 void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context);
 void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
                  DeviceContext& context);
-// PagedDecode, and the scores of the rows that have a token budget.
-void ScoringDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
-                   DeviceContext& context);
+// PagedDecode, and the scores of the rows that have a token budget. `select`: of the selection that
+// comes next.
+void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
+                   DecodeWorkspace& workspace, DeviceContext& context);
 void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,
                   DeviceContext& context);
 

@@ -30,11 +30,13 @@ struct Args {
   const int32_t* item_count;
   const RowItems* row_items;  // [rows]
   int32_t rows;
-  // Of items whose row has several splits. Relative to the maximum, before division by the sum.
+  // Of items whose row has several splits; the sums also of items whose logits are kept. Relative
+  // to the maximum, before division by the sum.
   float* partial_out;      // [items, G, D]
   float2* partial_sums;    // [items, G]: maximum of the logits, sum of 2^(logit - maximum)
   int32_t* splits_done;    // [rows, KV]; zero between two operations
-  SelectionScores scores;  // kScoring only
+  SelectionScores scores;  // kScoring only, like the next
+  SelectionRule rule;
   int32_t table_stride, slots_capacity, num_sets;
   int32_t num_kv_heads, group;
   int32_t block_shift;  // log2 of B
@@ -62,7 +64,8 @@ constexpr size_t StageBytes(int dim) { return size_t{2} * kChunkTokens * dim * 2
 // conflicts.
 inline constexpr size_t kBarrierBytes = 4 * sizeof(uint64_t);
 constexpr size_t HandoverBytes(int dim, int group) {
-  const size_t results = size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
+  const size_t results =
+      size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
   const size_t queries = size_t{2} * 2 * group * (dim + 8);  // of two items
   return results + queries + 2 * sizeof(DecodeItem) + kBarrierBytes;
 }
@@ -75,11 +78,15 @@ __host__ __device__ constexpr int WindowTokens(int group) {
 __host__ __device__ constexpr size_t WindowBytes(int group) {
   return size_t{2} * group * (WindowTokens(group) + kWindowPad) * 2;
 }
+// Of one warp that pools scores.
+__host__ __device__ constexpr size_t PoolerBytes(int heads) {
+  return (heads * sizeof(float) + 15) / 16 * 16;
+}
 // What merging splits needs, once the rings are free.
 constexpr size_t MergeBytes() { return size_t{kThreads} * (sizeof(float4) + sizeof(float2)); }
-constexpr size_t SharedBytes(int dim, int group, int stages) {
+constexpr size_t SharedBytes(int dim, int group, int heads, int stages) {
   return kWarps * stages * StageBytes(dim) + HandoverBytes(dim, group) + WindowBytes(group) +
-         kBarrierBytes;
+         kBarrierBytes + PoolerBytes(heads);
 }
 
 // Chosen for an H200: about 128 KB of K and V in flight an SM. More only makes every other access

@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
+#include "kernels/cuda/attention/decode_pooling.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
 #include "kernels/cuda/attention/phase_barrier.cuh"
 
@@ -85,9 +86,13 @@ __device__ inline __half* LogitsOf(const Args& args, const DecodeItem& item) {
 template <int kDim, Mode kMode>
 class Finisher {
  public:
-  __device__ Finisher(const Args& args, const Handover<kDim>& handover,
-                      const LogitWindows& windows, int lane)
-      : args_(args), handover_(handover), kept_logits_(windows, lane), lane_(lane) {}
+  __device__ Finisher(const Args& args, const Handover<kDim>& handover, const LogitWindows& windows,
+                      ScorePooler* pooler, int lane)
+      : args_(args),
+        handover_(handover),
+        kept_logits_(windows, lane),
+        pooler_(pooler),
+        lane_(lane) {}
 
   // All items of the block. An item's query is copied while the item two before it is finished, and
   // the item itself is loaded one earlier: everything has an item's time to arrive.
@@ -149,18 +154,24 @@ class Finisher {
   __device__ void FinishItem(const DecodeItem& item, int index, const DecodeItem& coming,
                              int parity) {
     if (kMode == Mode::kScoring && item.sparse()) {
-      kept_logits_.StoreItem(item.tokens(), LogitsOf(args_, item), args_.scores.head_stride);
+      kept_logits_.StoreItem(item.tokens(), LogitsOf(args_, item), args_.scores.head_stride,
+                             [&] { pooler_->Step(); });
     }
     for (int first_head = 0; first_head < args_.group; first_head += kRoundHeads, ++round_) {
-      handover_.barriers->full.Wait(round_);
+      if constexpr (kMode == Mode::kScoring) {
+        while (!handover_.barriers->full.HasEnded(round_)) pooler_->Step();
+      } else {
+        handover_.barriers->full.Wait(round_);
+      }
       if (first_head == 0) CopyQuery(coming, parity);
       MergeWarps(item, index, first_head);
     }
-    if (item.num_splits() > 1) {
-      __syncwarp();
-      if (lane_ == 0) {
-        CountDone(args_.splits_done + int64_t{item.row()} * args_.num_kv_heads + item.kv_head());
-      }
+    __syncwarp();
+    if (lane_ == 0 && item.num_splits() > 1) {
+      CountDone(args_.splits_done + int64_t{item.row()} * args_.num_kv_heads + item.kv_head());
+    }
+    if (kMode == Mode::kScoring && lane_ == 0 && item.sparse()) {
+      CountDone(args_.scores.splits_scored + item.row());
     }
   }
 
@@ -203,11 +214,14 @@ class Finisher {
         Merge merge(maxima[i]);
         merge.sum = sums[i];
         merge.out = out[i];
-        WriteResult<kDim, kMode>(args_, item, head, dim, maxima[i], merge);
-      } else {
-        const int64_t at = int64_t{index} * args_.group + head;
+        WriteResult<kDim>(args_, item, head, dim, merge);
+      }
+      const int64_t at = int64_t{index} * args_.group + head;
+      if (item.num_splits() > 1) {
         __stcg(reinterpret_cast<float4*>(args_.partial_out + at * kDim + dim), out[i]);
-        if (dim == 0) __stcg(&args_.partial_sums[at], make_float2(maxima[i], sums[i]));
+      }
+      if (dim == 0 && (item.num_splits() > 1 || (kMode == Mode::kScoring && item.sparse()))) {
+        __stcg(&args_.partial_sums[at], make_float2(maxima[i], sums[i]));
       }
     }
   }
@@ -215,6 +229,7 @@ class Finisher {
   const Args& args_;
   const Handover<kDim>& handover_;
   LogitStorer kept_logits_;
+  ScorePooler* const pooler_;  // kScoring only
   const int lane_;
   int item_count_ = 0;
   int round_ = 0;  // of handing over, over all items

@@ -14,6 +14,7 @@
 #include "kernels/cuda/attention/decode_loader.cuh"
 #include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
+#include "kernels/cuda/attention/decode_pooling.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -22,8 +23,8 @@ namespace tidal::cuda::decode {
 // One of the four warps that compute: its chunks of all items of the block.
 template <int kDim, Mode kMode>
 __device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
-                             const Handover<kDim>& handover, const LogitWindows& windows,
-                             int warp, int lane) {
+                             const Handover<kDim>& handover, const LogitWindows& windows, int warp,
+                             int lane) {
   const int stages = args.stages;
   LogitWriter kept_logits(windows, lane);
   ChunkLoader<kDim, kMode> loader(args, item_count, warp, lane);
@@ -58,6 +59,20 @@ __device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
   }
 }
 
+// The fifth warp.
+template <int kDim, Mode kMode>
+__device__ void FinishItems(const Args& args, int item_count, const Handover<kDim>& handover,
+                            const LogitWindows& windows, float* log_sum_exp, int lane) {
+  if constexpr (kMode == Mode::kScoring) {
+    ScorePooler pooler(args, log_sum_exp, lane);
+    Finisher<kDim, kMode>(args, handover, windows, &pooler, lane).Run(item_count);
+    __syncwarp();
+    if (lane == 0) *reinterpret_cast<ScorePooler::Position*>(handover.item) = pooler.position();
+  } else {
+    Finisher<kDim, kMode>(args, handover, windows, nullptr, lane).Run(item_count);
+  }
+}
+
 // A grid of blocks that all run at the same time; a list item is computed by block index % grid.
 template <int kDim, Mode kMode>
 __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
@@ -71,6 +86,11 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   const Handover<kDim> handover(behind_rings, args.group);
   const LogitWindows windows(behind_rings + HandoverBytes(kDim, args.group), args.group);
 
+  // [H] a warp that pools: the fifth's lies behind everything, the others' where their rings were.
+  unsigned char* const log_sum_exp =
+      warp < kWarps ? shared + warp * stages * StageBytes(kDim)
+                    : reinterpret_cast<unsigned char*>(windows.barriers) + kBarrierBytes;
+
   if (threadIdx.x == 0) {
     handover.barriers->Init();
     if (kMode == Mode::kScoring) windows.barriers->Init();
@@ -82,10 +102,17 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   if (warp < kWarps) {
     ComputeItems<kDim, kMode>(args, item_count, ring, handover, windows, warp, lane);
   } else {
-    Finisher<kDim, kMode>(args, handover, windows, lane).Run(item_count);
+    FinishItems<kDim, kMode>(args, item_count, handover, windows,
+                             reinterpret_cast<float*>(log_sum_exp), lane);
+  }
+  if constexpr (kMode == Mode::kScoring) {
+    ScorePooler pooler(args, reinterpret_cast<float*>(log_sum_exp), lane);
+    __syncthreads();
+    pooler.MoveTo(*reinterpret_cast<const ScorePooler::Position*>(handover.item));
+    pooler.Finish(warp);
   }
   __syncthreads();
-  MergeRows<kDim, kMode>(args, shared);
+  MergeRows<kDim>(args, shared);
 }
 
 template <int kDim>

@@ -164,8 +164,17 @@ class ChunkLoader {
           gathered ? __shfl_sync(kAllLanes, row, at_ * kChunkTokens + token) : row + token;
       const int64_t offset = int64_t{token_row} * kDim + piece * 8;
       const uint32_t to = stage + token * kDim * 2 + (piece ^ Swizzle<kDim>(token)) * 16;
-      mma::CopyAsync(to, args_.k + offset, token < valid);
-      mma::CopyAsync(to + kChunkTokens * kDim * 2, args_.v + offset, token < valid);
+      CopyPiece(to, args_.k + offset, token < valid);
+      CopyPiece(to + kChunkTokens * kDim * 2, args_.v + offset, token < valid);
+    }
+  }
+
+  // Logits that are kept need the L2 cache more than K and V do.
+  __device__ static void CopyPiece(uint32_t to, const bfloat16* from, bool valid) {
+    if constexpr (kMode == Mode::kScoring) {
+      mma::CopyAsyncOnce(to, from, valid);
+    } else {
+      mma::CopyAsync(to, from, valid);
     }
   }
 

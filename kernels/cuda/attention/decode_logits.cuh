@@ -50,8 +50,8 @@ struct LogitWindows {
 // Two logits in 16 bits; what is too large for them becomes the largest number there is.
 __device__ inline uint32_t PackLogits(float low, float high) {
   constexpr float kMax = 65504.0f;
-  const __half2 packed = __floats2half2_rn(fminf(fmaxf(low, -kMax), kMax),
-                                           fminf(fmaxf(high, -kMax), kMax));
+  const __half2 packed =
+      __floats2half2_rn(fminf(fmaxf(low, -kMax), kMax), fminf(fmaxf(high, -kMax), kMax));
   return *reinterpret_cast<const uint32_t*>(&packed);
 }
 
@@ -112,18 +112,31 @@ class LogitWriter {
   int begin_ = 0;   // its first token, within the item
 };
 
+// Stores what is read again soon: the L2 cache keeps it before anything else.
+__device__ inline void StoreForSoon(__half* to, const uint4& x) {
+  asm volatile(
+      "{\n.reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_last.b64 policy, 1.0;\n"
+      "st.global.L2::cache_hint.v4.b32 [%0], {%1, %2, %3, %4}, policy;\n}\n" ::"l"(to),
+      "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+      : "memory");
+}
+
 // The part of the fifth warp.
 class LogitStorer {
  public:
   __device__ LogitStorer(const LogitWindows& windows, int lane) : windows_(windows), lane_(lane) {}
 
   // All windows of an item of `tokens` tokens. `to`: the group's first plane, at the item's first
-  // token; every row's place there ends at a multiple of 16 tokens.
-  __device__ void StoreItem(int tokens, __half* to, int64_t head_stride) {
+  // token; every row's place there ends at a multiple of 16 tokens. Calls while_waiting() as long
+  // as a window is not full.
+  template <typename WhileWaiting>
+  __device__ void StoreItem(int tokens, __half* to, int64_t head_stride,
+                            const WhileWaiting& while_waiting) {
     const int window_tokens = windows_.tokens();
     const int pieces_a_head = window_tokens / 8;  // of 16 bytes
     for (int begin = 0; begin < tokens; begin += window_tokens, ++number_) {
-      windows_.barriers->full[number_ % 2].Wait(number_ / 2);
+      while (!windows_.barriers->full[number_ % 2].HasEnded(number_ / 2)) while_waiting();
       const __half* const from = windows_.Window(number_);
       const int end = min(window_tokens, (tokens - begin + 15) / 16 * 16);
 #pragma unroll 4
@@ -131,8 +144,9 @@ class LogitStorer {
         const int head = piece / pieces_a_head;
         const int token = piece % pieces_a_head * 8;
         if (token < end) {
-          *reinterpret_cast<uint4*>(to + head * head_stride + begin + token) =
-              *reinterpret_cast<const uint4*>(from + head * (window_tokens + kWindowPad) + token);
+          StoreForSoon(
+              to + head * head_stride + begin + token,
+              *reinterpret_cast<const uint4*>(from + head * (window_tokens + kWindowPad) + token));
         }
       }
       windows_.barriers->empty[number_ % 2].Arrive();

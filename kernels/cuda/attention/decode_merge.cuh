@@ -29,10 +29,10 @@ struct Merge {
   }
 };
 
-// Writes dims [dim, dim + 4) of a head's output, and with dim 0 its log-sum-exp.
-template <int kDim, Mode kMode>
+// Writes dims [dim, dim + 4) of a head's output.
+template <int kDim>
 __device__ inline void WriteResult(const Args& args, const DecodeItem& item, int head, int dim,
-                                   float max, const Merge& merge) {
+                                   const Merge& merge) {
   const int64_t row_head =
       (int64_t{item.row()} * args.num_kv_heads + item.kv_head()) * args.group + head;
   const float scale = __frcp_rn(merge.sum);
@@ -43,9 +43,6 @@ __device__ inline void WriteResult(const Args& args, const DecodeItem& item, int
         make_uint2(mma::PackBf16(out.x, out.y), mma::PackBf16(out.z, out.w));
   } else {
     *reinterpret_cast<float4*>(static_cast<float*>(args.out) + row_head * kDim + dim) = out;
-  }
-  if (kMode == Mode::kScoring && dim == 0 && item.sparse()) {
-    args.scores.log_sum_exp[row_head] = max + log2f(merge.sum);
   }
 }
 
@@ -92,7 +89,7 @@ struct SplitSums {
 // Adds up all splits of one query head. Called by all threads of the block, whose shared memory
 // lends MergeBytes(). A place of four dims is added up by several threads, each over some of the
 // splits, one after the other; then by one over theirs.
-template <int kDim, Mode kMode>
+template <int kDim>
 __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_item, int head,
                             unsigned char* shared) {
   constexpr int kQuads = kDim / 4;  // of 4 dims, in a head
@@ -111,7 +108,7 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
       sums.Add();
     }
   }
-  auto* const outs = reinterpret_cast<float4*>(shared);             // [kShares, kQuads]
+  auto* const outs = reinterpret_cast<float4*>(shared);            // [kShares, kQuads]
   auto* const norms = reinterpret_cast<float2*>(outs + kThreads);  // the same
   outs[threadIdx.x] = sums.out;
   norms[threadIdx.x] = make_float2(sums.max, sums.sum);
@@ -125,7 +122,7 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
     for (int i = 0; i < kShares; ++i) {
       merge.Add(norms[i * kQuads + threadIdx.x], outs[i * kQuads + threadIdx.x]);
     }
-    WriteResult<kDim, kMode>(args, item, head, dim, max, merge);
+    WriteResult<kDim>(args, item, head, dim, merge);
   }
   __syncthreads();
 }
@@ -146,7 +143,7 @@ __device__ inline int32_t LoadCount(const int32_t* count) {
 // waits until all its splits are done. All blocks of the grid run at the same time, so that what is
 // waited for is being computed. (If whoever computes the last split merged the row, a block that is
 // late once would be last again and again, and merge everything.)
-template <int kDim, Mode kMode>
+template <int kDim>
 __device__ void MergeRows(const Args& args, unsigned char* shared) {
   const int heads = args.num_kv_heads * args.group;
   for (int unit = blockIdx.x; unit < args.rows * heads; unit += gridDim.x) {
@@ -161,9 +158,8 @@ __device__ void MergeRows(const Args& args, unsigned char* shared) {
       if (atomicAdd(done, 1) == items.num_splits + args.group - 1) *done = 0;
     }
     __syncthreads();
-    MergeSplits<kDim, kMode>(
-        args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits), items.first,
-        unit % args.group, shared);
+    MergeSplits<kDim>(args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits),
+                      items.first, unit % args.group, shared);
   }
 }
 

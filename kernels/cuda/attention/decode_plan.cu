@@ -15,7 +15,7 @@ __device__ int64_t SumOfWarp(int64_t x) {
   return x;
 }
 
-enum class Work : uint8_t { kDense, kReuse };
+enum class Work : uint8_t { kDense, kScoring, kReuse };
 
 // Tokens of a row that are read.
 template <Work kWork>
@@ -23,6 +23,13 @@ __device__ int32_t TokensOf(const PlanArgs& args, int row) {
   const int32_t length = args.context_lens[row];
   const int32_t budget = kWork == Work::kReuse ? args.token_budgets[row] : 0;
   return budget > 0 ? min(budget, length) : length;
+}
+
+template <Work kWork>
+__device__ RowCut CutRow(const PlanArgs& args, int row, int32_t share) {
+  const bool scored = kWork == Work::kScoring && args.token_budgets[row] > 0;
+  return args.rule.Cut(TokensOf<kWork>(args, row),
+                       scored ? min(share, kMaxScoredSplitTokens) : share);
 }
 
 // Chooses how long splits are: of 1, 2, 4 or 8 rounds, those that keep the block with most to do
@@ -38,8 +45,7 @@ __device__ int32_t ChooseShare(const PlanArgs& args, int lane) {
   int32_t shares[kChoices], splits[kChoices] = {};
   for (int i = 0; i < kChoices; ++i) shares[i] = args.rule.Share(tokens, 1 << i);
   for (int row = lane; row < args.rows; row += 32) {
-    const int32_t row_tokens = TokensOf<kWork>(args, row);
-    for (int i = 0; i < kChoices; ++i) splits[i] += args.rule.Cut(row_tokens, shares[i]).num_splits;
+    for (int i = 0; i < kChoices; ++i) splits[i] += CutRow<kWork>(args, row, shares[i]).num_splits;
   }
   int32_t best_share = shares[0];
   int64_t best_cost = INT64_MAX;
@@ -63,24 +69,31 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
   const int32_t share = ChooseShare<kWork>(args, lane);
   const int32_t tokens = TokensOf<kWork>(args, row);
   const int32_t heads = args.rule.num_kv_heads;
-  int32_t splits_before = 0, all_splits = 0;
+  int32_t rows_before = 0, splits_before = 0, all_splits = 0;
   for (int other = lane; other < args.rows; other += 32) {
     const int32_t other_tokens = TokensOf<kWork>(args, other);
-    const int32_t splits = args.rule.Cut(other_tokens, share).num_splits;
+    const int32_t splits = CutRow<kWork>(args, other, share).num_splits;
     all_splits += splits;
-    if (other_tokens > tokens || (other_tokens == tokens && other < row)) splits_before += splits;
+    if (other_tokens > tokens || (other_tokens == tokens && other < row)) {
+      splits_before += splits;
+      ++rows_before;
+    }
   }
   const int32_t first = __reduce_add_sync(kAllLanes, splits_before) * heads;
   all_splits = __reduce_add_sync(kAllLanes, all_splits);
 
-  const RowCut cut = args.rule.Cut(tokens, share);
+  const RowCut cut = CutRow<kWork>(args, row, share);
   const bool sparse = args.token_budgets[row] > 0;
   for (int i = lane; i < cut.num_splits * heads; i += 32) {
     const int32_t split = i / heads;
     const int32_t begin = split * cut.tokens;
-    list.items[first + i] = DecodeItem::Make(row, i - split * heads, split, begin,
-                                             min(cut.tokens, tokens - begin), sparse,
-                                             cut.num_splits);
+    list.items[first + i] =
+        DecodeItem::Make(row, i - split * heads, split, begin, min(cut.tokens, tokens - begin),
+                         sparse, cut.num_splits);
+  }
+  if constexpr (kWork == Work::kScoring) {
+    rows_before = __reduce_add_sync(kAllLanes, rows_before);
+    if (lane == 0) args.scoring_order[rows_before] = row;
   }
   if (lane == 0) {
     list.rows[row] = {first, cut.num_splits, sparse};
@@ -91,7 +104,8 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
 __device__ void WriteRowOffset(const PlanArgs& args, int row, int lane) {
   int64_t scored_before = 0;
   for (int other = lane; other < row; other += 32) {
-    if (args.token_budgets[other] > 0) scored_before += (args.context_lens[other] + 15) / 16 * 16;
+    if (args.token_budgets[other] > 0)
+      scored_before += (args.context_lens[other] + 127) / 128 * 128;
   }
   scored_before = SumOfWarp(scored_before);
   if (lane == 0) args.row_offsets[row] = scored_before;
@@ -104,10 +118,12 @@ __global__ void __launch_bounds__(kThreads) PlanKernel(const __grid_constant__ P
   LetNextKernelStart();
   const int lane = threadIdx.x % 32;
   const int warp = blockIdx.x * kWarps + threadIdx.x / 32;
-  const int row = warp / 2;
+  const int row = warp / 3;
   if (row >= args.rows) return;
-  if (warp % 2 == 0) {
+  if (warp % 3 == 0) {
     WriteItems<Work::kDense>(args, args.dense, row, lane);
+  } else if (warp % 3 == 1) {
+    WriteItems<Work::kScoring>(args, args.scoring, row, lane);
     WriteRowOffset(args, row, lane);
   } else {
     WriteItems<Work::kReuse>(args, args.reuse, row, lane);
@@ -117,7 +133,7 @@ __global__ void __launch_bounds__(kThreads) PlanKernel(const __grid_constant__ P
 }  // namespace
 
 void Plan(const PlanArgs& args, DeviceContext& context) {
-  const unsigned blocks = (2 * args.rows + kWarps - 1) / kWarps;
+  const unsigned blocks = (3 * args.rows + kWarps - 1) / kWarps;
   Launch(context, "PlanDecode", PlanKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, args);
 }
 

@@ -17,8 +17,12 @@
 namespace tidal::cuda::decode {
 
 inline constexpr int32_t kMaxSplitTokens = 32768;
+// Of rows whose logits are kept: so short that the device works on one long row, or a few rows, at
+// a time, and their logits are pooled before they leave the L2 cache.
+inline constexpr int32_t kMaxScoredSplitTokens = 4096;
 
-// The splits of one row: all of `tokens` tokens, a multiple of 16, but the last, which may be shorter.
+// The splits of one row: all of `tokens` tokens, a multiple of 16, but the last, which may be
+// shorter.
 struct RowCut {
   int32_t num_splits = 0, tokens = 0;
 };
@@ -46,11 +50,13 @@ struct SplitRule {
     const int32_t tokens = DivideUp(DivideUp(row_tokens, splits), 16) * 16;
     return {DivideUp(row_tokens, tokens), tokens};
   }
-  // Work items of up to `rows` rows of up to `max_tokens` tokens, at most.
-  int64_t MaxItems(int64_t rows, int32_t max_tokens) const {
+  // Work items of up to `rows` rows of up to `max_tokens` tokens, of which `scored_tokens` are in
+  // rows whose logits are kept: at most.
+  int64_t MaxItems(int64_t rows, int32_t max_tokens, int64_t scored_tokens) const {
     const int64_t pairs = rows * num_kv_heads;
     return std::min(pairs * DivideUp(max_tokens, LeastTokens(0)),
-                    pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds);
+                    pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds +
+                        scored_tokens * num_kv_heads / kMaxScoredSplitTokens);
   }
 
  private:
@@ -70,8 +76,9 @@ struct DecodeItem {
 
   __device__ static DecodeItem Make(int32_t row, int32_t kv_head, int32_t split, int32_t begin,
                                     int32_t tokens, bool sparse, int32_t num_splits) {
-    return {{row, static_cast<int32_t>(kv_head | uint32_t{sparse} << 15 |
-                                       static_cast<uint32_t>(split) << 16),
+    return {{row,
+             static_cast<int32_t>(kv_head | uint32_t{sparse} << 15 |
+                                  static_cast<uint32_t>(split) << 16),
              begin, static_cast<int32_t>(tokens | static_cast<uint32_t>(num_splits) << 16)}};
   }
   __device__ int32_t row() const { return words.x; }
@@ -103,12 +110,14 @@ struct PlanArgs {
   const int32_t* token_budgets;  // [rows]
   int32_t rows;
   SplitRule rule;
-  ItemList dense;        // every row over its context
-  ItemList reuse;        // sparse rows over min(token budget, context) tokens, the others as above
-  int64_t* row_offsets;  // [rows], of SelectionScores
+  ItemList dense;    // every row over its context
+  ItemList scoring;  // the same, in splits of up to kMaxScoredSplitTokens where logits are kept
+  ItemList reuse;    // sparse rows over min(token budget, context) tokens, the others as above
+  int32_t* scoring_order;  // [rows], in the order of the list
+  int64_t* row_offsets;    // [rows], of SelectionScores
 };
 
-// Enqueues the kernel that writes both lists and the row offsets.
+// Enqueues the kernel that writes all of these.
 void Plan(const PlanArgs& args, DeviceContext& context);
 
 }  // namespace tidal::cuda::decode

@@ -25,22 +25,21 @@ class PhaseBarrier {
         "mbarrier.arrive.shared::cta.b64 state, [%0];\n}\n" ::"r"(Address())
         : "memory");
   }
-  // Waits for the end of phase `phase`, which is the one under way or the one before it.
-  __device__ void Wait(int phase) const {
+  // Has phase `phase` ended, which is the one under way or the one before it?
+  __device__ bool HasEnded(int phase) const {
     uint32_t ended;
-    do {
-      asm volatile(
-          "{\n.reg .pred ended;\n"
-#if __CUDA_ARCH__ >= 900
-          "mbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\n"
-#else
-          "mbarrier.test_wait.parity.shared::cta.b64 ended, [%1], %2;\n"
-#endif
-          "selp.b32 %0, 1, 0, ended;\n}\n"
-          : "=r"(ended)
-          : "r"(Address()), "r"(phase & 1)
-          : "memory");
-    } while (ended == 0);
+    asm volatile(
+        "{\n.reg .pred ended;\n"
+        "mbarrier.test_wait.parity.shared::cta.b64 ended, [%1], %2;\n"
+        "selp.b32 %0, 1, 0, ended;\n}\n"
+        : "=r"(ended)
+        : "r"(Address()), "r"(phase & 1)
+        : "memory");
+    return ended != 0;
+  }
+  __device__ void Wait(int phase) const {
+    while (!HasEnded(phase)) {
+    }
   }
 
  private:

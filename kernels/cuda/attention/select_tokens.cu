@@ -1,11 +1,8 @@
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 
 #include "kernels/cuda/attention/radix_threshold.cuh"
-#include "kernels/cuda/attention/score_pooling.cuh"
 #include "kernels/cuda/attention/select_range.cuh"
 #include "kernels/cuda/attention/select_tokens.h"
 #include "kernels/cuda/launch.cuh"
@@ -13,8 +10,6 @@
 namespace tidal::cuda {
 namespace {
 
-constexpr int kPoolThreads = 256;
-constexpr int kPoolBlocksPerSm = 3;
 constexpr int kSelectThreads = 512;
 constexpr int kSelectWarps = kSelectThreads / 32;
 constexpr unsigned kMaxClusterSize = 8;  // what every device can schedule
@@ -22,87 +17,13 @@ constexpr unsigned kMaxClusterSize = 8;  // what every device can schedule
 // SM. The rest is read from global memory at every pass.
 constexpr int kCachedQuads = 4096;
 constexpr int kQuadsInFlight = 4;  // of a thread
-// A set with more logits than this for each of its blocks is pooled by the whole device beforehand:
-// about 3 us at what one SM can read.
-constexpr int64_t kLogitsPerSelectBlock = 64 * 1024;
-
 struct SelectKernelParams {
   SelectionScores scores;
-  BlockTables tables;
+  SelectionRule rule;
   TokenSelection selection;
-  const int32_t* token_budgets;  // [rows]
-  const int32_t* recency;        // [rows]
-  // More logits of a set than this are pooled beforehand.
-  int64_t max_unpooled_logits;
-  int32_t rows;
-  int32_t sets;   // a row
-  int32_t heads;  // a set
-  int32_t sinks;
+  BlockTables tables;
   int32_t block_shift;  // log2 of the tokens of a block
-  bool softmax_sum;
-
-  __device__ SelectRange Range(int32_t row, int32_t context_len) const {
-    return MakeSelectRange(context_len, min(token_budgets[row], selection.capacity), recency[row],
-                           sinks);
-  }
-  __device__ bool PooledBefore(int32_t context_len) const {
-    return int64_t{context_len} * heads > max_unpooled_logits;
-  }
-  __device__ PooledHeads Heads(int32_t row, int32_t set) const {
-    const int64_t first = int64_t{set} * heads;
-    return {scores.logits + first * scores.head_stride + scores.row_offsets[row],
-            scores.head_stride, scores.log_sum_exp + int64_t{row} * sets * heads + first, heads};
-  }
-  // Of the row's token 0.
-  __device__ uint4* Keys(int32_t row, int32_t set) const {
-    return reinterpret_cast<uint4*>(scores.keys + int64_t{set} * scores.head_stride +
-                                    scores.row_offsets[row]);
-  }
 };
-
-// Pools the large sets. Each warp takes 32 quads of one set at a time, over all rows in turn: long
-// rows keep every warp busy, whatever rows stand beside them.
-template <bool kSoftmaxSum>
-__global__ void __launch_bounds__(kPoolThreads, kPoolBlocksPerSm)
-    PoolScoresKernel(const __grid_constant__ SelectKernelParams params) {
-  WaitForPreviousKernel();
-  const int lane = threadIdx.x % 32;
-  const int warps = gridDim.x * (kPoolThreads / 32);
-  // The warp's next task, counted from the first of the 32 rows looked at.
-  int task = blockIdx.x * (kPoolThreads / 32) + threadIdx.x / 32;
-  for (int32_t first_row = 0; first_row < params.rows; first_row += 32) {
-    // Each lane looks at one row: how many tasks are there, and up to it.
-    const int32_t my_row = first_row + lane;
-    SelectRange my_range;
-    int32_t my_len = 0, my_tiles = 0;
-    if (my_row < params.rows) {
-      my_len = params.tables.context_lens[my_row];
-      my_range = params.Range(my_row, my_len);
-      if (my_range.NeedsScores() && params.PooledBefore(my_len)) {
-        my_tiles = ((my_range.end + 3) / 4 - my_range.head / 4 + 31) / 32;
-      }
-    }
-    const int32_t through = InclusiveWarpSum(my_tiles * params.sets, lane);
-    const int32_t total = __shfl_sync(kFullWarp, through, 31);
-    for (; task < total; task += warps) {
-      const int at = __popc(__ballot_sync(kFullWarp, through <= task));
-      const int32_t tiles = __shfl_sync(kFullWarp, my_tiles, at);
-      const int32_t in_row = task - __shfl_sync(kFullWarp, through, at) + tiles * params.sets;
-      const int32_t context_len = __shfl_sync(kFullWarp, my_len, at);
-      SelectRange range;
-      range.head = __shfl_sync(kFullWarp, my_range.head, at);
-      range.end = __shfl_sync(kFullWarp, my_range.end, at);
-      const int32_t row = first_row + at;
-      const int32_t set = in_row / tiles;
-      const int32_t quad = range.head / 4 + in_row % tiles * 32 + lane;
-      if (quad * 4 < range.end) {
-        params.Keys(row, set)[quad] =
-            PoolQuad<kSoftmaxSum>(params.Heads(row, set), range, context_len, quad);
-      }
-    }
-    task -= total;
-  }
-}
 
 struct SelectShared {
   uint4 keys[kCachedQuads];
@@ -123,7 +44,7 @@ class SetSelector {
         context_len_(context_len),
         range_(range),
         radix_(cluster_, shared.radix) {
-    const int64_t out = (int64_t{row} * params.sets + set) * params.selection.capacity;
+    const int64_t out = (int64_t{row} * params.rule.sets + set) * params.selection.capacity;
     positions_ = params.selection.positions + out;
     slots_ = params.selection.slots + out;
     blocks_ = params.tables.blocks + int64_t{row} * params.tables.stride;
@@ -131,7 +52,7 @@ class SetSelector {
 
   __device__ void Run() {
     if (cluster_.rank() == 0 && threadIdx.x == 0) {
-      params_.selection.counts[int64_t{row_} * params_.sets + set_] = range_.count;
+      params_.selection.counts[int64_t{row_} * params_.rule.sets + set_] = range_.count;
     }
     if (!range_.NeedsScores()) {
       // Either no token is ranked or all are: then count is context_len.
@@ -144,16 +65,12 @@ class SetSelector {
     const int32_t begin = min(cluster_.rank() * quads_a_block, all_quads);
     first_quad_ = first_quad + begin;
     quads_ = min(quads_a_block, all_quads - begin);
-    keys_ = params_.Keys(row_, set_) + first_quad_;
+    keys_ = reinterpret_cast<const uint4*>(params_.scores.keys + set_ * params_.scores.head_stride +
+                                           params_.scores.row_offsets[row_]) +
+            first_quad_;
 
     radix_.ClearHistogram();
-    if (params_.PooledBefore(context_len_)) {
-      LoadKeys();
-    } else if (params_.softmax_sum) {
-      PoolKeys<true>();
-    } else {
-      PoolKeys<false>();
-    }
+    LoadKeys();
     const RadixThreshold threshold = radix_.Find(range_.ranked, [&](const auto& visit) {
       uint4 keys[kQuadsInFlight];
       for (int32_t i = threadIdx.x; i < quads_; i += kQuadsInFlight * kSelectThreads) {
@@ -223,21 +140,6 @@ class SetSelector {
         if (i < kCachedQuads) shared_.keys[i] = keys[j];
         CountQuad(keys[j]);
       }
-    }
-  }
-
-  // The same from logits. Keys that the cache cannot hold go to global memory.
-  template <bool kSoftmaxSum>
-  __device__ void PoolKeys() {
-    const PooledHeads heads = params_.Heads(row_, set_);
-    for (int32_t i = threadIdx.x; i < quads_; i += kSelectThreads) {
-      const uint4 key = PoolQuad<kSoftmaxSum>(heads, range_, context_len_, first_quad_ + i);
-      if (i < kCachedQuads) {
-        shared_.keys[i] = key;
-      } else {
-        keys_[i] = key;
-      }
-      CountQuad(key);
     }
   }
 
@@ -338,7 +240,7 @@ class SetSelector {
   const int32_t* blocks_;
   // The block's part of the candidates.
   int32_t first_quad_ = 0, quads_ = 0;
-  uint4* keys_ = nullptr;
+  const uint4* keys_ = nullptr;
 };
 
 __global__ void __launch_bounds__(kSelectThreads, 2)
@@ -346,12 +248,14 @@ __global__ void __launch_bounds__(kSelectThreads, 2)
   extern __shared__ uint4 memory[];
   WaitForPreviousKernel();
   const int32_t task = blockIdx.x >> BlockCluster().log2_size();
-  const int32_t row = task / params.sets;
-  const int32_t context_len = params.tables.context_lens[row];
-  const SelectRange range = params.Range(row, context_len);
+  const int32_t row = task / params.rule.sets;
+  const SelectRange range = params.rule.Range(row);
+  if (task % params.rule.sets == 0 && BlockCluster().rank() == 0 && threadIdx.x == 0) {
+    params.scores.splits_scored[row] = 0;  // for the next pass
+  }
   if (range.count == 0) return;  // all blocks of the cluster
-  SetSelector(params, *reinterpret_cast<SelectShared*>(memory), row, task % params.sets,
-              context_len, range)
+  SetSelector(params, *reinterpret_cast<SelectShared*>(memory), row, task % params.rule.sets,
+              params.tables.context_lens[row], range)
       .Run();
 }
 
@@ -368,43 +272,38 @@ int32_t Log2(int32_t x) {
 
 }  // namespace
 
+SelectionRule MakeSelectionRule(const PagedDecodeParams& rows, const SelectTokensParams& select) {
+  SelectionRule rule{};
+  rule.context_lens = rows.tables.context_lens;
+  rule.token_budgets = select.token_budgets;
+  rule.recency = select.recency;
+  rule.capacity = select.selection.capacity;
+  rule.sinks = select.sinks;
+  rule.sets =
+      select.selection.granularity == SelectionGranularity::kShared ? 1 : rows.kv.num_kv_heads;
+  rule.heads = rows.num_heads / rule.sets;
+  rule.softmax_sum = select.score == SelectionScore::kSoftmaxSum;
+  if (rule.heads * rule.sets != rows.num_heads) Fail("KV heads do not divide the heads");
+  return rule;
+}
+
 void SelectTokens(const PagedDecodeParams& rows, const SelectTokensParams& select,
                   const SelectionScores& scores, cudaStream_t stream, DeviceContext& context) {
-  const bool shared = select.selection.granularity == SelectionGranularity::kShared;
   SelectKernelParams params{};
   params.scores = scores;
-  params.tables = rows.tables;
+  params.rule = MakeSelectionRule(rows, select);
   params.selection = select.selection;
-  params.token_budgets = select.token_budgets;
-  params.recency = select.recency;
-  params.rows = rows.rows;
-  params.sets = shared ? 1 : rows.kv.num_kv_heads;
-  params.heads = rows.num_heads / params.sets;
-  params.sinks = select.sinks;
+  params.tables = rows.tables;
   params.block_shift = Log2(rows.kv.block_size);
-  params.softmax_sum = select.score == SelectionScore::kSoftmaxSum;
-  if (params.heads * params.sets != rows.num_heads) Fail("KV heads do not divide the heads");
   if (1 << params.block_shift != rows.kv.block_size) Fail("block size is not a power of two");
-  if (scores.head_stride % 4 != 0) Fail("head stride is not a multiple of 4");
+  if (scores.head_stride % 4 != 0) Fail("the distance of planes is not a multiple of 4");
 
   // Many sets fill the device with small clusters, which wait less for each other.
-  const int32_t tasks = params.rows * params.sets;
+  const int32_t tasks = rows.rows * params.rule.sets;
   if (tasks == 0) return;
   unsigned cluster_size = context.compute_capability >= 90 ? kMaxClusterSize : 1;
   while (cluster_size > 1 && int64_t{tasks} * cluster_size > 4 * context.num_sms) {
     cluster_size /= 2;
-  }
-
-  params.max_unpooled_logits = kLogitsPerSelectBlock * cluster_size;
-  if (int64_t{rows.max_context_len} * params.heads > params.max_unpooled_logits) {
-    const auto kernel = params.softmax_sum ? PoolScoresKernel<true> : PoolScoresKernel<false>;
-    LaunchShape shape;
-    shape.grid = dim3(kPoolBlocksPerSm * context.num_sms);
-    shape.block = dim3(kPoolThreads);
-    shape.stream = stream;
-    Launch(context, "SelectTokens", kernel, shape, params);
-  } else {
-    params.max_unpooled_logits = std::numeric_limits<int64_t>::max();
   }
 
   if (!context.Check(

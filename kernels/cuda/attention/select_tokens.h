@@ -1,7 +1,7 @@
-// From the scores of a selecting layer to token sets: pools the heads that share a set, finds the
-// exact k-th score by radix, and writes positions and slots in ascending order.
+// From the pooled scores of a selecting layer to token sets: finds the exact k-th score by radix,
+// and writes positions and slots in ascending order.
 //
-// Equal scores give equal sets, whatever else is in the batch. Bound: every logit is read once.
+// Equal scores give equal sets, whatever else is in the batch. Bound: every key is read once.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_SELECT_TOKENS_H_
 #define TIDAL_KERNELS_CUDA_ATTENTION_SELECT_TOKENS_H_
 
@@ -13,10 +13,10 @@
 
 namespace tidal::cuda {
 
-// Enqueues on `stream`, which may be the context's side stream. `scores` is used up, and is the
-// only scratch memory. `rows`, tables and heads are those of the decode operation that wrote the
-// scores; rows whose budget or context length is 0 are left alone. Of rows.kv only the shape is
-// read. Aborts unless the block size is a power of two and num_heads a multiple of the KV heads.
+// Enqueues on `stream`, which may be the context's side stream. `rows`, tables and heads are those
+// of the decode operation that wrote the scores; rows whose budget or context length is 0 are left
+// alone. Of rows.kv only the shape is read. Aborts unless the block size is a power of two and
+// num_heads a multiple of the KV heads.
 void SelectTokens(const PagedDecodeParams& rows, const SelectTokensParams& select,
                   const SelectionScores& scores, cudaStream_t stream, DeviceContext& context);
 

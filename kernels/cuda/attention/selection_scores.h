@@ -1,25 +1,53 @@
-// What a selecting layer's attention leaves behind for the selection after it.
+// What a selecting layer's attention leaves behind for the selection after it, and by which rules.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_SELECTION_SCORES_H_
 #define TIDAL_KERNELS_CUDA_ATTENTION_SELECTION_SCORES_H_
 
 #include <cuda_fp16.h>
+#include <cuda_runtime.h>
 
 #include <cstdint>
 
+#include "kernels/attention/params.h"
+#include "kernels/cuda/attention/select_range.cuh"
+
 namespace tidal::cuda {
 
-// Of the sparse rows only. Rows lie one after the other in every head's plane: token t of row r is
-// element row_offsets[r] + t. Row offsets are multiples of 16.
+// Of the rows with a token budget only. Rows lie one after the other in every plane: token t of row
+// r is element row_offsets[r] + t. Row offsets and the distance of planes are multiples of 128.
 //
-// Logits are kept in 16 bits, within half a unit in 2^11: finer than q and k in bf16 determine them,
-// and half the traffic of the only large thing that selection writes and reads.
+// Logits are kept in 16 bits, within half a unit in 2^11: finer than q and k in bf16 determine
+// them, and half the traffic. They live from the pass that reads K until they are pooled into keys
+// (score_pooling.cuh), within the same kernel.
 struct SelectionScores {
-  __half* logits;       // [H, head_stride]: q.k * softmax_scale * log2(e), finite or NaN
-  int64_t head_stride;  // elements from one head's plane to the next
-  float* log_sum_exp;          // [rows, H]: log2 of the sum over the context of 2^logit
-  const int64_t* row_offsets;  // [rows]; made by PlanDecode
-  uint32_t* keys;              // [sets, head_stride]: scratch of SelectTokens
+  __half* logits;                // [H, head_stride]: q.k * softmax_scale * log2(e), finite or NaN
+  uint32_t* keys;                // [sets, head_stride]: order as the pooled scores do
+  int64_t head_stride;           // elements from one plane to the next
+  const int64_t* row_offsets;    // [rows]; made by PlanDecode
+  const int32_t* scoring_order;  // [rows]; made by PlanDecode
+  // [rows]: splits of all KV heads whose logits are there. Zero between two operations: the
+  // selection clears what the pass counted.
+  int32_t* splits_scored;
 };
+
+// Which tokens compete, and how heads are pooled.
+struct SelectionRule {
+  const int32_t* context_lens;   // [rows]
+  const int32_t* token_budgets;  // [rows]
+  const int32_t* recency;        // [rows]
+  int32_t capacity, sinks;
+  int32_t sets;   // a row
+  int32_t heads;  // a set
+  bool softmax_sum;
+
+  __device__ SelectRange Range(int32_t row) const {
+    const int32_t budget = token_budgets[row];
+    return MakeSelectRange(context_lens[row], budget < capacity ? budget : capacity, recency[row],
+                           sinks);
+  }
+};
+
+// Aborts unless num_heads is a multiple of the KV heads.
+SelectionRule MakeSelectionRule(const PagedDecodeParams& rows, const SelectTokensParams& select);
 
 }  // namespace tidal::cuda
 

@@ -1,6 +1,6 @@
 // Attention and token selection together, through the back end: sets against the reference's scores
-// in double precision. Logits are kept in 16 bits, so sets may differ near the lowest score that the
-// reference chose: by what half a unit in the last place of logits below 16 makes of it.
+// in double precision. Logits are kept in 16 bits, so sets may differ near the lowest score that
+// the reference chose: by what half a unit in the last place of logits below 16 makes of it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -164,7 +164,8 @@ class CudaSelectingDecodeShapeTest : public CudaSelectingDecodeTest,
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaSelectingDecodeShapeTest,
                          testing::Values(DecodeShape{4, 2, 64, 16}, DecodeShape{8, 2, 128, 32},
                                          DecodeShape{3, 3, 80, 64}, DecodeShape{7, 1, 32, 16},
-                                         DecodeShape{16, 4, 128, 64}));
+                                         DecodeShape{16, 4, 128, 64}, DecodeShape{1, 1, 64, 16},
+                                         DecodeShape{32, 2, 64, 16}, DecodeShape{36, 4, 48, 32}));
 
 // Sparse rows, then a dense one, then two that pad the batch.
 TEST_P(CudaSelectingDecodeShapeTest, EqualsReference) {
@@ -212,6 +213,52 @@ TEST_P(CudaSelectingDecodeShapeTest, EqualKeysGiveTheLowestPositions) {
               << "set " << at;
         }
       }
+    }
+  }
+}
+
+// Rows longer and shorter than what the device works on at a time, with sets of their own.
+TEST_F(CudaSelectingDecodeTest, ManyRows) {
+  const DecodeShape shape{8, 2, 64, 16};
+  SelectingRows rows;
+  for (int32_t row = 0; row < 70; ++row) {
+    rows.context_lens.push_back(row % 7 == 0 ? 9000 + row : 130 + 3 * row);
+    rows.budgets.push_back(row % 5 == 4 ? 0 : 90);
+    rows.recency.push_back(20);
+  }
+  DecodeCase c(shape, rows.context_lens, 11);
+  Reserve(c, shape, rows);
+  for (auto granularity : kGranularities) {
+    ExpectSetsEqualReference(c, shape, rows, granularity, SelectionScore::kSoftmaxSum);
+  }
+  const Sets first = Select(c, shape, rows, kGranularities[1], SelectionScore::kSoftmaxSum);
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(Select(c, shape, rows, kGranularities[1], SelectionScore::kSoftmaxSum) == first);
+  }
+}
+
+// K rows that are no numbers: such tokens are never preferred, and their heads have no softmax.
+TEST_F(CudaSelectingDecodeTest, TokensWithoutANumber) {
+  const DecodeShape shape{4, 2, 64, 16};
+  SelectingRows rows;
+  rows.context_lens = {900};
+  rows.budgets = {100};
+  rows.recency = {10};
+  DecodeCase clean(shape, rows.context_lens, 12);
+  Reserve(clean, shape, rows);
+  for (const float value :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    DecodeCase c(shape, rows.context_lens, 12);
+    std::fill_n(c.KRow(0, 300, 1), shape.head_dim, ToBFloat16(value));
+    // The first KV head's set is as without; the second's scores are all alike, and give the lowest
+    // positions.
+    const Sets sets =
+        Select(c, shape, rows, SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
+    const Sets expected =
+        Select(clean, shape, rows, SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
+    for (int32_t i = 0; i < 100; ++i) {
+      EXPECT_EQ(sets.positions[i], expected.positions[i]) << i;
+      EXPECT_EQ(sets.positions[100 + i], i < 89 ? i : 800 + i) << i;
     }
   }
 }
