@@ -36,7 +36,7 @@ TEST(ModelConfigTest, ReadsTheShippedModel) {
   EXPECT_EQ(config->head_dim, 64);
   EXPECT_EQ(config->qkv_size(), 512);
   EXPECT_EQ(config->max_position_embeddings, 32768);
-  EXPECT_EQ(config->rope_theta, 500000);
+  EXPECT_EQ(config->rope.theta, 500000);
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_THAT(config->eos_token_ids, ElementsAre(6, 1));
 }
@@ -47,7 +47,7 @@ TEST(ModelConfigTest, DerivesWhatIsAbsent) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->head_dim, 16);
   EXPECT_EQ(config->num_kv_heads, 4);
-  EXPECT_EQ(config->rope_theta, 10000);
+  EXPECT_EQ(config->rope.theta, 10000);
   EXPECT_FALSE(config->tie_word_embeddings);
   EXPECT_THAT(config->eos_token_ids, IsEmpty());
 }
@@ -67,7 +67,7 @@ TEST(ModelConfigTest, OneEndTokenOrAList) {
 TEST(ModelConfigTest, ThetaMayStandInRopeParameters) {
   const auto config = Parse(R"("rope_parameters":{"rope_type":"default","rope_theta":7.5})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->rope_theta, 7.5);
+  EXPECT_EQ(config->rope.theta, 7.5);
   EXPECT_EQ(Parse(R"("rope_parameters":{"rope_type":"yarn","rope_theta":7.5})").status().code(),
             absl::StatusCode::kUnimplemented);
 }

@@ -88,7 +88,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& op
       std::max(config.max_num_seqs, absl::GetFlag(FLAGS_max_num_batched_tokens));
   TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
   // No longer than what is measured, so that published shapes fit beside their weights.
-  config.max_model_len = std::min(model.max_position_embeddings, LongestSequence(options));
+  config.max_model_len = std::min(model.max_context_len(), LongestSequence(options));
   if (options.token_budget > 0) {
     config.max_token_budget = std::min(options.token_budget, config.max_model_len);
   }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/skinny_matmul.h"
@@ -357,7 +358,7 @@ TEST_F(CudaMatMulKernelTest, EveryPathEqualsReference) {
     for (const int32_t tokens : {1, 4, 8, 13, 16, 48}) {
       for (const bool accumulate : {false, true, false, true}) {  // timed, then planned
         const auto before = c.Before(tokens, accumulate);
-        for (const Case* expected : {&c, &with_bias}) {
+        for (const Case* expected : {&c, &std::as_const(with_bias)}) {
           Write(y, before);
           engine.MatMul({weight.get(), x, y, tokens, accumulate,
                          expected == &with_bias ? device_bias : nullptr});
