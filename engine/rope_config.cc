@@ -24,10 +24,11 @@ constexpr NamedType kTypes[] = {{"default", RopeType::kDefault},
                                 {"yarn", RopeType::kYarn},
                                 {"llama3", RopeType::kLlama3}};
 
-// Older files call it "type".
+// Older files call it "type". One that gives a factor and not what it is for is a mistake.
 absl::StatusOr<RopeType> ReadType(const JsonFields& rope) {
   const std::string field = rope.Has("rope_type") || !rope.Has("type") ? "rope_type" : "type";
-  TIDAL_ASSIGN_OR_RETURN(const std::string name, rope.String(field, "default"));
+  if (!rope.Has(field) && !rope.Has("factor")) return RopeType::kDefault;
+  TIDAL_ASSIGN_OR_RETURN(const std::string name, rope.String(field));
   for (const NamedType& known : kTypes) {
     if (name == known.name) return known.type;
   }
@@ -93,6 +94,11 @@ absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFields& json,
   TIDAL_ASSIGN_OR_RETURN(config.theta,
                          rope.Number("rope_theta", kMinTheta, kMaxTheta, config.theta));
   TIDAL_RETURN_IF_ERROR(CheckWholeHeads(rope));
+  for (const char* layers : {"full_attention", "sliding_attention"}) {
+    if (!rope.Has(layers)) continue;
+    return absl::UnimplementedError(
+        rope.Error(layers, "absent (all layers have the same positions)").message());
+  }
   TIDAL_ASSIGN_OR_RETURN(config.type, ReadType(rope));
   if (config.type == RopeType::kDefault) return config;
   TIDAL_ASSIGN_OR_RETURN(config.factor, rope.Number("factor", 1, kMaxFactor));
