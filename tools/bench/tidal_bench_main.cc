@@ -39,7 +39,8 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1"}),
           "sequences in a step");
 ABSL_FLAG(std::vector<std::string>, prefill, {}, "prompt lengths whose prefill is timed as well");
 ABSL_FLAG(int32_t, steps, 32, "timed decode steps a cell; the median is reported");
-ABSL_FLAG(std::string, attention_profile, "default", "default, paper, or a pattern string");
+ABSL_FLAG(std::string, attention_profile, "default",
+          "default, quality, paper, or a pattern string");
 ABSL_FLAG(int32_t, max_num_batched_tokens, 2048, "tokens of a prefill step");
 
 namespace tidal {
