@@ -143,19 +143,20 @@ void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
   if (shape.prefill_sequences > 0) {
     const int32_t row = shape.decode_rows();
     const int64_t offset = int64_t{row} * config_.q_size();
-    backend_->PrefillAttention({activations_.q.As<bfloat16>() + offset,
-                                kv,
-                                {batch.block_tables + int64_t{row} * batch.block_table_stride,
-                                 batch.block_table_stride, batch.context_lens + row},
-                                batch.cu_query_lens,
-                                activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
-                                matmul_type_,
-                                shape.prefill_sequences,
-                                config_.num_heads,
-                                shape.max_query_len,
-                                shape.max_prefill_context,
-                                softmax_scale_,
-                                config_.window(layer)});
+    backend_->PrefillAttention(
+        {.q = activations_.q.As<bfloat16>() + offset,
+         .kv = kv,
+         .tables = {batch.block_tables + int64_t{row} * batch.block_table_stride,
+                    batch.block_table_stride, batch.context_lens + row},
+         .cu_query_lens = batch.cu_query_lens,
+         .out = activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
+         .out_type = matmul_type_,
+         .num_sequences = shape.prefill_sequences,
+         .num_heads = config_.num_heads,
+         .max_query_len = shape.max_query_len,
+         .max_context_len = shape.max_prefill_context,
+         .softmax_scale = softmax_scale_,
+         .window = config_.window(layer)});
   }
 }
 

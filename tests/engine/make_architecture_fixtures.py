@@ -7,8 +7,8 @@ computes for it in float32 from weights rounded to bf16.
     python3 tests/engine/make_architecture_fixtures.py [NAME ...]
 
 expected.safetensors of each folder holds `tokens` (int32), `logits` (float32 [33, vocab], of the
-tokens from the prompt's last on), `bf16_error`: how far the logits of transformers' own bf16 run are
-from these (the largest difference, and the root of the mean square), and `matters`: how far the
+tokens from the prompt's last on), `bf16_error`: how far the logits of its own bf16 run are from
+these (the largest difference, and the root of the mean square), and `matters`: how far the
 largest difference is when the model is run without what its folder is there to test.
 """
 
