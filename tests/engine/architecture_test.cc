@@ -162,6 +162,19 @@ TEST_P(ArchitectureTest, SparseStepsAreNearTheDenseOnes) {
             1.5 * expected_.mean_bf16_error);
 }
 
+// On every back end, with sparse layers as the pattern says.
+TEST_P(ArchitectureTest, AWindowThatNoSequenceOutgrowsIsNone) {
+  std::string pattern = Repeated('R');
+  pattern[0] = 'S';
+  const auto runner = Load(/*max_model_len=*/33, pattern);
+  ASSERT_NE(runner, nullptr);
+  EXPECT_EQ(runner->info().attention.pattern, pattern);
+  EXPECT_TRUE(runner->info().tidal_available);
+  for (int32_t layer = 0; layer < runner->info().num_layers; ++layer) {
+    EXPECT_EQ(runner->model_config().window(layer), 0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Folders, ArchitectureTest,
                          ::testing::Values("llama2_mha", "llama3_scaled", "llama_linear",
                                            "llama_dynamic", "llama_yarn", "llama_yarn_factors",
