@@ -7,7 +7,7 @@ namespace tidal {
 namespace {
 
 absl::Status CheckTensor(const ModelTensors& tensors, const std::string& name,
-                         std::vector<int64_t> shape) {
+                         const std::vector<int64_t>& shape) {
   TIDAL_ASSIGN_OR_RETURN(const TensorView* tensor, tensors.Find(name, shape));
   if (tensor->type != TensorType::kOther) return absl::OkStatus();
   return absl::UnimplementedError(

@@ -92,7 +92,8 @@ class Checkpoint final : public Source {
     return buffer;
   }
 
-  absl::Status Read(const std::string& name, std::vector<int64_t> shape, absl::Span<bfloat16> out) {
+  absl::Status Read(const std::string& name, const std::vector<int64_t>& shape,
+                    absl::Span<bfloat16> out) {
     TIDAL_ASSIGN_OR_RETURN(const TensorView* tensor, tensors_.Find(name, shape));
     return ReadAsBFloat16(*tensor, out);
   }
