@@ -99,6 +99,7 @@ class DecodeCase {
     limits.num_kv_heads = shape_.num_kv_heads;
     limits.head_dim = shape_.head_dim;
     limits.max_token_budget = max_token_budget;
+    limits.window = shape_.window;
     return limits;
   }
 

@@ -71,7 +71,7 @@ struct DecodeWorkspace::Buffers {
 
   void* memory = nullptr;
   // Zeroed by Reserve.
-  decode::ItemList dense{}, scoring{}, reuse{};
+  decode::ItemList dense{}, windowed{}, scoring{}, reuse{};
   int32_t* splits_done = nullptr;
   int32_t* scoring_order = nullptr;
   int64_t* row_offsets = nullptr;
@@ -88,7 +88,7 @@ struct DecodeWorkspace::Buffers {
     const int64_t group = of.num_heads / of.num_kv_heads;
     const int64_t rows = of.max_decode_rows;
     Carver carver(base);
-    for (decode::ItemList* list : {&dense, &scoring, &reuse}) {
+    for (decode::ItemList* list : {&dense, &windowed, &scoring, &reuse}) {
       *list = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
                carver.Take<decode::RowItems>(rows)};
     }
@@ -176,7 +176,9 @@ void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContex
                 .token_budgets = rows.token_budgets,
                 .rows = rows.rows,
                 .rule = b.rule,
+                .window = b.limits.window,
                 .dense = b.dense,
+                .windowed = b.windowed,
                 .scoring = b.scoring,
                 .reuse = b.reuse,
                 .scoring_order = b.scoring_order,
@@ -239,8 +241,9 @@ void Run(const char* operation, Mode mode, const Args& args, int32_t rows, int32
 void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
                  DeviceContext& context) {
   const DecodeWorkspace::Buffers& b = workspace.buffers();
-  Run("PagedDecode", Mode::kDense, MakeArgs(params, b.dense, b), params.rows,
-      params.max_context_len, b, context);
+  if (params.window != 0 && params.window != b.limits.window) Fail("another window");
+  Run("PagedDecode", Mode::kDense, MakeArgs(params, params.window > 0 ? b.windowed : b.dense, b),
+      params.rows, params.max_context_len, b, context);
 }
 
 void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,

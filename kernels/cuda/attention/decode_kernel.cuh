@@ -47,6 +47,9 @@ __device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
       const uint32_t chunk = ring + stage * static_cast<uint32_t>(StageBytes(kDim));
       float logits[2][4];
       attention.Logits(chunk, item.tokens() - token, args.logit_scale, lane, logits);
+      if (kMode == Mode::kDense && token == 0 && item.hidden() > 0) {
+        attention.Hide(item.hidden(), lane, logits);
+      }
       if (keeps_logits) kept_logits.Keep(logits, token);
       attention.Add(chunk, logits, lane);
       __syncwarp();  // every lane has read the chunk

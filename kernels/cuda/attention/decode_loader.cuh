@@ -61,7 +61,7 @@ class ChunkLoader {
   }
 
   // Starts to copy the warp's next chunk to shared memory: [K, V] of [16, kDim], tokens past the
-  // item's end as zeros. Counts as a group of copies even when no chunk is left.
+  // item's end and hidden ones as zeros. Counts as a group of copies even when no chunk is left.
   __device__ void CopyNext(uint32_t stage) {
     while (left_ == 0 && now_.item.tokens() > 0) Advance();
     if (left_ > 0) {
@@ -144,6 +144,7 @@ class ChunkLoader {
     const DecodeItem& item = now_.item;
     const int first_token = FirstToken(now_.first + at_);
     const int valid = item.tokens() - first_token;
+    const int hidden = kMode == Mode::kDense && first_token == 0 ? item.hidden() : 0;
     const int shift = args_.block_shift;
     const uint32_t mask = (1u << shift) - 1;
     const bool gathered = IsGathered(item);
@@ -164,8 +165,9 @@ class ChunkLoader {
           gathered ? __shfl_sync(kAllLanes, row, at_ * kChunkTokens + token) : row + token;
       const int64_t offset = int64_t{token_row} * kDim + piece * 8;
       const uint32_t to = stage + token * kDim * 2 + (piece ^ Swizzle<kDim>(token)) * 16;
-      CopyPiece(to, args_.k + offset, token < valid);
-      CopyPiece(to + kChunkTokens * kDim * 2, args_.v + offset, token < valid);
+      const bool counts = token < valid && token >= hidden;
+      CopyPiece(to, args_.k + offset, counts);
+      CopyPiece(to + kChunkTokens * kDim * 2, args_.v + offset, counts);
     }
   }
 

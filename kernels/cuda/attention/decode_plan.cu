@@ -15,12 +15,19 @@ __device__ int64_t SumOfWarp(int64_t x) {
   return x;
 }
 
-enum class Work : uint8_t { kDense, kScoring, kReuse };
+enum class Work : uint8_t { kDense, kScoring, kReuse, kWindowed };
+constexpr int kLists = 4;
+
+// Of a windowed layer, to the last token of a context.
+__device__ int32_t FirstVisible(const PlanArgs& args, int32_t length) {
+  return max(0, length - args.window);
+}
 
 // Tokens of a row that are read.
 template <Work kWork>
 __device__ int32_t TokensOf(const PlanArgs& args, int row) {
   const int32_t length = args.context_lens[row];
+  if (kWork == Work::kWindowed) return length - FirstVisible(args, length) / 16 * 16;
   const int32_t budget = kWork == Work::kReuse ? args.token_budgets[row] : 0;
   return budget > 0 ? min(budget, length) : length;
 }
@@ -84,12 +91,14 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
 
   const RowCut cut = CutRow<kWork>(args, row, share);
   const bool sparse = args.token_budgets[row] > 0;
+  const int32_t visible = kWork == Work::kWindowed ? FirstVisible(args, args.context_lens[row]) : 0;
   for (int i = lane; i < cut.num_splits * heads; i += 32) {
     const int32_t split = i / heads;
     const int32_t begin = split * cut.tokens;
-    list.items[first + i] =
-        DecodeItem::Make(row, i - split * heads, split, begin, min(cut.tokens, tokens - begin),
-                         sparse, cut.num_splits);
+    DecodeItem item = DecodeItem::Make(row, i - split * heads, split, visible / 16 * 16 + begin,
+                                       min(cut.tokens, tokens - begin), sparse, cut.num_splits);
+    if (split == 0) item.Hide(visible % 16);
+    list.items[first + i] = item;
   }
   if constexpr (kWork == Work::kScoring) {
     rows_before = __reduce_add_sync(kAllLanes, rows_before);
@@ -118,22 +127,25 @@ __global__ void __launch_bounds__(kThreads) PlanKernel(const __grid_constant__ P
   LetNextKernelStart();
   const int lane = threadIdx.x % 32;
   const int warp = blockIdx.x * kWarps + threadIdx.x / 32;
-  const int row = warp / 3;
+  const int row = warp / kLists;
   if (row >= args.rows) return;
-  if (warp % 3 == 0) {
-    WriteItems<Work::kDense>(args, args.dense, row, lane);
-  } else if (warp % 3 == 1) {
-    WriteItems<Work::kScoring>(args, args.scoring, row, lane);
-    WriteRowOffset(args, row, lane);
-  } else {
-    WriteItems<Work::kReuse>(args, args.reuse, row, lane);
+  switch (static_cast<Work>(warp % kLists)) {
+    case Work::kDense:
+      return WriteItems<Work::kDense>(args, args.dense, row, lane);
+    case Work::kScoring:
+      WriteItems<Work::kScoring>(args, args.scoring, row, lane);
+      return WriteRowOffset(args, row, lane);
+    case Work::kReuse:
+      return WriteItems<Work::kReuse>(args, args.reuse, row, lane);
+    case Work::kWindowed:
+      if (args.window > 0) WriteItems<Work::kWindowed>(args, args.windowed, row, lane);
   }
 }
 
 }  // namespace
 
 void Plan(const PlanArgs& args, DeviceContext& context) {
-  const unsigned blocks = (3 * args.rows + kWarps - 1) / kWarps;
+  const unsigned blocks = (kLists * args.rows + kWarps - 1) / kWarps;
   Launch(context, "PlanDecode", PlanKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, args);
 }
 

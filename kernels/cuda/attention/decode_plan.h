@@ -86,7 +86,10 @@ struct DecodeItem {
   __device__ int32_t split() const { return static_cast<uint32_t>(words.y) >> 16; }
   // First token of the split, among the tokens of the context or of the selection. A multiple
   // of 16.
-  __device__ int32_t begin() const { return words.z; }
+  __device__ int32_t begin() const { return words.z & ~15; }
+  // So many of its first tokens do not count: a window begins where it wants to.
+  __device__ int32_t hidden() const { return words.z & 15; }
+  __device__ void Hide(int32_t tokens) { words.z |= tokens; }
   __device__ int32_t tokens() const { return words.w & 0xffff; }
   __device__ bool sparse() const { return (words.y & 0x8000) != 0; }  // the row has a token budget
   __device__ int32_t num_splits() const { return static_cast<uint32_t>(words.w) >> 16; }
@@ -110,9 +113,11 @@ struct PlanArgs {
   const int32_t* token_budgets;  // [rows]
   int32_t rows;
   SplitRule rule;
-  ItemList dense;    // every row over its context
-  ItemList scoring;  // the same, in splits of up to kMaxScoredSplitTokens where logits are kept
-  ItemList reuse;    // sparse rows over min(token budget, context) tokens, the others as above
+  int32_t window;     // of the layers that have one, or 0
+  ItemList dense;     // every row over its context
+  ItemList windowed;  // over the last `window` tokens of it; not written without a window
+  ItemList scoring;   // the same, in splits of up to kMaxScoredSplitTokens where logits are kept
+  ItemList reuse;     // sparse rows over min(token budget, context) tokens, the others as above
   int32_t* scoring_order;  // [rows], in the order of the list
   int64_t* row_offsets;    // [rows], of SelectionScores
 };

@@ -78,6 +78,17 @@ class WarpAttention {
     }
   }
 
+  // The chunk's first `tokens` tokens count for nothing.
+  __device__ static void Hide(int tokens, int lane, float (&logits)[2][4]) {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (n * 8 + lane % 4 * 2 + i % 2 < tokens) logits[n][i] = -INFINITY;
+      }
+    }
+  }
+
   // Adds the chunk at `stage`, whose logits these are. A NaN among them makes the head's result
   // NaN.
   __device__ void Add(uint32_t stage, const float (&logits)[2][4], int lane) {

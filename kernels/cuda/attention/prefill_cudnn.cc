@@ -214,7 +214,7 @@ std::string Cudnn::Reserve(const BackendLimits& limits, bool* out_of_memory) {
 
 bool Cudnn::Supports(const PrefillAttentionParams& p) const {
   const Heads heads = {p.num_heads, p.kv.num_kv_heads, p.kv.head_dim, p.kv.block_size};
-  return scratch_ != nullptr && heads == heads_ && p.out_type == DType::kBF16 &&
+  return scratch_ != nullptr && p.window == 0 && heads == heads_ && p.out_type == DType::kBF16 &&
          p.max_query_len <= long_.query_len &&
          p.max_context_len <= int64_t{pages_} * heads_.block_size;
 }

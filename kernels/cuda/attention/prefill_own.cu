@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "kernels/cuda/attention/prefill_own.h"
 #include "kernels/cuda/attention/prefill_tile.cuh"
@@ -90,29 +91,31 @@ class WarpRows {
     }
   }
 
-  // A row sees the keys up to its own position: row r of the sequence's chunk has position
-  // first_position + r / group. `row` is the warp's first.
-  __device__ void Mask(int first_key, int row, int first_position, int group) {
+  // A row sees the keys up to its own position, or its window's part of them: row r of the
+  // sequence's chunk has position first_position + r / group. `row` is the warp's first.
+  __device__ void Mask(const Args& args, int first_key, int row, int first_position) {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const unsigned r = row + m * 16 + half * 8 + lane_ / 4;
-        const int position = first_position + int(r / unsigned(group));
+        const int position = first_position + int(r / unsigned(args.group));
 #pragma unroll
         for (int n = 0; n < 2 * S::kKeyPairs; ++n) {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             const int key = first_key + n * 8 + 2 * int(lane_ % 4) + i;
-            if (key > position) scores_[m][n][2 * half + i] = -INFINITY;
+            // Behind the row's position, or too far before it.
+            if (unsigned(position - key) >= unsigned(args.window)) {
+              scores_[m][n][2 * half + i] = -INFINITY;
+            }
           }
         }
       }
     }
   }
 
-  // Scores become weights; what was summed so far is brought to the new maxima. The first tile of a
-  // row has a key that it sees, so maxima are finite from then on.
+  // Scores become weights; what was summed so far is brought to the new maxima.
   __device__ void Softmax(float scale_log2) {
     float correction[kRowTiles][2];
     bool changed = false;
@@ -128,9 +131,11 @@ class WarpRows {
         max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 1));
         max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 2));
         changed |= max != max_[m][half];
-        correction[m][half] = mma::Exp2((max_[m][half] - max) * scale_log2);
+        // A window may show a row nothing of its first tiles: no maximum yet, and no weight.
+        const float base = max == -INFINITY ? 0.0f : max;
+        correction[m][half] = mma::Exp2((max_[m][half] - base) * scale_log2);
         max_[m][half] = max;
-        const float scaled_max = max * scale_log2;
+        const float scaled_max = base * scale_log2;
         float sum = 0;
 #pragma unroll
         for (int n = 0; n < 2 * S::kKeyPairs; ++n) {
@@ -246,37 +251,41 @@ __global__ void __launch_bounds__(kThreads, Shape<kDim, kRowTiles, kKeys>::kMinB
   const int first_position = args.context_lens[sequence] - query_len;
   const int last_row = min(first_row + S::kRows, rows) - 1;
   const int key_end = first_position + last_row / args.group + 1;
-  const int key_tiles = (key_end + kKeys - 1) / kKeys;
+  const int key_begin = args.FirstVisible(first_position + first_row / args.group);
+  const int first_tile = key_begin / kKeys, key_tiles = (key_end + kKeys - 1) / kKeys;
 
-  // The warp's rows: keys up to see_all are seen by all of them, keys after see_any by none.
+  // The warp's rows: keys up to see_all are seen by all of them, keys after see_any by none; so are
+  // keys from seen_by_all on, and keys before seen_by_any.
   const int warp_row = first_row + int(threadIdx.x / 32) * S::kWarpRows;
   const int see_all = first_position + warp_row / args.group;
   const int see_any =
       warp_row < rows ? first_position + (min(warp_row + S::kWarpRows, rows) - 1) / args.group : -1;
 
+  const int seen_by_any = args.FirstVisible(see_all), seen_by_all = args.FirstVisible(see_any);
+
   const uint32_t queries = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
   const uint32_t stages = queries + S::kQueryBytes;
-  KvLoader<kDim, kKeys> loader(args, sequence, kv_head, key_end);
+  KvLoader<kDim, kKeys> loader(args, sequence, kv_head, key_begin, key_end);
   CopyQueries<kDim, S::kRows>(args, args.q + int64_t{first_token} * args.num_heads * args.head_dim,
                               kv_head, first_row, rows, queries);
   loader.CopyNext(stages);
   mma::CommitCopies();
 
   WarpRows<kDim, kRowTiles, kKeys> warp(queries + (threadIdx.x / 32) * S::kWarpRows * kDim * 2);
-  for (int tile = 0; tile < key_tiles; ++tile) {
+  for (int tile = first_tile; tile < key_tiles; ++tile) {
     const int first_key = tile * kKeys;
-    const uint32_t keys = stages + (tile & 1) * S::kStageBytes;
+    const uint32_t keys = stages + ((tile - first_tile) & 1) * S::kStageBytes;
     mma::WaitForCopies();
     // The tile is there for all threads, and none reads the other stage any more.
     __syncthreads();
     if (tile + 1 < key_tiles) {
-      loader.CopyNext(stages + ((tile + 1) & 1) * S::kStageBytes);
+      loader.CopyNext(stages + ((tile - first_tile + 1) & 1) * S::kStageBytes);
       mma::CommitCopies();
     }
-    if (first_key > see_any) continue;
+    if (first_key > see_any || first_key + kKeys <= seen_by_any) continue;
     warp.Score(keys);
-    if (first_key + kKeys - 1 > see_all) {
-      warp.Mask(first_key, warp_row, first_position, args.group);
+    if (first_key + kKeys - 1 > see_all || first_key < seen_by_all) {
+      warp.Mask(args, first_key, warp_row, first_position);
     }
     warp.Softmax(args.scale_log2);
     warp.AddValues(keys + KvLoader<kDim, kKeys>::kTileBytes);
@@ -359,6 +368,7 @@ void OwnPrefillAttention(const PrefillAttentionParams& p, DeviceContext& context
   args.block_shift = b == 16 ? 4 : b == 32 ? 5 : 6;
   args.block_elements = p.kv.num_kv_heads * b * d;
   args.scale_log2 = p.softmax_scale * 1.4426950408889634f;
+  args.window = p.window > 0 ? p.window : std::numeric_limits<int32_t>::max();
   args.out_is_float = p.out_type == DType::kF32;
   const int64_t rows = int64_t{p.max_query_len} * args.group;
   if (d <= 32) {

@@ -30,7 +30,13 @@ struct Args {
   int32_t block_elements;  // KV * B * D
   int32_t row_tiles;       // of the longest chunk
   float scale_log2;        // softmax_scale * log2(e)
+  int32_t window;          // of FirstVisible(); the largest number there is instead of 0
   bool out_is_float;
+
+  // The first key that the query at `position` sees.
+  __device__ int FirstVisible(int position) const {
+    return max(0, position + 1 - window);
+  }
 };
 
 template <int kDim>
@@ -64,13 +70,15 @@ class KvLoader {
  public:
   static constexpr uint32_t kTileBytes = kKeys * Layout::kRowBytes;
 
-  // Keys from `key_end` on read as zeros.
-  __device__ KvLoader(const Args& args, int sequence, int kv_head, int key_end)
+  // Begins with the tile of key_begin. Keys before it and from `key_end` on read as zeros.
+  __device__ KvLoader(const Args& args, int sequence, int kv_head, int key_begin, int key_end)
       : args_(args),
         table_(args.blocks + int64_t{sequence} * args.stride),
+        key_begin_(key_begin),
         key_end_(key_end),
         row_(threadIdx.x / Layout::kChunks),
-        head_offset_((kv_head << args.block_shift) * args.head_dim + Chunk() * 8) {
+        head_offset_((kv_head << args.block_shift) * args.head_dim + Chunk() * 8),
+        first_key_(key_begin / kKeys * kKeys) {
     ReadTable();
   }
 
@@ -85,7 +93,7 @@ class KvLoader {
       for (int p = i * kPassesPerId; p < (i + 1) * kPassesPerId; ++p) {
         const int row = row_ + p * Layout::kRowsPerPass;
         const int key = first_key_ + row;
-        const bool valid = chunk_valid && key < key_end_;
+        const bool valid = chunk_valid && key >= key_begin_ && key < key_end_;
         const int64_t at = valid ? block + (key & block_mask) * args_.head_dim : int64_t{0};
         const uint32_t to = shared + Layout::Offset(row, Chunk());
         mma::CopyAsync(to, args_.k + at, valid);
@@ -110,10 +118,10 @@ class KvLoader {
 
   const Args& args_;
   const int32_t* table_;
-  int key_end_;
+  int key_begin_, key_end_;
   int row_;          // of the first pass
   int head_offset_;  // elements from a block's start to this thread's chunk of the head's first row
-  int first_key_ = 0;
+  int first_key_;
   int32_t ids_[kIds];
 };
 

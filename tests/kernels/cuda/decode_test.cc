@@ -110,6 +110,31 @@ TEST_F(CudaDecodeTest, EqualsReferenceAroundEveryEdge) {
   }
 }
 
+TEST_F(CudaDecodeTest, EqualsReferenceForEveryWindow) {
+  for (int32_t window : {1, 2, 15, 16, 17, 40, 63, 64, 65, 130, 300, 700, 5000}) {
+    for (int32_t kv_heads : {2, 8}) {
+      const DecodeShape shape{2 * kv_heads, kv_heads, 64, 16 << window % 3, window};
+      DecodeCase c(shape, {1, 15, 16, 33, 0, 700, window, window + 1, 2 * window + 17}, window);
+      ExpectClose(RunPaged(c), PagedReference(c), kTolerance,
+                  Name(shape) + " window " + std::to_string(window));
+    }
+  }
+}
+
+TEST_F(CudaDecodeTest, NothingBeforeAWindowIsRead) {
+  const DecodeShape shape{4, 2, 64, 16, 100};
+  DecodeCase clean(shape, {700, 107, 99}, 42), poisoned(shape, {700, 107, 99}, 42);
+  for (int32_t row = 0; row < clean.rows(); ++row) {
+    for (int32_t t = 0; t < clean.context_len(row) - shape.window; ++t) {
+      for (int32_t kv = 0; kv < 2; ++kv) {
+        std::fill_n(poisoned.KRow(row, t, kv), shape.head_dim, kNan);
+        std::fill_n(poisoned.VRow(row, t, kv), shape.head_dim, kNan);
+      }
+    }
+  }
+  ExpectSameBits(RunPaged(poisoned), RunPaged(clean), "poisoned");
+}
+
 TEST_F(CudaDecodeTest, LongRow) {
   DecodeCase c({4, 2, 128, 16}, {70001, 12}, 2);
   ExpectClose(RunPaged(c), PagedReference(c), kTolerance, "70001 tokens");

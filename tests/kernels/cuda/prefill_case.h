@@ -17,6 +17,7 @@ namespace tidal {
 
 struct PrefillHeads {
   int32_t heads, kv_heads, head_dim, block_size;
+  int32_t window = 0;
 };
 
 struct PrefillChunk {
@@ -80,6 +81,7 @@ class PrefillCase {
     p.cu_query_lens = cu_query_lens_.data();
     p.num_sequences = static_cast<int32_t>(chunks_.size());
     p.num_heads = heads_.heads;
+    p.window = heads_.window;
     for (size_t s = 0; s < chunks_.size(); ++s) {
       p.max_query_len = std::max(p.max_query_len, chunks_[s].tokens);
       p.max_context_len = std::max(p.max_context_len, context_lens_[s]);

@@ -200,9 +200,22 @@ TEST_F(OwnPrefillTest, SequencesOfOneCallAreIndependent) {
   ExpectEqualsReference<bfloat16>(*engine_, PrefillCase({32, 8, 128, 16}, chunks, 4), "bf16");
 }
 
+TEST_F(OwnPrefillTest, EqualsReferenceForEveryWindow) {
+  for (const int32_t window : {1, 2, 15, 16, 63, 64, 65, 127, 128, 129, 300, 5000}) {
+    for (const PrefillChunk chunk : {PrefillChunk{0, 330}, PrefillChunk{257, 70}}) {
+      for (const PrefillHeads heads :
+           {PrefillHeads{2, 1, 64, 16, window}, PrefillHeads{32, 8, 128, 32, window}}) {
+        ExpectEqualsReference<float>(*engine_, PrefillCase(heads, {chunk, {20, 30}}, window),
+                                     "window " + std::to_string(window));
+      }
+    }
+  }
+}
+
 TEST_F(OwnPrefillTest, ResultDoesNotDependOnTheChunks) {
   constexpr int32_t kTokens = 600;
-  for (const PrefillHeads heads : {PrefillHeads{32, 8, 64, 16}, PrefillHeads{3, 1, 48, 32}}) {
+  for (const PrefillHeads heads :
+       {PrefillHeads{32, 8, 64, 16}, PrefillHeads{3, 1, 48, 32}, PrefillHeads{3, 1, 48, 32, 100}}) {
     const PrefillCase c(heads, {{10, kTokens}}, 4);
     const auto whole = Run<float>(*engine_, c);
     for (const int32_t chunk : {7, 64, 256, 599}) {
