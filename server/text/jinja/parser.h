@@ -15,7 +15,8 @@
 
 namespace tidal::jinja {
 
-// INVALID_ARGUMENT "line 3, column 7: ..." on what is not a template, or one nested too deeply.
+// INVALID_ARGUMENT "line 3, column 7: ..." on what is not a template, one that uses a filter or a
+// test that there is not, or one nested too deeply.
 absl::StatusOr<Block> ParseTemplate(std::string_view source);
 
 // The first error stays; after it the tokens are at their end and everything returns quickly.

@@ -43,7 +43,8 @@ bool SequenceLike(Runtime*, const Value& v, Args) {  // has a length and takes a
   return v.is_sequence() || v.is_string() || v.is_dict() || v.is_undefined();
 }
 bool Iterable(Runtime*, const Value& v, Args) {
-  return v.is_sequence() || v.is_string() || v.is_dict() || v.is_undefined() || v.is_loop();
+  return v.is_sequence() || v.is_string() || v.is_dict() || v.is_stream() || v.is_undefined() ||
+         v.is_loop();
 }
 bool Odd(Runtime* rt, const Value& v, Args) { return IsDivisible(rt, v, 2, 1); }
 bool Even(Runtime* rt, const Value& v, Args) { return IsDivisible(rt, v, 2, 0); }
@@ -65,7 +66,7 @@ bool AtLeast(Runtime* rt, const Value& v, Args args) {
 }
 bool In(Runtime* rt, const Value& v, Args args) { return Contains(rt, Other(rt, args), v); }
 bool SameAs(Runtime* rt, const Value& v, Args args) { return IsSame(rt, v, Other(rt, args)); }
-bool Escaped(Runtime*, const Value&, Args) { return false; }
+bool Escaped(Runtime*, const Value& v, Args) { return v.is_escaped(); }
 bool IsFilter(Runtime*, const Value& v, Args) {
   return v.is_string() && FindFilter(v.string()) != nullptr;
 }
