@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!compiled.ok()) return 0;
   tidal::ChatTemplateInput input;
   input.messages = {
-      {"system", "Be kind.", ""}, {"user", " Größe?\n", "Ann"}, {"assistant", "5", ""}};
+      {"system", {"Be kind."}}, {"user", {" Größe?\n", "x"}, "Ann"}, {"assistant", {"5"}}};
   (void)(*compiled)->Render(input);
   input.continue_final_message = true;
   (void)(*compiled)->Render(input);
