@@ -91,6 +91,7 @@ class Parser {
   ExprPtr ParsePostfix(ExprPtr expr);
   ExprPtr ParseFiltersAndTests(ExprPtr expr);
   ExprPtr ParseFilters(ExprPtr expr, bool first_without_pipe);
+  std::string ParseDottedName();
   ExprPtr ParseTest(ExprPtr expr);
   ExprPtr ParseSubscript(ExprPtr expr);
   ExprPtr ParseIndex();

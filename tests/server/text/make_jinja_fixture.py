@@ -163,6 +163,8 @@ def cases():
         "{% if l %}{% set inner = 1 %}{% endif %}{{ inner }}{% for i in l %}{% set inner = 5 %}{% endfor %}{{ inner }}", "{% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% if x == 2 %}{% break %}{% endif %}{% endfor %}",
         "{% generation %}{{ n }}{% set zz = 1 %}{% endgeneration %}{{ zz is defined }}", "{{ strftime_now('%Y-%m-%d %B %j') }}", "{{ {'a': [1, {}], 'b': []} | tojson(indent='\t') }}", "{{ [1, 2] | tojson(indent=2) }} {{ {'b': 1, 'a': []} | tojson(sort_keys=true, separators=(',', ':')) }} {{ 'é😀' | tojson(ensure_ascii=true) }}",
         "{{ raise_exception('x' ~ n ~ ' <&> é') }}", "{{ raise_exception(none) }}", "{{ raise_exception() }}")
+    yield from each(V,
+        "{{ d[] }}|{{ d[1,] }}|{{ d[(1, 2)] }}|{{ l[0,] }}|", "{% if false %}{{ 1 | a.b }}{{ 1 is a.b }}{% endif %}ok", "{{ 1 | a.b }}", "{{ 1 is defined(1) }}", "{{ 1 is eq }}", "{{ 1 is eq(1, 2) }}", "{{ 1 is odd(x=1) }}", "{{ 3 is divisibleby 3 }} {{ 3 is lt(4) }} {{ 2 is in [1, 2] }}")
     # Filters and tests that there are not: found at the start, unless they may never be reached.
     yield from each(V,
         "{% if false %}{{ 1 | nope }}{% endif %}ok", "{{ 1 if true else 1 | nope }}", "{% if true %}{% else %}{{ 1 is nope }}{% endif %}ok", "{% for x in [] %}{{ x | nope }}{% endfor %}ok", "{% if false %}{% for x in l %}{{ x | nope }}{% endfor %}{% endif %}ok",

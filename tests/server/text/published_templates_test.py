@@ -1,10 +1,10 @@
 """Published chat templates rendered by our interpreter and by Jinja2: the texts must be equal.
 
-    python published_templates_test.py RENDERER
+    python published_templates_test.py RENDERER package|folder
 
-RENDERER is the built jinja_render. The templates are those of the sdist of llama-cpp-python, kept
-in build/chat-templates/ once pip has fetched them, and those in the folder that the environment
-variable TIDAL_CHAT_TEMPLATES names. What cannot be had is skipped, and says so.
+RENDERER is the built jinja_render. package: the templates that the sdist of llama-cpp-python
+carries, kept in build/chat-templates/ once pip has fetched them. folder: those in the folder that
+the environment variable TIDAL_CHAT_TEMPLATES names. Exits 77 (skipped) where there are none.
 """
 
 import itertools
@@ -23,7 +23,6 @@ import jinja_reference
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = ROOT / "build/chat-templates"
 PACKAGE = "llama-cpp-python==0.3.36"
-FEWEST_TEMPLATES = 60
 RANDOM_CHATS = 60
 
 CALL = {"id": "call00001", "type": "function",
@@ -180,12 +179,14 @@ def fetch_templates():
     """Fills the cache; says why not where pip cannot."""
     if CACHE.exists():
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    CACHE.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
         pip = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps",
-                              "--no-binary", PACKAGE.partition("=")[0], "-d", folder, PACKAGE],
+                              "--retries", "1", "--no-binary", PACKAGE.partition("=")[0], "-d",
+                              folder, PACKAGE],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if pip.returncode != 0:
-            return pip.stdout.strip().splitlines()[-1]
+            return f"pip could not fetch {PACKAGE}: " + pip.stdout[-500:].strip()
         unpacked = pathlib.Path(folder) / "templates"
         unpacked.mkdir()
         sdist, = pathlib.Path(folder).glob("*.tar.gz")
@@ -194,12 +195,13 @@ def fetch_templates():
                 if member.isfile() and member.name.endswith(".jinja"):
                     text = archive.extractfile(member).read()
                     (unpacked / pathlib.Path(member.name).name).write_bytes(text)
-        CACHE.parent.mkdir(exist_ok=True)
-        subprocess.run(["cp", "-r", unpacked, CACHE], check=True)
+        unpacked.rename(CACHE)
     return None
 
 
 class PublishedTemplatesTest(unittest.TestCase):
+    folder, fewest = CACHE, 60  # of the package
+
     def setUp(self):
         self.environment = jinja_reference.environment()
         self.renderer = Renderer(sys.argv[1])
@@ -224,28 +226,28 @@ class PublishedTemplatesTest(unittest.TestCase):
                     self.assertEqual({"text" if kind == "text" else "error": wanted}, got)
         self.assertGreater(texts, 20, f"{path.name}: too few conversations pass")
 
-    def compare_folder(self, folder, fewest):
-        paths = sorted(pathlib.Path(folder).glob("*.jinja"))
-        self.assertGreaterEqual(len(paths), fewest)
+    def test_same_text_as_jinja2(self):
+        paths = sorted(self.folder.glob("*.jinja"))
+        self.assertGreaterEqual(len(paths), self.fewest)
         for path in paths:
             self.compare(path)
-        print(f"{folder}: {len(paths)} templates, {self.counts['text']} equal texts, "
+        print(f"{len(paths)} templates, {self.counts['text']} equal texts, "
               f"{self.counts['raised']} equal refusals, {self.counts['error']} other failures")
 
-    def test_templates_of_a_package(self):
-        reason = fetch_templates()
-        if reason:
-            print(f"SKIPPED: the templates of {PACKAGE}: {reason}")
-            self.skipTest(reason)
-        self.compare_folder(CACHE, FEWEST_TEMPLATES)
 
-    def test_templates_of_a_folder(self):
-        folder = os.environ.get("TIDAL_CHAT_TEMPLATES")
-        if not folder:
-            print("SKIPPED: a folder of templates: TIDAL_CHAT_TEMPLATES is not set")
-            self.skipTest("TIDAL_CHAT_TEMPLATES is not set")
-        self.compare_folder(folder, 1)
+def why_skipped(source):
+    """Sets the folder to test; says why there is none."""
+    if source == "package":
+        return fetch_templates()
+    named = os.environ.get("TIDAL_CHAT_TEMPLATES")
+    if not named:
+        return "TIDAL_CHAT_TEMPLATES names no folder"
+    PublishedTemplatesTest.folder, PublishedTemplatesTest.fewest = pathlib.Path(named), 1
+    return None
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    if reason := why_skipped(sys.argv[2]):
+        print(f"SKIPPED: {reason}")
+        sys.exit(77)
+    unittest.main(argv=sys.argv[:1])
