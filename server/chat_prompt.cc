@@ -30,8 +30,7 @@ absl::Status Invalid(absl::string_view field, absl::string_view must, const Got&
 
 absl::Status WrongType(absl::string_view field, absl::string_view wanted, const Value& got) {
   const auto type = jinja::TypeName(got);
-  return Invalid(field, absl::StrCat("be ", wanted),
-                 absl::StrCat("a ", absl::string_view(type.data(), type.size())));
+  return Invalid(field, absl::StrCat("be ", wanted), absl::string_view(type.data(), type.size()));
 }
 
 absl::StatusOr<Value> ParseField(const std::string& field, const std::string& json) {
@@ -125,8 +124,8 @@ absl::StatusOr<Dict> ParseVariables(const std::string& json) {
   TIDAL_ASSIGN_OR_RETURN(const Value variables, ParseObject(field, json));
   for (const char* name : kReservedVariables) {
     if (variables.dict().FindName(name) == nullptr) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        field, ".", name, ": must be absent, the request has no such variable or a field for it"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, ".", name, ": must be absent, it is not for variables to set"));
   }
   return variables.dict();
 }
