@@ -160,7 +160,8 @@ absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ChatTemplate*
     return absl::InvalidArgumentError(
         absl::StrCat("chat.continue_final_message: must be false, ", text.status().message()));
   }
-  return absl::Status(text.status().code(), absl::StrCat("chat: ", text.status().message()));
+  // Also where the template takes too many steps: to try again would not help.
+  return absl::InvalidArgumentError(absl::StrCat("chat: ", text.status().message()));
 }
 
 }  // namespace tidal

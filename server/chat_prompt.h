@@ -11,7 +11,8 @@
 namespace tidal {
 
 // Text, with its special tokens written out. INVALID_ARGUMENT "chat.messages[2].role: must be ...,
-// got ..."; "chat: ..." when the template refuses, in its words, or when there is none (null).
+// got ..."; "chat: ..." when the template refuses, in its words, exceeds its limits, or is none
+// (null).
 absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ChatTemplate* chat_template);
 
 }  // namespace tidal

@@ -121,6 +121,8 @@ TEST(ChatPromptTest, RefusalsNameTheField) {
             "chat.continue_final_message: must be false, the chat template drops the last message");
   EXPECT_EQ(Refusal(turn, "{{ raise_exception('Roles must alternate: ' ~ 1) }}"),
             "chat: Roles must alternate: 1");
+  EXPECT_THAT(Refusal(turn, "{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}"),
+              StartsWith("chat: line 1, column "));
   EXPECT_THAT(std::string(RenderChat(Chat(turn), nullptr).status().message()),
               HasSubstr("no chat template"));
 }
