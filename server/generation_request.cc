@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
+#include "server/chat_prompt.h"
 
 namespace tidal {
 namespace {
@@ -72,7 +73,7 @@ absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& requ
       add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
       break;
     case v1::GenerateRequest::kChat: {
-      TIDAL_ASSIGN_OR_RETURN(*text, RenderChat(request.chat(), model));
+      TIDAL_ASSIGN_OR_RETURN(*text, RenderChat(request.chat(), model.chat_template.get()));
       field = "chat: ";
       break;
     }
@@ -242,31 +243,6 @@ absl::Status CheckModelName(const std::string& name, const ServedModel& model) {
   }
   return absl::NotFoundError(
       absl::StrCat("model: must be ", absl::StrJoin(model.names, " or "), ", got ", name));
-}
-
-absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ServedModel& model) {
-  if (model.chat_template == nullptr) {
-    return absl::InvalidArgumentError(
-        "chat: must not be used with this model, which has no chat template");
-  }
-  if (chat.messages().empty()) return Invalid("chat.messages", "have at least 1 message", 0);
-  ChatTemplateInput input;
-  input.add_generation_prompt = !chat.has_add_generation_prompt() || chat.add_generation_prompt();
-  input.continue_final_message = chat.continue_final_message();
-  if (input.continue_final_message && chat.add_generation_prompt()) {
-    return Invalid("chat.add_generation_prompt", "be false with continue_final_message", "true");
-  }
-  if (input.continue_final_message) input.add_generation_prompt = false;
-  for (int i = 0; i < chat.messages_size(); ++i) {
-    const v1::ChatMessage& message = chat.messages(i);
-    if (message.role().empty()) {
-      return Invalid(absl::StrCat("chat.messages[", i, "].role"), "be a role", "nothing");
-    }
-    input.messages.push_back({message.role(), message.content(), message.name()});
-  }
-  auto text = model.chat_template->Render(input);
-  if (!text.ok()) return Within("chat: ", text.status());
-  return text;
 }
 
 absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,

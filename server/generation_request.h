@@ -55,9 +55,6 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
 // Empty, or one of the names.
 absl::Status CheckModelName(const std::string& name, const ServedModel& model);
 
-// The prompt that `chat` makes, as text (special tokens written out).
-absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ServedModel& model);
-
 }  // namespace tidal
 
 #endif  // TIDAL_SERVER_GENERATION_REQUEST_H_

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "server/chat_prompt.h"
 #include "server/generation_request.h"
 
 namespace tidal {
@@ -64,7 +65,7 @@ absl::StatusOr<v1::TokenizeResponse> GenerationService::Tokenize(
       add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
       break;
     case v1::TokenizeRequest::kChat: {
-      TIDAL_ASSIGN_OR_RETURN(text, RenderChat(request.chat(), *model_));
+      TIDAL_ASSIGN_OR_RETURN(text, RenderChat(request.chat(), model_->chat_template.get()));
       break;
     }
     case v1::TokenizeRequest::PROMPT_NOT_SET:

@@ -15,6 +15,10 @@ ABSL_FLAG(std::string, model, "",
 ABSL_FLAG(std::string, served_model_name, "",
           "Names clients may use for the model, with commas between; replies carry the first. "
           "Empty: the name of the folder.");
+ABSL_FLAG(
+    std::string, chat_template, "",
+    "Chat template to use instead of the model's: a file, or the text of one. It is Jinja, as "
+    "Hugging Face has it.");
 ABSL_FLAG(std::string, device, "auto",
           "What the model runs on: cuda, cpu, or auto (a GPU where there is one that works).");
 ABSL_FLAG(int32_t, cuda_device, 0, "Number of the GPU, as CUDA counts them.");
@@ -87,6 +91,7 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   const std::string names = absl::GetFlag(FLAGS_served_model_name);
   options.served_model_names = {ModelNameOf(engine.model_path)};
   if (!names.empty()) options.served_model_names = absl::StrSplit(names, ',');
+  options.chat_template = absl::GetFlag(FLAGS_chat_template);
   options.backend.device = absl::GetFlag(FLAGS_device);
   options.backend.num_threads = absl::GetFlag(FLAGS_num_threads);
   options.backend.cuda_device = absl::GetFlag(FLAGS_cuda_device);

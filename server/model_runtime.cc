@@ -30,7 +30,8 @@ GenerationDefaults MakeDefaults(const GenerationConfig& config) {
   return out;
 }
 
-absl::Status LoadText(const std::string& folder, ServedModel* model) {
+absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
+  const std::string& folder = options.engine.model_path;
   TIDAL_ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(folder));
   if (model->tokenizer->vocab_size() > model->info.vocab_size) {
     return absl::InvalidArgumentError(
@@ -38,14 +39,12 @@ absl::Status LoadText(const std::string& folder, ServedModel* model) {
                      model->info.vocab_size, " tokens, got ", model->tokenizer->vocab_size()));
   }
   model->longest_token_bytes = LongestTokenBytes(*model->tokenizer);
-  auto chat_template = ChatTemplate::Load(folder);
-  if (chat_template.ok()) {
-    model->chat_template = *std::move(chat_template);
-  } else if (!absl::IsNotFound(chat_template.status())) {
-    // Plain completions work without it.
-    Log(LogLevel::kWarning, "no chat: the model's chat template cannot be used",
-        {{"reason", chat_template.status().message()}});
+  auto chat_template = ChatTemplate::Load(folder, options.chat_template);
+  // Plain completions work with a model that has no template.
+  if (options.chat_template.empty() && absl::IsNotFound(chat_template.status())) {
+    return absl::OkStatus();
   }
+  TIDAL_ASSIGN_OR_RETURN(model->chat_template, std::move(chat_template));
   return absl::OkStatus();
 }
 
@@ -55,7 +54,7 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
   model->version = std::string(Version());
   model->created_unix_seconds = absl::ToUnixSeconds(absl::Now());
   model->info = info;
-  TIDAL_RETURN_IF_ERROR(LoadText(options.engine.model_path, model));
+  TIDAL_RETURN_IF_ERROR(LoadText(options, model));
   TIDAL_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.engine.model_path));
   TIDAL_ASSIGN_OR_RETURN(GenerationConfig generation,
                          ReadGenerationConfig(options.engine.model_path, config));

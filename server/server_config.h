@@ -23,7 +23,8 @@ inline constexpr int64_t kCpuKvCacheBytes = int64_t{1} << 30;
 struct ModelOptions {
   std::vector<std::string> served_model_names;  // at least one
   BackendOptions backend;
-  EngineConfig engine;  // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
+  EngineConfig engine;        // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
+  std::string chat_template;  // a file or the text of one; empty: the model's
   bool enable_prefix_caching = true;
   int32_t max_queued_requests = 4096;
   AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan

@@ -1,23 +1,53 @@
 #include <algorithm>
 #include <array>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/http/openai_codec.h"
+#include "server/http/raw_json.h"
 #include "server/http/request_fields.h"
 
 namespace tidal {
 namespace {
 
 constexpr const char* kUnsupported[] = {
-    "tools",         "functions", "function_call", "audio", "prediction", "web_search_options",
-    "chat_template", "documents", "echo",          nullptr};
+    "functions",          "function_call", "audio", "prediction",
+    "web_search_options", "chat_template", "echo",  nullptr};
 
 constexpr std::array kRoles = {"system", "developer", "user", "assistant", "tool"};
 
-// A string, or text parts, which are joined by line breaks as vLLM does.
+// The parts that are text, and the member that has it.
+struct TextPart {
+  const char *type, *member;
+};
+constexpr TextPart kTextParts[] = {{"text", "text"},
+                                   {"input_text", "text"},
+                                   {"output_text", "text"},
+                                   {"refusal", "refusal"},
+                                   {"thinking", "thinking"}};
+
+void ReadPart(JsonFields& message, const std::string& name, const nlohmann::json& part,
+              v1::ChatMessage& out) {
+  if (!part.is_object()) return message.Fail(name, "an object", part);
+  const auto type = part.find("type");
+  if (type == part.end()) return message.Fail(name + ".type", R"("text")", nullptr);
+  const auto* known = std::find_if(std::begin(kTextParts), std::end(kTextParts),
+                                   [&](const TextPart& text) { return *type == text.type; });
+  if (known == std::end(kTextParts)) return message.Fail(name + ".type", R"("text")", *type);
+  const auto value = part.find(known->member);
+  if (value == part.end() || !value->is_string()) {
+    return message.Fail(absl::StrCat(name, ".", known->member), "a string",
+                        value == part.end() ? nullptr : *value);
+  }
+  out.add_content_parts(value->get<std::string>());
+}
+
+// A string, or parts that are text.
 void ReadContent(JsonFields& message, const std::string& role, v1::ChatMessage& out) {
   const nlohmann::json* content = message.Find("content");
   if (content == nullptr) {
@@ -29,44 +59,65 @@ void ReadContent(JsonFields& message, const std::string& role, v1::ChatMessage& 
   if (!content->is_array()) {
     return message.Fail("content", "a string or an array of text parts", *content);
   }
-  std::string text;
   for (size_t i = 0; i < content->size(); ++i) {
-    const nlohmann::json& part = (*content)[i];
-    const std::string name = absl::StrCat("content[", i, "]");
-    if (!part.is_object()) return message.Fail(name, "an object", part);
-    const auto type = part.find("type");
-    if (type == part.end() || *type != "text") {
-      return message.Fail(name + ".type", R"("text")", type == part.end() ? nullptr : *type);
-    }
-    const auto value = part.find("text");
-    if (value == part.end() || !value->is_string()) {
-      return message.Fail(name + ".text", "a string", value == part.end() ? nullptr : *value);
-    }
-    absl::StrAppend(&text, i == 0 ? "" : "\n", value->get_ref<const std::string&>());
+    ReadPart(message, absl::StrCat("content[", i, "]"), (*content)[i], out);
   }
-  out.set_content(std::move(text));
 }
 
-void ReadMessage(JsonFields& message, v1::ChatMessage& out) {
-  static constexpr const char* kUnsupportedInMessage[] = {"tool_calls", "function_call", "audio",
-                                                          nullptr};
+// The elements of an array of objects, as text. The service checks what is in them.
+template <typename Texts>
+void ReadRawObjects(JsonFields& fields, absl::string_view text, const char* name, Texts& out) {
+  const nlohmann::json* array = fields.Array(name);
+  if (array == nullptr) return;
+  for (size_t i = 0; i < array->size(); ++i) {
+    if ((*array)[i].is_object()) continue;
+    return fields.Fail(absl::StrCat(name, "[", i, "]"), "an object", (*array)[i]);
+  }
+  for (const absl::string_view element : RawElements(RawMember(text, name))) {
+    out.Add(std::string(element));
+  }
+}
+
+void ReadMessage(JsonFields& message, absl::string_view text, v1::ChatMessage& out) {
+  static constexpr const char* kUnsupportedInMessage[] = {"function_call", "audio", nullptr};
   RefuseUnsupported(message, kUnsupportedInMessage);
   const auto role = message.String("role");
   if (!role) return message.Fail("role", "must be given");
   if (std::find(kRoles.begin(), kRoles.end(), *role) == kRoles.end()) {
     return message.Fail("role", R"("system", "developer", "user", "assistant" or "tool")", *role);
   }
-  // OpenAI renamed "system"; templates know the old name.
-  out.set_role(*role == "developer" ? "system" : *role);
+  out.set_role(*role);
   if (auto name = message.String("name")) out.set_name(*name);
+  if (auto id = message.String("tool_call_id")) out.set_tool_call_id(*id);
+  for (const char* name : {"reasoning_content", "reasoning"}) {
+    if (auto reasoning = message.String(name)) out.set_reasoning(*reasoning);
+  }
+  ReadRawObjects(message, text, "tool_calls", *out.mutable_tool_calls());
   ReadContent(message, *role, out);
 }
 
-// tool_choice "none" and "auto" ask for nothing where there are no tools.
+void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  const nlohmann::json* messages = fields.Array("messages");
+  if (messages == nullptr || messages->empty()) {
+    return fields.Fail("messages", "must be an array of at least one message");
+  }
+  const std::vector<absl::string_view> texts = RawElements(RawMember(body, "messages"));
+  TIDAL_CHECK(texts.size() == messages->size());
+  for (size_t i = 0; i < messages->size(); ++i) {
+    const nlohmann::json& element = (*messages)[i];
+    const std::string name = absl::StrCat("messages[", i, "]");
+    if (!element.is_object()) return fields.Fail(name, "an object", element);
+    JsonFields message(element, name + ".");
+    ReadMessage(message, texts[i], *chat.add_messages());
+    fields.Adopt(message.status());
+  }
+}
+
+// The model may call tools or not. Nothing here makes it call one.
 void RefuseToolChoice(JsonFields& fields) {
   const nlohmann::json* choice = fields.Find("tool_choice");
   if (choice != nullptr && *choice != "none" && *choice != "auto") {
-    fields.Fail("tool_choice", "must be absent, as tools are not supported");
+    fields.Fail("tool_choice", R"("none" or "auto")", *choice);
   }
 }
 
@@ -100,18 +151,12 @@ void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& 
 
 }  // namespace
 
-void ReadMessages(JsonFields& fields, v1::Chat& chat) {
-  const nlohmann::json* messages = fields.Array("messages");
-  if (messages == nullptr || messages->empty()) {
-    return fields.Fail("messages", "must be an array of at least one message");
-  }
-  for (size_t i = 0; i < messages->size(); ++i) {
-    const nlohmann::json& element = (*messages)[i];
-    const std::string name = absl::StrCat("messages[", i, "]");
-    if (!element.is_object()) return fields.Fail(name, "an object", element);
-    JsonFields message(element, name + ".");
-    ReadMessage(message, *chat.add_messages());
-    fields.Adopt(message.status());
+void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  ReadMessages(fields, body, chat);
+  ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
+  ReadRawObjects(fields, body, "documents", *chat.mutable_documents());
+  if (fields.Object("chat_template_kwargs") != nullptr) {
+    chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
   }
   if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
   if (auto value = fields.Bool("continue_final_message")) {
@@ -133,7 +178,7 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   ReadSharedFields(fields, call, request);
   ReadLogprobs(fields, call, request.reply);
   ReadMaxTokens(fields, call, request.reply);
-  ReadMessages(fields, *call.mutable_chat());
+  ReadChat(fields, body, *call.mutable_chat());
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.calls.push_back(std::move(call));
   return request;

@@ -65,8 +65,10 @@ std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
   }
   static constexpr std::array kPrompts = {"token_ids.ids", "token_ids", "text", "prompt", "chat"};
   for (const char* prompt : kPrompts) {
-    if (!absl::ConsumePrefix(&field, prompt)) continue;
-    return absl::StrCat(reply.api == OpenAiApi::kChat ? "messages" : "prompt", field);
+    absl::string_view rest = field;
+    if (!absl::ConsumePrefix(&rest, prompt)) continue;
+    if (!rest.empty() && rest[0] != '[') continue;  // another field, whose name begins alike
+    return absl::StrCat(reply.api == OpenAiApi::kChat ? "messages" : "prompt", rest);
   }
   if (field == "max_tokens") return reply.max_tokens_field;
   if (field == "logprobs" && reply.api == OpenAiApi::kChat) return "top_logprobs";

@@ -15,8 +15,9 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
 // empty. For fields that would change what the reply means.
 void RefuseUnsupported(JsonFields& fields, const char* const* names);
 
-// The messages of a chat, into `chat`; fails when there are none.
-void ReadMessages(JsonFields& fields, v1::Chat& chat);
+// The messages of a chat and what else its template is given, into `chat`; fails when there are no
+// messages. `body` is the text that `fields` was parsed from.
+void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat);
 
 }  // namespace tidal
 

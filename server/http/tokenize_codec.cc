@@ -40,7 +40,7 @@ absl::StatusOr<v1::TokenizeRequest> ParseTokenizeRequest(absl::string_view body)
   if (auto value = fields.Bool("add_special_tokens")) request.set_add_special_tokens(*value);
   if (auto value = fields.Bool("return_token_strs")) request.set_return_token_strings(*value);
   if (fields.Find("messages") != nullptr) {
-    ReadMessages(fields, *request.mutable_chat());
+    ReadChat(fields, body, *request.mutable_chat());
   } else if (auto prompt = fields.String("prompt")) {
     request.set_text(*std::move(prompt));
   } else {

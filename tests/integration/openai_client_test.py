@@ -213,8 +213,6 @@ class ErrorsTest(unittest.TestCase):
     def test_wrong_types_and_unsupported_fields(self):
         self.assert_bad_request("temperature", complete, temperature="hot")
         self.assert_bad_request("suffix", complete, suffix="end")
-        self.assert_bad_request("tools", chat, tools=[
-            {"type": "function", "function": {"name": "f", "parameters": {}}}])
         self.assert_bad_request("response_format.type", chat,
                                 response_format={"type": "json_object"})
         self.assert_bad_request("attention.mode", complete,

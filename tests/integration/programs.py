@@ -32,6 +32,7 @@ class Program:
         self._reader.start()
         if not self._ready.wait(START_TIMEOUT_S) or not self.ready_fields:
             self.process.kill()
+            self.wait()
             raise RuntimeError(f"{name} did not start:\n" + "".join(self._lines))
         self.url = self.ready_fields["http"]
         self.http_port = int(self.url.rsplit(":", 1)[1])

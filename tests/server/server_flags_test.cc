@@ -79,12 +79,14 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"tls_cert_file", "c"},
        {"tls_key_file", "k"},
        {"log_level", "warning"},
-       {"log_format", "json"}});
+       {"log_format", "json"},
+       {"chat_template", "{{ x }}"}});
   const auto config = ServerConfigFromFlags();
   ASSERT_TRUE(config.ok()) << config.status();
   const ModelOptions& model = config->model;
   EXPECT_EQ(model.engine.model_path, "./models/tidal-nano");
   EXPECT_THAT(model.served_model_names, ElementsAre("a", "b"));
+  EXPECT_EQ(model.chat_template, "{{ x }}");
   EXPECT_EQ(model.backend.device, "cpu");
   EXPECT_EQ(model.backend.cuda_device, 1);
   EXPECT_FALSE(model.backend.cuda_graphs);

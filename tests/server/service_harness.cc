@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "engine/base/check.h"
@@ -26,7 +27,7 @@ class TestTemplate : public ChatTemplate {
     std::string text = "<|bos|>";
     for (const ChatTurn& turn : input.messages) {
       if (turn.role == "nobody") return absl::InvalidArgumentError("roles must be known");
-      absl::StrAppend(&text, "<|", turn.role, "|>", turn.content, "<|end|>");
+      absl::StrAppend(&text, "<|", turn.role, "|>", absl::StrJoin(turn.content, ""), "<|end|>");
     }
     if (input.continue_final_message) text.resize(text.size() - sizeof("<|end|>") + 1);
     if (input.add_generation_prompt) absl::StrAppend(&text, "<|assistant|>");

@@ -83,7 +83,7 @@ Value Repeat(Runtime* rt, const Value& value, int64_t count) {
     std::string text;
     text.reserve(total);
     for (int64_t i = 0; i < count; ++i) text += value.string();
-    return rt->MakeString(std::move(text));
+    return rt->MakeString(std::move(text), value.is_escaped());
   }
   rt->Step(total);
   if (rt->failed()) return Value();
@@ -95,6 +95,9 @@ Value Repeat(Runtime* rt, const Value& value, int64_t count) {
 }
 
 Value Join(Runtime* rt, const Value& a, const Value& b) {
+  if (a.is_escaped() || b.is_escaped()) {
+    return rt->MakeString(EscapedText(rt, a) + EscapedText(rt, b), /*escaped=*/true);
+  }
   if (a.is_string()) return rt->MakeString(a.string() + b.string());
   std::vector<Value> items = a.items();
   items.insert(items.end(), b.items().begin(), b.items().end());
@@ -110,7 +113,7 @@ Value Arithmetic(Runtime* rt, std::string_view op, const Value& a, const Value& 
     return i.has_value() && j.has_value() ? IntegerArithmetic(rt, op, *i, *j)
                                           : FloatArithmetic(rt, op, a.AsDouble(), b.AsDouble());
   }
-  if (op == "%" && a.is_string()) return FormatPercent(rt, a.string(), b);
+  if (op == "%" && a.is_string()) return FormatPercent(rt, a, b);
   if (op == "+" && a.is_string() && !b.is_string()) {
     rt->FailIfUndefined(b);
     return rt->Fail(Concat("can only concatenate str (not \"", TypeName(b), "\") to str"));

@@ -42,8 +42,9 @@ MethodFn FindMethod(const Value& value, const std::string& name) {
 Value Bind(const Value& self, const std::string& name, MethodFn method) {
   auto function = std::make_shared<Function>();
   function->name = name;
-  function->call = [self, method](Runtime* rt, const Arguments& arguments) {
-    return method(rt, self, arguments);
+  function->call = [self, name, method](Runtime* rt, const Arguments& arguments) {
+    return self.is_escaped() ? CallOnEscaped(rt, name, method, self, arguments)
+                             : method(rt, self, arguments);
   };
   return Value(FunctionPtr(std::move(function)));
 }
@@ -99,6 +100,9 @@ Value Interpreter::GetAttribute(const Value& value, const std::string& name) {
     const Value* found = value.name_space()->attributes.FindName(name);
     return found == nullptr ? NoAttribute(value, name) : *found;
   }
+  if (value.is_group() && (name == "grouper" || name == "list")) {
+    return value.items()[name == "list"];
+  }
   if (value.is_function() && name == "name") return Value(value.function()->name);
   if (const MethodFn method = FindMethod(value, name)) return Bind(value, name, method);
   if (IsMutator(value, name) || name.starts_with("__")) {
@@ -131,7 +135,8 @@ Value Interpreter::GetItem(const Value& value, const Value& key) {
     const int64_t at = *index < 0 ? *index + count : *index;
     if (at >= 0 && at < count) {
       const size_t begin = CodePointOffset(text, at);
-      return Value(text.substr(begin, CodePointOffset(std::string_view(text).substr(begin), 1)));
+      const size_t size = CodePointOffset(std::string_view(text).substr(begin), 1);
+      return Value(text.substr(begin, size), value.is_escaped());
     }
   }
   if (key.is_string()) return GetAttribute(value, key.string());
@@ -180,7 +185,7 @@ Value Interpreter::Slice(const Value& value, const Expr& slice) {
   if (value.is_list()) return MakeList(std::move(kept));
   std::string text;
   for (const Value& character : kept) text += character.string();
-  return MakeString(std::move(text));
+  return MakeString(std::move(text), value.is_escaped());
 }
 
 }  // namespace tidal::jinja

@@ -27,6 +27,10 @@ Value FindGlobal(const std::string& name);
 MethodFn FindStringMethod(const std::string& name);
 MethodFn FindDictMethod(const std::string& name);
 MethodFn FindSequenceMethod(const std::string& name);
+// A method of an escaped string: its arguments are escaped where they get into the result, and so
+// is the result.
+Value CallOnEscaped(Runtime* rt, const std::string& name, MethodFn method, const Value& self,
+                    const Arguments& arguments);
 
 // The filters, by what they work on.
 using FilterTable = std::unordered_map<std::string_view, FilterFn>;

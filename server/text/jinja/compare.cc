@@ -22,9 +22,10 @@ std::string_view TypeName(const Value& value) {
   if (value.is_bool()) return "bool";
   if (value.is_int()) return "int";
   if (value.is_float()) return "float";
-  if (value.is_string()) return "str";
+  if (value.is_string()) return value.is_escaped() ? "Markup" : "str";
   if (value.is_list()) return "list";
   if (value.is_tuple()) return "tuple";
+  if (value.is_stream()) return value.stream().type_name;
   if (value.is_dict()) return "dict";
   if (value.is_namespace()) return "Namespace";
   return value.is_loop() ? "LoopContext" : "function";
@@ -86,6 +87,11 @@ bool Contains(Runtime* rt, const Value& container, const Value& element) {
       rt->Fail(Concat("unhashable type: '", TypeName(element), "'"));
     }
     return container.dict().Find(element) != nullptr;
+  }
+  if (container.is_stream()) {
+    const std::vector<Value> items = rt->Iterate(container);
+    return std::any_of(items.begin(), items.end(),
+                       [&](const Value& item) { return Equals(rt, item, element); });
   }
   if (container.is_sequence()) {
     return std::any_of(container.items().begin(), container.items().end(),

@@ -9,19 +9,19 @@ using Args = const Arguments&;
 
 Value Keys(Runtime* rt, const Value& self, Args args) {
   const Parameters none(rt, "keys", args, {});
-  return rt->MakeList(rt->Iterate(self));
+  return rt->MakeView(rt->Iterate(self), "dict_keys");
 }
 
 Value Values(Runtime* rt, const Value& self, Args args) {
   const Parameters none(rt, "values", args, {});
   std::vector<Value> values;
   for (const auto& [key, value] : self.dict().entries()) values.push_back(value);
-  return rt->MakeList(std::move(values));
+  return rt->MakeView(std::move(values), "dict_values");
 }
 
 Value Items(Runtime* rt, const Value& self, Args args) {
   const Parameters none(rt, "items", args, {});
-  return rt->MakeList(DictItems(rt, self.dict()));
+  return rt->MakeView(DictItems(rt, self.dict()), "dict_items");
 }
 
 Value Get(Runtime* rt, const Value& self, Args args) {

@@ -116,11 +116,12 @@ Value FormatText(Runtime* rt, std::string text, const Spec& spec) {
   return PadText(rt, text, spec.width, spec.fill, align);
 }
 
-// One conversion of a % format, after its flags were read.
-Value ConvertPercent(Runtime* rt, const Value& value, Spec spec) {
+// One conversion of a % format, after its flags were read. `escaped`: the format is.
+Value ConvertPercent(Runtime* rt, const Value& value, Spec spec, bool escaped) {
   if (spec.type == 's' || spec.type == 'r' || spec.type == 'a') {
     std::string text;
     spec.type == 's' ? AppendText(rt, value, &text) : AppendRepr(rt, value, &text);
+    if (escaped && !(spec.type == 's' && value.is_escaped())) text = EscapeHtml(text);
     if (spec.align == 0 || spec.align == '=') spec.align = '>';
     spec.fill.assign(1, ' ');
     return FormatText(rt, text, spec);
@@ -278,7 +279,8 @@ Value FindField(Runtime* rt, std::string_view path, const Arguments& arguments,
 
 }  // namespace
 
-Value FormatPercent(Runtime* rt, const std::string& format, const Value& arguments) {
+Value FormatPercent(Runtime* rt, const Value& format_value, const Value& arguments) {
+  const std::string& format = format_value.string();
   const std::vector<Value> values =
       arguments.is_tuple() ? arguments.items() : std::vector{arguments};
   std::string out;
@@ -306,17 +308,18 @@ Value FormatPercent(Runtime* rt, const std::string& format, const Value& argumen
       if (used == values.size()) return rt->Fail("not enough arguments for format string");
       value = values[used++];
     }
-    AppendText(rt, ConvertPercent(rt, value, field.spec), &out);
+    AppendText(rt, ConvertPercent(rt, value, field.spec, format_value.is_escaped()), &out);
   }
   // What has elements by key may hold more than the format takes.
   const bool keyed = arguments.is_dict() || arguments.is_list() || arguments.is_undefined();
   if (!by_name && used < values.size() && !keyed) {
     return rt->Fail("not all arguments converted during string formatting");
   }
-  return rt->MakeString(std::move(out));
+  return rt->MakeString(std::move(out), format_value.is_escaped());
 }
 
-Value FormatBraces(Runtime* rt, const std::string& format, const Arguments& arguments) {
+Value FormatBraces(Runtime* rt, const Value& format_value, const Arguments& arguments) {
+  const std::string& format = format_value.string();
   std::string out;
   int64_t automatic = 0;
   for (size_t at = 0; at < format.size() && !rt->failed();) {
@@ -343,11 +346,13 @@ Value FormatBraces(Runtime* rt, const std::string& format, const Arguments& argu
         field.remove_suffix(2);
       }
       const Value value = FindField(rt, field, arguments, &automatic);
-      AppendText(rt, FormatField(rt, value, conversion, spec), &out);
+      const Value text = FormatField(rt, value, conversion, spec);
+      const bool escape = format_value.is_escaped() && !value.is_escaped();
+      out += escape ? EscapedText(rt, text) : ToText(rt, text);
       at = close + 1;
     }
   }
-  return rt->MakeString(std::move(out));
+  return rt->MakeString(std::move(out), format_value.is_escaped());
 }
 
 }  // namespace tidal::jinja

@@ -1,5 +1,6 @@
 // The functions that chat templates call.
 #include <ctime>
+#include <utility>
 
 #include "server/text/concat.h"
 #include "server/text/jinja/builtins.h"
@@ -70,6 +71,45 @@ Value MakeNamespaceFrom(Runtime* rt, const Arguments& arguments) {
   return Fill(rt, arguments, &space->attributes) ? Value(space) : Value();
 }
 
+// An object that gives its values one after the other, again and again.
+Value Cycler(Runtime* rt, const Arguments& arguments) {
+  const Parameters none(rt, "cycler", {{}, arguments.named}, {});
+  if (arguments.positional.empty()) return rt->Fail("at least one item has to be provided");
+  const NamespacePtr cycler = rt->MakeNamespace();
+  cycler->attributes.SetName("current", arguments.positional[0]);
+  const auto position = std::make_shared<size_t>(0);
+  const std::weak_ptr<Namespace> self = cycler;  // which holds the functions
+  const auto move_to = [self, position, values = arguments.positional](size_t next) {
+    *position = next % values.size();
+    if (const NamespacePtr space = self.lock()) {
+      space->attributes.SetName("current", values[*position]);
+    }
+  };
+  const auto next = [move_to, position, values = arguments.positional](Runtime*, const Arguments&) {
+    const Value value = values[*position];
+    move_to(*position + 1);
+    return value;
+  };
+  const auto reset = [move_to](Runtime*, const Arguments&) {
+    move_to(0);
+    return Value(nullptr);
+  };
+  cycler->attributes.SetName("next", std::make_shared<const Function>(Function{"next", next}));
+  cycler->attributes.SetName("reset", std::make_shared<const Function>(Function{"reset", reset}));
+  return cycler;
+}
+
+// A function that gives nothing the first time and the separator from then on.
+Value Joiner(Runtime* rt, const Arguments& arguments) {
+  const Parameters parameters(rt, "joiner", arguments, {"sep"});
+  const auto call = [used = std::make_shared<bool>(false),
+                     separator = parameters.Has(0) ? parameters.Get(0) : Value(", ")](
+                        Runtime*, const Arguments&) {
+    return std::exchange(*used, true) ? separator : Value("");
+  };
+  return Value(FunctionPtr(std::make_shared<const Function>(Function{"joiner", call})));
+}
+
 Value RaiseException(Runtime* rt, const Arguments& arguments) {
   const Parameters parameters(rt, "raise_exception", arguments, {"message"});
   return rt->FailPlainly(ToText(rt, parameters.Require(0).Get(0)));
@@ -100,6 +140,8 @@ Value FindGlobal(const std::string& name) {
   static const auto* const globals = new std::unordered_map<std::string, Value>{
       {"range", MakeFunction("range", Range)},
       {"dict", MakeFunction("dict", MakeDictFrom)},
+      {"cycler", MakeFunction("cycler", Cycler)},
+      {"joiner", MakeFunction("joiner", Joiner)},
       {"namespace", MakeFunction("namespace", MakeNamespaceFrom)},
       {"raise_exception", MakeFunction("raise_exception", RaiseException)},
       {"strftime_now", MakeFunction("strftime_now", StrftimeNow)},

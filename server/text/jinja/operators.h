@@ -2,6 +2,7 @@
 #ifndef TIDAL_SERVER_TEXT_JINJA_OPERATORS_H_
 #define TIDAL_SERVER_TEXT_JINJA_OPERATORS_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,19 +22,24 @@ bool Contains(Runtime* rt, const Value& container, const Value& element);
 // op: + - * / // % **
 Value Arithmetic(Runtime* rt, std::string_view op, const Value& a, const Value& b);
 Value Negate(Runtime* rt, const Value& value);
-// format % arguments, and arguments in str.format's braces.
-Value FormatPercent(Runtime* rt, const std::string& format, const Value& arguments);
-Value FormatBraces(Runtime* rt, const std::string& format, const Arguments& arguments);
+// format % arguments, and arguments in str.format's braces; `format` is a string.
+Value FormatPercent(Runtime* rt, const Value& format, const Value& arguments);
+Value FormatBraces(Runtime* rt, const Value& format, const Arguments& arguments);
 
 // str() and repr(), appended; they stop when the runtime fails.
 void AppendText(Runtime* rt, const Value& value, std::string* out);
 void AppendRepr(Runtime* rt, const Value& value, std::string* out);
 std::string ToText(Runtime* rt, const Value& value);
 
+// str(), with &, <, > and quotes as HTML's entities.
+std::string EscapeHtml(std::string_view text);
+// The same of a value, unless it is escaped already.
+std::string EscapedText(Runtime* rt, const Value& value);
+
 // json.dumps(value, ensure_ascii=False) as transformers gives it to templates.
 struct JsonStyle {
   bool ensure_ascii = false;
-  int indent = -1;  // spaces; < 0: all on one line
+  std::optional<std::string> indent;  // of one level; nothing: all on one line
   std::string item_separator = ", ", key_separator = ": ";
   bool sort_keys = false;
 };

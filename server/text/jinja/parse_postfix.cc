@@ -34,7 +34,7 @@ ExprPtr Parser::ParseFilters(ExprPtr expr, bool first_without_pipe) {
   while (first_without_pipe || SkipOperator("|")) {
     nesting.Deepen();
     ExprPtr filter = MakeExpr(Expr::kFilter, Current().at);
-    filter->name = ExpectName();
+    filter->name = ParseDottedName();
     if (IsOperator("(")) filter->arguments = ParseArguments();
     filter->items.push_back(std::move(expr));
     expr = std::move(filter);
@@ -43,11 +43,18 @@ ExprPtr Parser::ParseFilters(ExprPtr expr, bool first_without_pipe) {
   return expr;
 }
 
+// Of a filter or a test; environments may have some with dots in their names.
+std::string Parser::ParseDottedName() {
+  std::string name = ExpectName();
+  while (SkipOperator(".")) name.append(".").append(ExpectName());
+  return name;
+}
+
 ExprPtr Parser::ParseTest(ExprPtr expr) {
   const Position at = Next().at;
   const bool negated = SkipName("not");
   ExprPtr test = MakeExpr(Expr::kTest, at);
-  test->name = ExpectName();
+  test->name = ParseDottedName();
   test->items.push_back(std::move(expr));
   const Token::Kind kind = Current().kind;
   if (IsOperator("(")) {
@@ -80,13 +87,12 @@ ExprPtr Parser::ParseSubscript(ExprPtr expr) {
     return result;
   }
   ExpectOperator("[");
-  ExprPtr index = ParseIndex();
-  if (IsOperator(",")) {
-    ExprPtr tuple = MakeExpr(Expr::kTuple, index->at);
-    tuple->items.push_back(std::move(index));
-    while (SkipOperator(",")) tuple->items.push_back(ParseIndex());
-    index = std::move(tuple);
+  ExprPtr index = MakeExpr(Expr::kTuple, Current().at);  // unless there is just one
+  while (status_.ok() && !IsOperator("]")) {
+    if (!index->items.empty()) ExpectOperator(",");
+    index->items.push_back(ParseIndex());
   }
+  if (index->items.size() == 1) index = std::move(index->items[0]);
   ExpectOperator("]");
   result->items.push_back(std::move(index));
   return result;

@@ -1,6 +1,7 @@
 #include "server/text/jinja/parser.h"
 
 #include "server/text/concat.h"
+#include "server/text/jinja/check_names.h"
 #include "server/text/utf8.h"
 
 namespace tidal::jinja {
@@ -12,7 +13,10 @@ absl::StatusOr<Block> ParseTemplate(std::string_view source) {
   }
   auto tokens = Tokenize(source);
   if (!tokens.ok()) return tokens.status();
-  return Parser(*std::move(tokens)).Run();
+  auto block = Parser(*std::move(tokens)).Run();
+  if (!block.ok()) return block.status();
+  if (const absl::Status names = CheckNames(*block); !names.ok()) return names;
+  return block;
 }
 
 absl::StatusOr<Block> Parser::Run() {

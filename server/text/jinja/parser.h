@@ -15,7 +15,8 @@
 
 namespace tidal::jinja {
 
-// INVALID_ARGUMENT "line 3, column 7: ..." on what is not a template, or one nested too deeply.
+// INVALID_ARGUMENT "line 3, column 7: ..." on what is not a template, one that uses a filter or a
+// test that there is not, or one nested too deeply.
 absl::StatusOr<Block> ParseTemplate(std::string_view source);
 
 // The first error stays; after it the tokens are at their end and everything returns quickly.
@@ -90,6 +91,7 @@ class Parser {
   ExprPtr ParsePostfix(ExprPtr expr);
   ExprPtr ParseFiltersAndTests(ExprPtr expr);
   ExprPtr ParseFilters(ExprPtr expr, bool first_without_pipe);
+  std::string ParseDottedName();
   ExprPtr ParseTest(ExprPtr expr);
   ExprPtr ParseSubscript(ExprPtr expr);
   ExprPtr ParseIndex();

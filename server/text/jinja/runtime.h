@@ -39,11 +39,14 @@ class Runtime {
   // Whether a string of so many bytes, or a list of so many elements, may be made.
   bool Fits(int64_t size) const { return size <= limits_.string_bytes; }
   // A string of this rendering; fails when it is too long.
-  Value MakeString(std::string text);
+  Value MakeString(std::string text, bool escaped = false);
   // Checks the nesting and the size before the values become one.
   Value MakeList(std::vector<Value> items);
   Value MakeTuple(std::vector<Value> items);
+  Value MakeGroup(Value grouper, Value list);
   Value MakeDict(Dict dict);
+  Value MakeGenerator(std::vector<Value> items, std::string_view type_name = "generator");
+  Value MakeView(std::vector<Value> items, std::string_view type_name);
   NamespacePtr MakeNamespace();
 
   // value.name and value[key], with the order of lookups that Jinja has.
@@ -52,8 +55,9 @@ class Runtime {
   virtual Value Call(const Value& callee, const Arguments& arguments) = 0;
   virtual Value ApplyFilter(const std::string& name, const Value& value, const Arguments& args) = 0;
   virtual bool ApplyTest(const std::string& name, const Value& value, const Arguments& args) = 0;
-  // The elements that a {% for %} over `value` sees; fails when there are none to see.
-  std::vector<Value> Iterate(const Value& value);
+  // The elements that a {% for %} over `value` sees; fails when there are none to see. Those of a
+  // generator are gone afterwards, or only the first `most` of them.
+  std::vector<Value> Iterate(const Value& value, size_t most = SIZE_MAX);
 
   std::chrono::system_clock::time_point now() const { return now_; }
 
@@ -69,6 +73,8 @@ class Runtime {
   const Limits limits_;
 
  private:
+  Value CheckMade(Value value, size_t items);
+
   const std::chrono::system_clock::time_point now_;
   absl::Status status_;
   int64_t steps_ = 0, produced_bytes_ = 0;

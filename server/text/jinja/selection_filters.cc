@@ -60,7 +60,7 @@ Value Map(Runtime* rt, const Value& value, Args args) {
       if (rt->failed()) break;
     }
   }
-  return rt->MakeList(std::move(mapped));
+  return rt->MakeGenerator(std::move(mapped));
 }
 
 Value SelectOrReject(Runtime* rt, const Value& value, Args args, bool by_attribute, bool keep) {
@@ -77,7 +77,7 @@ Value SelectOrReject(Runtime* rt, const Value& value, Args args, bool by_attribu
     if (rt->failed()) break;
     if (passes == keep) kept.push_back(item);
   }
-  return rt->MakeList(std::move(kept));
+  return rt->MakeGenerator(std::move(kept));
 }
 Value Select(Runtime* rt, const Value& v, Args a) { return SelectOrReject(rt, v, a, false, true); }
 Value Reject(Runtime* rt, const Value& v, Args a) { return SelectOrReject(rt, v, a, false, false); }

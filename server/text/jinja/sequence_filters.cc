@@ -17,17 +17,23 @@ Value Length(Runtime* rt, const Value& value, Args args) {
   if (value.is_sequence()) return Value(static_cast<int64_t>(value.items().size()));
   if (value.is_dict()) return Value(static_cast<int64_t>(value.dict().size()));
   if (value.is_undefined()) return Value(int64_t{0});
+  if (value.is_stream() && !value.stream().once) {
+    return Value(static_cast<int64_t>(value.stream().items.size()));
+  }
   return rt->Fail(Concat("object of type '", TypeName(value), "' has no len()"));
 }
 
 Value First(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "first", args, {});
-  const std::vector<Value> items = rt->Iterate(value);
+  const std::vector<Value> items = rt->Iterate(value, 1);
   return items.empty() ? Value::Missing("No first item, sequence was empty.") : items.front();
 }
 
 Value Last(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "last", args, {});
+  if (value.is_stream() && value.stream().once) {
+    return rt->Fail(Concat("'", TypeName(value), "' object is not reversible"));
+  }
   const std::vector<Value> items = rt->Iterate(value);
   return items.empty() ? Value::Missing("No last item, sequence was empty.") : items.back();
 }
@@ -39,19 +45,23 @@ Value List(Runtime* rt, const Value& value, Args args) {
 
 Value Items(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "items", args, {});
-  if (value.is_undefined()) return rt->MakeList({});
+  if (value.is_undefined()) return rt->MakeGenerator({});
   if (!value.is_dict()) return rt->Fail("Can only get item pairs from a mapping.");
-  return rt->MakeList(DictItems(rt, value.dict()));
+  return rt->MakeGenerator(DictItems(rt, value.dict()));
 }
 
 Value Reverse(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "reverse", args, {});
   std::vector<Value> items = rt->Iterate(value);
   std::reverse(items.begin(), items.end());
-  if (!value.is_string()) return rt->MakeList(std::move(items));
+  if (!value.is_string()) {
+    const bool was_generator = value.is_stream() && value.stream().once;
+    return was_generator ? rt->MakeList(std::move(items))
+                         : rt->MakeGenerator(std::move(items), "list_reverseiterator");
+  }
   std::string text;
   for (const Value& item : items) text += item.string();
-  return rt->MakeString(std::move(text));
+  return rt->MakeString(std::move(text), value.is_escaped());
 }
 
 Value Join(Runtime* rt, const Value& value, Args args) {
@@ -161,7 +171,7 @@ Value Unique(Runtime* rt, const Value& value, Args args) {
       return rt->Fail(Concat("unhashable type: '", TypeName(key), "'"));
     unique.push_back(item);
   }
-  return rt->MakeList(std::move(unique));
+  return rt->MakeGenerator(std::move(unique));
 }
 
 Value Extreme(Runtime* rt, const Value& value, Args args, bool largest) {
@@ -202,7 +212,7 @@ Value GroupBy(Runtime* rt, const Value& value, Args args) {
     if (members.empty() || rt->failed()) return;
     // In the letters of the first member.
     const Value name = GetPath(rt, members[0], attribute, fallback);
-    groups.push_back(rt->MakeTuple({name, rt->MakeList(std::exchange(members, {}))}));
+    groups.push_back(rt->MakeGroup(name, rt->MakeList(std::exchange(members, {}))));
   };
   for (const Keyed& k : keyed) {
     if (members.empty() || !Equals(rt, k.key, group_key)) {
@@ -233,7 +243,7 @@ Value Batch(Runtime* rt, const Value& value, Args args) {
     }
     batches.push_back(rt->MakeList(std::move(batch)));
   }
-  return rt->MakeList(std::move(batches));
+  return rt->MakeGenerator(std::move(batches));
 }
 
 Value Slice(Runtime* rt, const Value& value, Args args) {
@@ -254,7 +264,7 @@ Value Slice(Runtime* rt, const Value& value, Args args) {
     slices.push_back(rt->MakeList(std::move(slice)));
     begin = end;
   }
-  return rt->MakeList(std::move(slices));
+  return rt->MakeGenerator(std::move(slices));
 }
 
 }  // namespace

@@ -269,9 +269,7 @@ constexpr char kIsAlpha[] = "isalpha", kIsAlnum[] = "isalnum", kIsDigit[] = "isd
                kIsUpper[] = "isupper", kIsLower[] = "islower", kIsTitle[] = "istitle",
                kIsAscii[] = "isascii", kIsPrintable[] = "isprintable";
 
-Value Format(Runtime* rt, const Value& self, Args args) {
-  return FormatBraces(rt, self.string(), args);
-}
+Value Format(Runtime* rt, const Value& self, Args args) { return FormatBraces(rt, self, args); }
 
 }  // namespace
 

@@ -16,7 +16,7 @@ constexpr int64_t kMaxIndent = 1000;  // spaces of tojson and indent
 template <std::string (*kConvert)(std::string_view)>
 Value Convert(Runtime* rt, const Value& value, Args args) {
   const Parameters none(rt, "this filter", args, {});
-  return rt->MakeString(kConvert(ToText(rt, value)));
+  return rt->MakeString(kConvert(ToText(rt, value)), value.is_escaped());
 }
 
 // Not str.title(): words begin after white space and -({[<.
@@ -42,14 +42,20 @@ std::string TitleWords(std::string_view text) {
   return out;
 }
 
+Value Title(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "title", args, {});
+  return rt->MakeString(TitleWords(ToText(rt, value)));
+}
+
 Value Trim(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "trim", args, {"chars"});
   const std::string text = ToText(rt, value);
   if (!p.Has(0) || p.Get(0).is_none()) {
-    return rt->MakeString(std::string(StripRight(StripLeft(text))));
+    return rt->MakeString(std::string(StripRight(StripLeft(text))), value.is_escaped());
   }
   const std::string characters = p.String(0, "");
-  return rt->MakeString(std::string(StripRight(StripLeft(text, characters), characters)));
+  return rt->MakeString(std::string(StripRight(StripLeft(text, characters), characters)),
+                        value.is_escaped());
 }
 
 Value Replace(Runtime* rt, const Value& value, Args args) {
@@ -85,12 +91,14 @@ Value Indent(Runtime* rt, const Value& value, Args args) {
     if (!rt->Fits(static_cast<int64_t>(out.size())))
       return rt->Exhausted("a text that is too long");
   }
-  return rt->MakeString(std::move(out));
+  return rt->MakeString(std::move(out), value.is_escaped());
 }
 
 Value Center(Runtime* rt, const Value& value, Args args) {
   const Parameters p(rt, "center", args, {"width"});
-  return PadText(rt, ToText(rt, value), p.Int(0, 80), " ", '^');
+  const Value centered = PadText(rt, ToText(rt, value), p.Int(0, 80), " ", '^');
+  return value.is_escaped() && !rt->failed() ? Value(centered.string(), /*escaped=*/true)
+                                             : centered;
 }
 
 Value Truncate(Runtime* rt, const Value& value, Args args) {
@@ -103,10 +111,11 @@ Value Truncate(Runtime* rt, const Value& value, Args args) {
   const int64_t length = p.Int(0, 255), leeway = p.Int(3, 5);
   const int64_t kept = length - CodePointCount(end);
   if (kept < 0 || leeway < 0) return rt->Fail("truncate() got a length shorter than its end");
-  if (CodePointCount(text) - leeway <= length) return rt->MakeString(text);
+  if (CodePointCount(text) - leeway <= length) return value;
   std::string cut = text.substr(0, CodePointOffset(text, kept));
   if (!p.Bool(1, false)) cut = cut.substr(0, cut.rfind(' '));
-  return rt->MakeString(cut + end);
+  return Arithmetic(rt, "+", Value(std::move(cut), value.is_escaped()),
+                    p.Has(2) ? p.Get(2) : Value(end));
 }
 
 Value WordCount(Runtime* rt, const Value& value, Args args) {
@@ -122,36 +131,29 @@ Value WordCount(Runtime* rt, const Value& value, Args args) {
   return Value(count);
 }
 
-std::string EscapeHtml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
+Value String(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "string", args, {});
+  return value.is_string() ? value : rt->MakeString(ToText(rt, value));
 }
 
-std::string Same(std::string_view text) { return std::string(text); }
+Value Safe(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "safe", args, {});
+  return rt->MakeString(ToText(rt, value), /*escaped=*/true);
+}
+
+Value Escape(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "escape", args, {});
+  return rt->MakeString(EscapedText(rt, value), /*escaped=*/true);
+}
+
+Value ForceEscape(Runtime* rt, const Value& value, Args args) {
+  const Parameters none(rt, "forceescape", args, {});
+  return rt->MakeString(EscapeHtml(ToText(rt, value)), /*escaped=*/true);
+}
 
 Value Format(Runtime* rt, const Value& value, Args args) {
-  const std::string format = ToText(rt, value);
+  const Value format = value.is_string() ? value : rt->MakeString(ToText(rt, value));
+  if (rt->failed()) return Value();
   if (args.named.empty()) return FormatPercent(rt, format, rt->MakeTuple(args.positional));
   Dict named;
   for (const auto& [name, argument] : args.named) named.SetName(name, argument);
@@ -182,7 +184,9 @@ Value ToJson(Runtime* rt, const Value& value, Args args) {
   style.ensure_ascii = p.Bool(0, false);
   style.sort_keys = p.Bool(3, false);
   if (p.Has(1) && !p.Get(1).is_none()) {
-    style.indent = static_cast<int>(std::clamp<int64_t>(p.Int(1, 0), 0, kMaxIndent));
+    style.indent = p.Get(1).is_string()
+                       ? p.Get(1).string()
+                       : std::string(std::clamp<int64_t>(p.Int(1, 0), 0, kMaxIndent), ' ');
     style.item_separator.assign(1, ',');
   }
   if (const Value separators = p.Get(2); separators.is_sequence()) {
@@ -204,13 +208,13 @@ const FilterTable& TextFilters() {
   static const auto* const filters = new FilterTable{
       {"upper", Convert<ToUpper>},
       {"lower", Convert<ToLower>},
-      {"title", Convert<TitleWords>},
+      {"title", Title},
       {"capitalize", Convert<Capitalize>},
-      {"string", Convert<Same>},
-      {"safe", Convert<Same>},
-      {"escape", Convert<EscapeHtml>},
-      {"e", Convert<EscapeHtml>},
-      {"forceescape", Convert<EscapeHtml>},
+      {"string", String},
+      {"safe", Safe},
+      {"escape", Escape},
+      {"e", Escape},
+      {"forceescape", ForceEscape},
       {"trim", Trim},
       {"replace", Replace},
       {"indent", Indent},

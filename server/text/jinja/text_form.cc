@@ -29,6 +29,16 @@ void AppendSequenceRepr(Runtime* rt, const Value& value, std::string* out) {
   out->push_back(value.is_tuple() ? ')' : ']');
 }
 
+void AppendStreamRepr(Runtime* rt, const Stream& stream, std::string* out) {
+  if (stream.once) {
+    out->append(Concat("<", stream.type_name, " object>"));
+    return;
+  }
+  out->append(stream.type_name).push_back('(');
+  AppendRepr(rt, Value::List(stream.items), out);
+  out->push_back(')');
+}
+
 void AppendDictRepr(Runtime* rt, const Dict& dict, std::string* out) {
   out->push_back('{');
   bool first = true;
@@ -110,9 +120,9 @@ class JsonWriter {
   }
 
   void NewLine(int level) {
-    if (style_.indent < 0) return;
+    if (!style_.indent.has_value()) return;
     out_->push_back('\n');
-    out_->append(static_cast<size_t>(style_.indent) * level, ' ');
+    for (int i = 0; i < level; ++i) out_->append(*style_.indent);
   }
 
   void WriteSequence(const std::vector<Value>& items, int level) {
@@ -168,7 +178,8 @@ class JsonWriter {
 void AppendRepr(Runtime* rt, const Value& value, std::string* out) {
   if (!MayGoOn(rt, *out)) return;
   if (value.is_string()) {
-    out->append(QuoteString(value.string()));
+    const std::string quoted = QuoteString(value.string());
+    out->append(value.is_escaped() ? Concat("Markup(", quoted, ")") : quoted);
   } else if (value.is_undefined()) {
     out->append("Undefined");
   } else if (value.is_none()) {
@@ -181,6 +192,8 @@ void AppendRepr(Runtime* rt, const Value& value, std::string* out) {
     out->append(FormatFloat(value.floating()));
   } else if (value.is_sequence()) {
     AppendSequenceRepr(rt, value, out);
+  } else if (value.is_stream()) {
+    AppendStreamRepr(rt, value.stream(), out);
   } else if (value.is_dict()) {
     AppendDictRepr(rt, value.dict(), out);
   } else if (value.is_function()) {

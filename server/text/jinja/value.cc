@@ -6,10 +6,15 @@
 namespace tidal::jinja {
 namespace {
 
-Value MakeSequence(std::vector<Value> items, bool tuple) {
+int DepthAround(const std::vector<Value>& items) {
   int depth = 0;
   for (const Value& item : items) depth = std::max(depth, item.depth());
-  return Value(std::make_shared<const Sequence>(Sequence{std::move(items), tuple, depth + 1}));
+  return depth + 1;
+}
+
+Value MakeSequence(std::vector<Value> items, bool tuple) {
+  const int depth = DepthAround(items);
+  return Value(std::make_shared<const Sequence>(Sequence{std::move(items), tuple, depth}));
 }
 
 // Tuples within tuples can be far longer as text than in memory.
@@ -49,6 +54,22 @@ bool AppendKey(const Value& key, std::string* text) {
 Value Value::List(std::vector<Value> items) { return MakeSequence(std::move(items), false); }
 Value Value::Tuple(std::vector<Value> items) { return MakeSequence(std::move(items), true); }
 
+Value Value::Group(Value grouper, Value list) {
+  std::vector<Value> items = {std::move(grouper), std::move(list)};
+  const int depth = DepthAround(items);
+  return Value(std::make_shared<const Sequence>(Sequence{std::move(items), true, depth, true}));
+}
+
+Value Value::View(std::vector<Value> items, std::string_view type_name) {
+  const int depth = DepthAround(items);
+  return Value(std::make_shared<const Stream>(Stream{std::move(items), type_name, false, depth}));
+}
+
+Value Value::Generator(std::vector<Value> items, std::string_view type_name) {
+  const int depth = DepthAround(items);
+  return Value(std::make_shared<const Stream>(Stream{std::move(items), type_name, true, depth}));
+}
+
 Value Value::Missing(std::string message) {
   Value value;
   value.data_ = Undefined{std::make_shared<const std::string>(std::move(message))};
@@ -57,6 +78,7 @@ Value Value::Missing(std::string message) {
 
 bool Value::is_list() const { return is_sequence() && !std::get<SequencePtr>(data_)->tuple; }
 bool Value::is_tuple() const { return is_sequence() && std::get<SequencePtr>(data_)->tuple; }
+bool Value::is_group() const { return is_sequence() && std::get<SequencePtr>(data_)->group; }
 const std::vector<Value>& Value::items() const { return std::get<SequencePtr>(data_)->items; }
 
 std::optional<int64_t> Value::IntOrBool() const {
@@ -75,6 +97,7 @@ bool Value::Truth() const {
   if (is_string()) return !string().empty();
   if (is_sequence()) return !items().empty();
   if (is_dict()) return dict().size() > 0;
+  if (is_stream()) return stream().once || !stream().items.empty();
   return true;
 }
 
@@ -85,12 +108,14 @@ std::string Value::UndefinedMessage() const {
 
 int Value::depth() const {
   if (is_sequence()) return std::get<SequencePtr>(data_)->depth;
+  if (is_stream()) return stream().depth;
   return is_dict() ? dict().depth() : 0;
 }
 
 const void* Value::identity() const {
   if (is_namespace()) return name_space().get();
   if (is_function()) return function().get();
+  if (is_stream()) return &stream();
   return is_loop() ? std::get<LoopPtr>(data_).get() : nullptr;
 }
 

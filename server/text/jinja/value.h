@@ -20,13 +20,16 @@ class Runtime;
 class Value;
 struct Arguments;
 
+struct Text;
 struct Sequence;
+struct Stream;
 class Dict;
 struct Namespace;
 struct Function;
 struct LoopState;
 
 using StringPtr = std::shared_ptr<const std::string>;
+using StreamPtr = std::shared_ptr<const Stream>;
 using SequencePtr = std::shared_ptr<const Sequence>;
 using DictPtr = std::shared_ptr<const Dict>;
 using NamespacePtr = std::shared_ptr<Namespace>;
@@ -38,6 +41,13 @@ struct Undefined {
   StringPtr message;
 };
 
+// A string. An escaped one (markupsafe.Markup: what | safe and | escape make) escapes for HTML what
+// is not, once the two meet in an operator or a method.
+struct Text {
+  StringPtr text;
+  bool escaped = false;
+};
+
 // Not thread-safe where two threads share one namespace; they never do: every rendering makes its
 // own. Strings are valid UTF-8; lengths and indices count code points, as in Python.
 class Value {
@@ -46,19 +56,24 @@ class Value {
   static constexpr int kMaxDepth = 100;
 
   Value() : data_(Undefined{}) {}
-  Value(std::nullptr_t) : data_(None{}) {}  // NOLINT: None
-  Value(bool b) : data_(b) {}               // NOLINT
-  Value(int64_t i) : data_(i) {}            // NOLINT
-  Value(double d) : data_(d) {}             // NOLINT
-  Value(std::string s) : data_(std::make_shared<const std::string>(std::move(s))) {}  // NOLINT
-  Value(const char* s) : Value(std::string(s)) {}                                     // NOLINT
-  Value(SequencePtr s) : data_(std::move(s)) {}                                       // NOLINT
-  Value(DictPtr d) : data_(std::move(d)) {}                                           // NOLINT
-  Value(NamespacePtr n) : data_(std::move(n)) {}                                      // NOLINT
-  Value(FunctionPtr f) : data_(std::move(f)) {}                                       // NOLINT
-  Value(LoopPtr l) : data_(std::move(l)) {}                                           // NOLINT
+  Value(std::nullptr_t) : data_(None{}) {}    // NOLINT: None
+  Value(bool b) : data_(b) {}                 // NOLINT
+  Value(int64_t i) : data_(i) {}              // NOLINT
+  Value(double d) : data_(d) {}               // NOLINT
+  Value(std::string s, bool escaped = false)  // NOLINT
+      : data_(Text{std::make_shared<const std::string>(std::move(s)), escaped}) {}
+  Value(const char* s) : Value(std::string(s)) {}  // NOLINT
+  Value(SequencePtr s) : data_(std::move(s)) {}    // NOLINT
+  Value(StreamPtr s) : data_(std::move(s)) {}      // NOLINT
+  Value(DictPtr d) : data_(std::move(d)) {}        // NOLINT
+  Value(NamespacePtr n) : data_(std::move(n)) {}   // NOLINT
+  Value(FunctionPtr f) : data_(std::move(f)) {}    // NOLINT
+  Value(LoopPtr l) : data_(std::move(l)) {}        // NOLINT
   static Value List(std::vector<Value> items);
   static Value Tuple(std::vector<Value> items);
+  static Value Group(Value grouper, Value list);
+  static Value View(std::vector<Value> items, std::string_view type_name);
+  static Value Generator(std::vector<Value> items, std::string_view type_name = "generator");
   static Value Missing(std::string message);
 
   bool is_undefined() const { return Is<Undefined>(); }
@@ -66,8 +81,10 @@ class Value {
   bool is_bool() const { return Is<bool>(); }
   bool is_int() const { return Is<int64_t>(); }  // True and False are not: see IntOrBool()
   bool is_float() const { return Is<double>(); }
-  bool is_string() const { return Is<StringPtr>(); }
+  bool is_string() const { return Is<Text>(); }
+  bool is_escaped() const { return is_string() && std::get<Text>(data_).escaped; }
   bool is_sequence() const { return Is<SequencePtr>(); }  // list or tuple
+  bool is_stream() const { return Is<StreamPtr>(); }
   bool is_dict() const { return Is<DictPtr>(); }
   bool is_namespace() const { return Is<NamespacePtr>(); }
   bool is_function() const { return Is<FunctionPtr>(); }
@@ -75,13 +92,15 @@ class Value {
   bool is_number() const { return is_bool() || is_int() || is_float(); }
   bool is_list() const;
   bool is_tuple() const;
+  bool is_group() const;
 
   // Each only for its kind.
   bool boolean() const { return std::get<bool>(data_); }
   int64_t integer() const { return std::get<int64_t>(data_); }
   double floating() const { return std::get<double>(data_); }
-  const std::string& string() const { return *std::get<StringPtr>(data_); }
+  const std::string& string() const { return *std::get<Text>(data_).text; }
   const std::vector<Value>& items() const;
+  const Stream& stream() const { return *std::get<StreamPtr>(data_); }
   const Dict& dict() const { return *std::get<DictPtr>(data_); }
   const NamespacePtr& name_space() const { return std::get<NamespacePtr>(data_); }
   const FunctionPtr& function() const { return std::get<FunctionPtr>(data_); }
@@ -92,7 +111,7 @@ class Value {
   bool Truth() const;
   std::string UndefinedMessage() const;  // of an undefined value
   int depth() const;                     // containers within, this one included; 0 for the others
-  const void* identity() const;          // of a namespace, function or loop
+  const void* identity() const;          // of a namespace, function, loop or stream; else null
 
  private:
   struct None {};
@@ -101,7 +120,7 @@ class Value {
     return std::holds_alternative<T>(data_);
   }
 
-  std::variant<Undefined, None, bool, int64_t, double, StringPtr, SequencePtr, DictPtr,
+  std::variant<Undefined, None, bool, int64_t, double, Text, SequencePtr, StreamPtr, DictPtr,
                NamespacePtr, FunctionPtr, LoopPtr>
       data_;
 };
@@ -111,6 +130,17 @@ struct Sequence {
   std::vector<Value> items;
   bool tuple = false;
   int depth = 1;
+  bool group = false;  // what groupby makes: (grouper, list), which are attributes too
+};
+
+// What can be gone through and has no index: what dict.items() and its like give, and what filters
+// such as map do, which is gone once it has been gone through.
+struct Stream {
+  std::vector<Value> items;
+  std::string_view type_name;  // "dict_items", "generator", ...
+  bool once = true;
+  int depth = 1;
+  mutable size_t taken = 0;  // items that are gone
 };
 
 // In the order of first insertion, as in Python.

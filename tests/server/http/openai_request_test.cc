@@ -118,14 +118,43 @@ TEST(OpenAiRequest, Chat) {
       "response_format": {"type": "text"}})");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(Text(parsed->calls[0]), Text(FromText(R"(
-      chat { messages { role: "system" content: "Be kind." }
-             messages { role: "user" content: "one\ntwo" name: "Ann" }
+      chat { messages { role: "developer" content: "Be kind." }
+             messages { role: "user" content_parts: "one" content_parts: "two" name: "Ann" }
              messages { role: "assistant" }
              add_generation_prompt: false continue_final_message: true }
       sampling {} stopping { max_tokens: 4 } output { logprobs: 2 final_only: true } n: 1)")));
   EXPECT_EQ(parsed->reply.max_tokens_field, "max_completion_tokens");
   EXPECT_FALSE(Chat("").calls[0].stopping().has_max_tokens());
   EXPECT_EQ(Chat(R"(, "logprobs": true)").calls[0].output().logprobs(), 0u);
+}
+
+TEST(OpenAiRequest, WhatTemplatesPrintIsAsTheClientWroteIt) {
+  const auto parsed = ParseChatRequest(R"({"tools": [], "messages": [
+      {"role": "user", "content": [{"type": "input_text", "text": "a"},
+                                   {"type": "refusal", "refusal": "b"}]},
+      {"role": "assistant", "reasoning_content": "hm",
+       "tool_calls": [{"z": 1.50, "function": {"name": "f"}}, {}]},
+      {"role": "tool", "tool_call_id": "c1", "content": "4"}],
+      "tools": [{"type": "function", "b": 1, "a": 2}], "tool_choice": "auto",
+      "documents": [{"z":"é"} , {"a":[]}], "chat_template_kwargs": {"z": 1, "a": 2}})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(Text(parsed->calls[0].chat()),
+            Text(FromText(R"pb(
+                   chat {
+                     messages { role: "user" content_parts: "a" content_parts: "b" }
+                     messages {
+                       role: "assistant"
+                       reasoning: "hm"
+                       tool_calls: '{"z": 1.50, "function": {"name": "f"}}'
+                       tool_calls: '{}'
+                     }
+                     messages { role: "tool" content: "4" tool_call_id: "c1" }
+                     tools: '{"type": "function", "b": 1, "a": 2}'
+                     documents: '{"z":"é"}'
+                     documents: '{"a":[]}'
+                     chat_template_kwargs: '{"z": 1, "a": 2}'
+                   })pb")
+                     .chat()));
 }
 
 TEST(OpenAiRequest, SeedsOfBothSigns) {
@@ -230,12 +259,25 @@ TEST(OpenAiRequest, BadChats) {
        R"(messages[0].content[0].type: must be "text", got "image_url")"},
       {message(R"("role": "user", "content": [{"type": "text"}])"),
        "messages[0].content[0].text: must be a string, got null"},
-      {message(R"("role": "assistant", "content": "", "tool_calls": [{}])"),
-       "messages[0].tool_calls: not supported"},
-      {absl::StrCat("{", kMessages, R"(, "tools": [{"type": "function"}]})"),
-       "tools: not supported"},
+      {message(R"("role": "user", "content": [{"type": ["text"]}])"),
+       R"(messages[0].content[0].type: must be "text", got an array of 1)"},
+      {message(R"("role": "assistant", "content": [{"type": "refusal", "text": "no"}])"),
+       "messages[0].content[0].refusal: must be a string, got null"},
+      {message(R"("role": "assistant", "content": "", "tool_calls": {})"),
+       "messages[0].tool_calls: must be an array, got an object of 0"},
+      {message(R"("role": "assistant", "content": "", "tool_calls": [{}, 5])"),
+       "messages[0].tool_calls[1]: must be an object, got 5"},
+      {message(R"("role": "tool", "content": "", "tool_call_id": 5)"),
+       "messages[0].tool_call_id: must be a string, got 5"},
+      {absl::StrCat("{", kMessages, R"(, "tools": "weather"})"), "tools: must be an array"},
+      {absl::StrCat("{", kMessages, R"(, "tools": ["weather"]})"), "tools[0]: must be an object"},
+      {absl::StrCat("{", kMessages, R"(, "documents": [[]]})"), "documents[0]: must be an object"},
+      {absl::StrCat("{", kMessages, R"(, "chat_template_kwargs": []})"),
+       "chat_template_kwargs: must be an object"},
+      {absl::StrCat("{", kMessages, R"(, "chat_template": "{{ x }}"})"),
+       "chat_template: not supported"},
       {absl::StrCat("{", kMessages, R"(, "tool_choice": "required"})"),
-       "tool_choice: must be absent"},
+       R"(tool_choice: must be "none" or "auto", got "required")"},
       {absl::StrCat("{", kMessages, R"(, "modalities": ["audio"]})"), "modalities: must be"},
       {absl::StrCat("{", kMessages, R"(, "top_logprobs": 5})"), "top_logprobs: must be absent"},
       {absl::StrCat("{", kMessages, R"(, "logprobs": 5})"), "logprobs: must be true or false"},
@@ -287,6 +329,10 @@ TEST(OpenAiRequest, TokenizeAndDetokenize) {
   const auto chat = ParseTokenizeRequest(absl::StrCat("{", kMessages, "}"));
   ASSERT_TRUE(chat.ok());
   EXPECT_EQ(chat->chat().messages(0).content(), "Hi");
+  const auto tools =
+      ParseTokenizeRequest(absl::StrCat("{", kMessages, R"(, "tools": [{"a": 1}]})"));
+  ASSERT_TRUE(tools.ok());
+  EXPECT_THAT(tools->chat().tools(), ElementsAre(R"({"a": 1})"));
   EXPECT_FALSE(ParseTokenizeRequest("{}").ok());
   EXPECT_FALSE(ParseTokenizeRequest(R"({"prompt": 5})").ok());
   const auto tokens = ParseDetokenizeRequest(R"({"tokens": [1, 2]})");
@@ -312,6 +358,10 @@ TEST(OpenAiError, FieldsLoseTheirPath) {
   EXPECT_EQ(param("prompt: must have at most 5 tokens, got 6", completion), "prompt");
   EXPECT_EQ(param("prompt: must have at most 5 tokens, got 6", chat), "messages");
   EXPECT_EQ(param("chat.messages[0].role: must be known", chat), "messages[0].role");
+  EXPECT_EQ(param("chat: Roles must alternate", chat), "messages");
+  EXPECT_EQ(param("chat.chat_template_kwargs.tools: must be absent", chat),
+            "chat_template_kwargs.tools");
+  EXPECT_EQ(param("chat.tools[0].type: must be \"function\"", chat), "tools[0].type");
   EXPECT_EQ(param("attention.budget: must be at least 16", completion), "attention.budget");
   EXPECT_EQ(param("something went wrong: badly", completion), "");
   EXPECT_EQ(param("no field at all", completion), "");

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "server/text/jinja/json_value.h"
 
 namespace tidal {
 namespace {
@@ -19,33 +19,11 @@ absl::StatusOr<std::string> RenderWith(std::string_view source, const ChatTempla
   return (*compiled)->Render(input);
 }
 
-// A folder that goes with the test.
-class ChatTemplateFolderTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("tidal_chat_template_" +
-               std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  void Write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-  }
-  absl::StatusOr<std::string> LoadAndRender() {
-    auto loaded = ChatTemplate::Load(folder_.string());
-    if (!loaded.ok()) return loaded.status();
-    return (*loaded)->Render({.messages = {{"user", "Hi", ""}}});
-  }
-
-  std::filesystem::path folder_;
-};
-
 TEST(ChatTemplateTest, TidalNano) {
   auto loaded = ChatTemplate::Load("models/tidal-nano");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   ChatTemplateInput input;
-  input.messages = {{"system", "Be brief.", ""}, {"user", " Hello!\n", ""}};
+  input.messages = {{"system", {"Be brief."}}, {"user", {" Hello!\n"}}};
   auto text = (*loaded)->Render(input);
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(*text, "<|bos|><|system|>Be brief.<|end|><|user|> Hello!\n<|end|><|assistant|>");
@@ -58,23 +36,23 @@ TEST(ChatTemplateTest, TidalNano) {
 
 TEST(ChatTemplateTest, ContinueFinalMessage) {
   ChatTemplateInput input;
-  input.messages = {{"user", "Count", ""}, {"assistant", "One, two", ""}};
+  input.messages = {{"user", {"Count"}}, {"assistant", {"One, two"}}};
   input.continue_final_message = true;
   EXPECT_EQ(*RenderWith(kChatMl, input), "<|user|>Count<|end|>\n<|assistant|>One, two");
-  input.messages.back().content = "One, two  ";  // which this template trims
+  input.messages.back().content = {"One, two  "};  // which this template trims
   EXPECT_EQ(*RenderWith(kChatMl, input), "<|user|>Count<|end|>\n<|assistant|>One, two");
   const char untrimmed[] = "{% for m in messages %}[{{ m.content }}]{% endfor %}";
   EXPECT_EQ(*RenderWith(untrimmed, input), "[Count][One, two  ");
-  input.messages.back().content = "";
+  input.messages.back().content = {};
   EXPECT_EQ(*RenderWith(untrimmed, input), "[Count][");
-  EXPECT_TRUE(absl::IsInvalidArgument(RenderWith("{{ messages[0].content }}", input).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(RenderWith("{{ messages[0].content }}", input).status()));
   input.messages.clear();
-  EXPECT_TRUE(absl::IsInvalidArgument(RenderWith(kChatMl, input).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(RenderWith(kChatMl, input).status()));
 }
 
 TEST(ChatTemplateTest, NamesAreGivenWhenThereAreAny) {
   ChatTemplateInput input;
-  input.messages = {{"user", "a", "Ann"}, {"user", "b", ""}};
+  input.messages = {{"user", {"a"}, "Ann"}, {"user", {"b"}}};
   EXPECT_EQ(*RenderWith("{% for m in messages %}{{ m.name | default('?') }};{% endfor %}", input),
             "Ann;?;");
 }
@@ -97,48 +75,70 @@ TEST(ChatTemplateTest, ErrorsHaveAPosition) {
 TEST(ChatTemplateTest, InvalidUtf8) {
   EXPECT_TRUE(absl::IsInvalidArgument(ChatTemplate::Compile("a\xFF", "", "").status()));
   ChatTemplateInput input;
-  input.messages = {{"user", "a\xC3", ""}};
+  input.messages = {{"user", {"a\xC3"}}};
   EXPECT_EQ(*RenderWith("{{ messages[0].content }}", input), "a\xEF\xBF\xBD");
 }
 
-TEST_F(ChatTemplateFolderTest, NothingThere) {
-  EXPECT_TRUE(absl::IsNotFound(LoadAndRender().status()));
-  Write("tokenizer_config.json", "{}");
-  EXPECT_TRUE(absl::IsNotFound(LoadAndRender().status()));
+// What a template sees of a message, as JSON.
+std::string Shown(const std::string& source_start, const ChatTurn& turn) {
+  ChatTemplateInput input;
+  input.messages = {turn};
+  return *RenderWith(source_start + "{{ messages[0] | tojson }}", input);
 }
 
-TEST_F(ChatTemplateFolderTest, SpecialTokensAsStringsOrObjects) {
-  Write("tokenizer_config.json", R"({"bos_token": "<b>", "eos_token": {"content": "<e>"},
-      "pad_token": "<p>", "unk_token": null,
-      "chat_template": "{{ bos_token + eos_token + pad_token }}{{ unk_token }}"})");
-  EXPECT_EQ(*LoadAndRender(), "<b><e><p>");
+constexpr char kPartsLoop[] =
+    "{% for m in [] %}{% endfor %}{% for m in messages %}{% if false %}{% for p in m.content %}"
+    "{% endfor %}{% endif %}{% endfor %}";
+
+TEST(ChatTemplateTest, ContentIsAStringUnlessTheTemplateLoopsOverIt) {
+  const ChatTurn two = {"user", {"a", "", "b"}};
+  EXPECT_EQ(Shown("", two), R"({"role": "user", "content": "a\nb"})");
+  EXPECT_EQ(Shown("", {"assistant", {}}), R"({"role": "assistant", "content": ""})");
+  EXPECT_EQ(Shown(kPartsLoop, {"user", {"a", "b"}}),
+            R"({"role": "user", "content": [{"type": "text", "text": "a"}, )"
+            R"({"type": "text", "text": "b"}]})");
+  EXPECT_EQ(Shown(kPartsLoop, {"assistant", {}}), R"({"role": "assistant", "content": []})");
+  // Results of tools are a string to every template.
+  EXPECT_EQ(Shown(kPartsLoop, {.role = "tool", .content = {"a", "b"}, .tool_call_id = "c1"}),
+            R"({"role": "tool", "content": "a\nb", "tool_call_id": "c1"})");
 }
 
-TEST_F(ChatTemplateFolderTest, NamedTemplates) {
-  Write("tokenizer_config.json", R"({"chat_template": [
-      {"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]})");
-  EXPECT_EQ(*LoadAndRender(), "yes");
-  Write("tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "no"}]})");
-  EXPECT_TRUE(absl::IsInvalidArgument(LoadAndRender().status()));
+TEST(ChatTemplateTest, ContinuesTheLastPart) {
+  ChatTemplateInput input;
+  input.messages = {{"assistant", {"a", "b"}}};
+  input.continue_final_message = true;
+  EXPECT_EQ(*RenderWith("{% for m in messages %}{% for p in m.content %}<{{ p.text }}>{% endfor %}"
+                        "{% endfor %}",
+                        input),
+            "<a><b");
+  input.messages = {{"assistant", {"a", ""}}};
+  EXPECT_EQ(*RenderWith("{{ messages[0].content }};", input), "a");
 }
 
-TEST_F(ChatTemplateFolderTest, TemplateFile) {
-  Write("chat_template.jinja", "file {{ messages | length }}\n");
-  EXPECT_EQ(*LoadAndRender(), "file 1");
-  Write("tokenizer_config.json", R"({"bos_token": "<b>"})");
-  Write("chat_template.jinja", "{{ bos_token }}");
-  EXPECT_EQ(*LoadAndRender(), "<b>");
+TEST(ChatTemplateTest, ReasoningHasEveryNameItIsKnownBy) {
+  EXPECT_EQ(Shown("", {.role = "assistant", .content = {"4"}, .reasoning = "2 + 2"}),
+            R"({"role": "assistant", "content": "4", "reasoning": "2 + 2", )"
+            R"("reasoning_content": "2 + 2", "thinking": "2 + 2"})");
 }
 
-TEST_F(ChatTemplateFolderTest, BrokenFiles) {
-  Write("tokenizer_config.json", "{");
-  EXPECT_TRUE(absl::IsInvalidArgument(LoadAndRender().status()));
-  Write("tokenizer_config.json", R"({"chat_template": 3})");
-  EXPECT_TRUE(absl::IsInvalidArgument(LoadAndRender().status()));
-  Write("tokenizer_config.json", R"({"chat_template": "{% if %}"})");
-  const absl::Status status = LoadAndRender().status();
-  EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_NE(std::string(status.message()).find("line 1, column 7"), std::string::npos) << status;
+TEST(ChatTemplateTest, DevelopersAreTheSystemToTemplatesThatDoNotKnowThem) {
+  EXPECT_EQ(Shown("", {"developer", {"a"}}), R"({"role": "system", "content": "a"})");
+  EXPECT_EQ(Shown("{# developer #}", {"developer", {"a"}}),
+            R"({"role": "developer", "content": "a"})");
+}
+
+TEST(ChatTemplateTest, ToolsDocumentsAndVariables) {
+  constexpr char kAll[] =
+      "{{ tools | tojson }} {{ documents | tojson }} {{ enable_thinking | default('unset') }} "
+      "{{ bos_token }}";
+  ChatTemplateInput input;
+  EXPECT_EQ(*RenderWith(kAll, input), "null null unset <s>");
+  input.tools = {*jinja::ParseJson(R"({"z": 1, "a": [2.0, "é"]})")};
+  input.documents = {*jinja::ParseJson(R"({"text": "rain"})")};
+  input.variables.SetName("enable_thinking", jinja::Value(false));
+  input.variables.SetName("bos_token", jinja::Value("<mine>"));
+  EXPECT_EQ(*RenderWith(kAll, input),
+            R"([{"z": 1, "a": [2.0, "é"]}] [{"text": "rain"}] False <mine>)");
 }
 
 }  // namespace

@@ -109,6 +109,9 @@ TEST(JinjaLimitsTest, Recursion) {
   EXPECT_TRUE(absl::IsResourceExhausted(
       RenderSource("{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}").status()));
   EXPECT_TRUE(absl::IsResourceExhausted(
+      RenderSource("{% macro m(k) %}{{ m(k - 1) ~ m(k - 1) if k }}{% endmacro %}{{ m(30) }}")
+          .status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(
       RenderSource("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}").status()));
 }
 

@@ -3,45 +3,14 @@
     python tests/server/text/make_jinja_fixture.py
 
 The environment is the one transformers renders chat templates in. Each entry is
-{"template", "vars", "text"}, or with "error": true where rendering must fail.
+{"template", "vars", "text"}, or with "error" where rendering must fail: true, or the message of
+raise_exception, which is to be the same.
 """
 
 import json
 import pathlib
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-
-class Generation(jinja2.ext.Extension):
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        call = self.call_method("_pass")
-        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def _pass(self, caller):
-        return caller()
-
-
-def raise_exception(message):
-    raise jinja2.exceptions.TemplateError(message)
-
-
-def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                      sort_keys=sort_keys)
-
-
-def environment():
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                        extensions=[Generation, jinja2.ext.loopcontrols])
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    return env
+import jinja_reference
 
 
 CHAT = {
@@ -170,6 +139,37 @@ def cases():
         "{{ '{} {}'.format(1, 'a') }} {{ '{1}{0}'.format('a', 'b') }} {{ '{x:>5}|{y:<5}|{z:^5}|'.format(x=1, y='a', z='b') }} {{ '{:.2f} {:05d} {:,} {:x} {:%}'.format(3.14159, 42, 1234567, 255, 0.5) }} {{ '{0[a]} {1.b}'.format({'a': 1}, {'b': 2}) }} {{ '{{}} {!r}'.format('q') }}",
         "{{ '%s %r %d %5.2f %x %%' % ('a', 'b', 3, 2.5, 255) }} {{ '%05d|%-5s|%+d|%5s' % (42, 'a', 3, 'b') }} {{ 'v: %s' % n }} {{ '%(a)s' % {'a': 1} }} {{ '%s' % [1, 2] }} {{ '%s' % (l,) }} {{ '%e %g' % (12345.678, 0.0001) }} {{ '%c' % 'x' }}", "{{ l.index(1) }} {{ l.count(3) }} {{ (1, 2, 1).count(1) }} {{ d.copy() == d }}",
         "{{ s.__class__ is defined }} {{ l.append is defined }} {{ d.pop is defined }} {{ s.nope is defined }}")
+    # What filters and methods give that can only be gone through, and only once.
+    yield from each(V,
+        "{{ 'y' if l | select('gt', 9) else 'n' }} {{ (l | map('string')) and 1 }} {{ {}.keys() and 1 }}{{ d.keys() and 1 }}", "{% set g = l | map('string') %}{{ g | list }}{{ g | list }}", "{% set g = l | map('string') %}{{ g | first }}{{ g | list }}",
+        "{{ d.items() }} {{ d.keys() }} {{ d.values() | list }} {{ d.items() | last }} {{ d.values() | first }}", "{{ d.items()[0] }}|{{ d.keys() is sequence }} {{ d.keys() is iterable }} {{ d.keys() | length }}", "{{ l | reverse | list }} {{ (l | reverse) and 2 }} {{ d | reverse | list }}",
+        "{{ l | batch(2) is sequence }} {{ l | unique | list }} {{ l | select | join('-') }} {{ 3 in (l | select) }} {{ d | items | list }}", "{% for x in l | select('odd') %}{{ loop.index }}/{{ loop.length }}{{ loop.last }} {% endfor %}",
+        "{{ l | map('string') | length }}", "{{ l | map('string') | last }}", "{{ d.keys() | tojson }}", "{{ l | map('string') | tojson }}", "{{ (l | map('string'))[0] }}|{{ d.items().x }}|", "{{ (l | map('string')) + [1] }}",
+        "{{ people | groupby('age') | list }} {{ people | groupby('age') | map(attribute='grouper') | list }} {% for g in people | groupby('age') %}{{ g.grouper }}{{ g.list | length }}{% endfor %}")
+    # Escaped strings.
+    yield from each(V,
+        "{{ ('<a>' | safe) + '<b>' }} {{ '<b>' + ('<a>' | safe) }} {{ ('<' | e) * 2 }} {{ ('<a>' | safe) ~ '<' }}", "{{ '<' | e | e }} {{ '<' | e | forceescape }} {{ '<' | safe is escaped }} {{ '<' is escaped }} {{ '<' | safe | string is escaped }}",
+        "{{ ('<%s>' | safe) % '<' }} {{ ('<%s %r %d>' | safe) % ('<', '<', 3) }} {{ '%s' % ('<' | safe) }} {{ ('<%s>' | safe) | format('<') }}", "{{ ('<{}>' | safe).format('<') }} {{ ('<{0:>3}>' | safe).format('<') }} {{ ('{}' | safe).format('<' | safe) }}",
+        "{{ ('a<b' | safe).split('<') }} {{ ('a<b' | safe).replace('a', '<') }} {{ ('a<b' | safe).upper() + '<' }}", "{{ (', ' | safe).join(['<', '>', 1]) }} {{ ['<', '<' | safe] | join('<') }} {{ ', '.join(['<' | safe]) }}",
+        "{{ ('<a>' | safe)[0] + '<' }} {{ ('<a>' | safe)[1:] + '<' }} {{ ('<a>' | safe) | upper + '<' }} {{ ('<a> ' | safe) | trim + '<' }} {{ ('<a>' | safe) | title + '<' }}", "{{ [('<a>' | safe)] }} {{ {'<a>' | safe: 1} }} {{ ('<a>' | safe) | tojson }} {{ ('<a>' | safe) == '<a>' }}",
+        "{{ ('<a>' | safe) | replace('a', '<') + '<' }} {{ ('<a>\nb' | safe) | indent + '<' }} {{ ('<a>' | safe) | center(9) + '<' }} {{ ('<a>' | safe) | reverse + '<' }} {{ ('<a b c d' | safe) | truncate(6, false, '<', 0) }}", "{{ ('x' | safe).partition('x') }}", "{{ ('x' | safe) + 1 }}",
+        "{% set x %}<{{ '<' | safe }}{% endset %}{{ x + '<' }} {% macro m() %}<{% endmacro %}{{ m() + '<' }} {{ m() | safe + '<' }}", "{{ 1 | safe + '<' }} {{ none | e }}")
+    # More of the language.
+    yield from each(V,
+        "{{ cycler('a', 'b').next() }}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.next() }}{{ c.reset() }}{{ c.current }}", "{% set j = joiner(' - ') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}", "{{ cycler() }}",
+        "{% for x in l %}{{ loop.cycle('a', 'b') }}{{ loop.previtem | default('-') }}{{ loop.nextitem | default('-') }}{{ loop.changed(x > 1) }}{% endfor %}", "{% for a in l recursive %}{{ a }}{{ loop.depth }}{{ loop.depth0 }}{% if loop.first and loop.depth < 3 %}({{ loop([7, 8]) }}){% endif %}{% endfor %}",
+        "{% macro m(a, b=a) %}{{ a }}{{ b }}{{ caller is defined }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1) }}{{ m(1, 2, 3, k=4) }}", "{% macro m() %}{{ caller(5, y=6) }}{% endmacro %}{% call(x, y=1) m() %}[{{ x }}{{ y }}]{% endcall %}",
+        "{% set ns = namespace(a=1) %}{% set ns.b | upper %}blk{% endset %}{{ ns.a }}{{ ns.b }}{{ ns.c }}|{{ ns['b'] }}", "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set (c, x) = (3, 4) %}{{ c }}{{ x }}{% for i, (y, z) in [(1, (2, 3))] %}{{ i }}{{ y }}{{ z }}{% endfor %}",
+        "{% if l %}{% set inner = 1 %}{% endif %}{{ inner }}{% for i in l %}{% set inner = 5 %}{% endfor %}{{ inner }}", "{% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% if x == 2 %}{% break %}{% endif %}{% endfor %}",
+        "{% generation %}{{ n }}{% set zz = 1 %}{% endgeneration %}{{ zz is defined }}", "{{ strftime_now('%Y-%m-%d %B %j') }}", "{{ {'a': [1, {}], 'b': []} | tojson(indent='\t') }}", "{{ [1, 2] | tojson(indent=2) }} {{ {'b': 1, 'a': []} | tojson(sort_keys=true, separators=(',', ':')) }} {{ 'é😀' | tojson(ensure_ascii=true) }}",
+        "{{ raise_exception('x' ~ n ~ ' <&> é') }}", "{{ raise_exception(none) }}", "{{ raise_exception() }}")
+    yield from each(V,
+        "{{ d[] }}|{{ d[1,] }}|{{ d[(1, 2)] }}|{{ l[0,] }}|", "{% if false %}{{ 1 | a.b }}{{ 1 is a.b }}{% endif %}ok", "{{ 1 | a.b }}", "{{ 1 is defined(1) }}", "{{ 1 is eq }}", "{{ 1 is eq(1, 2) }}", "{{ 1 is odd(x=1) }}", "{{ 3 is divisibleby 3 }} {{ 3 is lt(4) }} {{ 2 is in [1, 2] }}")
+    # Filters and tests that there are not: found at the start, unless they may never be reached.
+    yield from each(V,
+        "{% if false %}{{ 1 | nope }}{% endif %}ok", "{{ 1 if true else 1 | nope }}", "{% if true %}{% else %}{{ 1 is nope }}{% endif %}ok", "{% for x in [] %}{{ x | nope }}{% endfor %}ok", "{% if false %}{% for x in l %}{{ x | nope }}{% endfor %}{% endif %}ok",
+        "{% macro m() %}{{ 1 is nope }}{% endmacro %}ok", "{% if true %}{{ 1 | nope }}{% endif %}ok", "{{ 'nope' is filter }}{{ 'upper' is filter }}{{ 'nope' is test }}{{ 'odd' is test }}", "{% set x = 1 | nope if false else 2 %}{{ x }}", "{% if false and 1 | nope %}{% endif %}ok",
+        "{{ l | map('nope') | list }}", "{{ l | select('nope') | list }}")
     # Whole conversations.
     chat = [
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ '[SYS]' + m['content'] | trim + '[/SYS]' }}{% elif m.role == 'user' %}{{ '[U]' ~ (m.content if m.content is string else m.content | selectattr('type', 'equalto', 'text') | map(attribute='text') | join(' ')) ~ '[/U]' }}{% else %}{{ m['content'].split('</think>')[-1].lstrip('\n') + eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}[A]{% endif %}",
@@ -192,12 +192,14 @@ def cases():
 
 
 def main():
-    env = environment()
+    env = jinja_reference.environment()
     lines = []
     for template, variables in cases():
         entry = {"template": template, "vars": "V" if variables is V else "CHAT" if variables is CHAT else "TOOLS"}
         try:
             entry["text"] = env.from_string(template).render(**variables)
+        except jinja_reference.RaisedByTemplate as error:
+            entry["error"] = error.message
         except Exception:  # noqa: BLE001: whatever Jinja or Python raises is a failure to us
             entry["error"] = True
         lines.append(json.dumps(entry, ensure_ascii=True))
