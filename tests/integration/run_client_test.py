@@ -1,6 +1,6 @@
-"""Runs a client test with the interpreter that has its packages; exits 77 (skipped) without it.
+"""Runs a test with the interpreter that has its packages; exits 77 (skipped) without it.
 
-    run_client_test.py PYTHON SCRIPT
+    run_client_test.py PYTHON SCRIPT [ARGUMENTS]
 """
 
 import os
@@ -8,12 +8,12 @@ import sys
 
 
 def main():
-    python, script = sys.argv[1:]
+    python = sys.argv[1]
     if not os.path.exists(python):
         print(f"SKIPPED: {python} does not exist; tools/test.sh installs it")
         sys.exit(77)
     sys.stdout.flush()
-    os.execv(python, [python, script])
+    os.execv(python, sys.argv[1:])
 
 
 if __name__ == "__main__":
