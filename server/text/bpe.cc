@@ -1,7 +1,7 @@
 #include "server/text/bpe.h"
 
 #include <algorithm>
-#include <queue>
+#include <functional>
 
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
@@ -248,34 +248,36 @@ void Bpe::MergeFew(Symbols* symbols) const {
 void Bpe::MergeMany(Symbols* symbols) const {
   struct Node {
     TokenId id;              // kNoToken: merged into the one before it
-    int64_t previous, next;  // -1: none
+    int32_t previous, next;  // -1: none
   };
+  const auto count = static_cast<int32_t>(symbols->size());
   std::vector<Node> nodes;
-  nodes.reserve(symbols->size());
-  for (const TokenId id : *symbols) {
-    const int64_t at = static_cast<int64_t>(nodes.size());
-    nodes.push_back({id, at - 1, at + 1});
-  }
+  nodes.reserve(count);
+  for (int32_t i = 0; i < count; ++i) nodes.push_back({(*symbols)[i], i - 1, i + 1});
   nodes.back().next = -1;
 
   struct Candidate {
     int32_t rank;
     TokenId result;
-    int64_t left;
+    int32_t left;
     bool operator>(const Candidate& other) const {
       return rank != other.rank ? rank > other.rank : left > other.left;
     }
   };
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
-  const auto offer = [&](int64_t left) {
-    if (left < 0 || nodes[left].next < 0) return;
+  std::vector<Candidate> queue;  // a heap, the lowest rank at the front
+  const auto offer = [&](int32_t left) {
+    if (left < 0 || nodes[left].next < 0) return false;
     const Merge merge = FindMerge(nodes[left].id, nodes[nodes[left].next].id);
-    if (merge.rank != kNoMerge.rank) queue.push({merge.rank, merge.result, left});
+    if (merge.rank == kNoMerge.rank) return false;
+    queue.push_back({merge.rank, merge.result, left});
+    return true;
   };
-  for (size_t i = 0; i < nodes.size(); ++i) offer(static_cast<int64_t>(i));
+  for (int32_t i = 0; i < count; ++i) offer(i);
+  std::make_heap(queue.begin(), queue.end(), std::greater<>());
   while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
+    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
+    const Candidate top = queue.back();
+    queue.pop_back();
     Node& left = nodes[top.left];
     if (left.id == kNoToken || left.next < 0) continue;
     Node& right = nodes[left.next];
@@ -285,11 +287,12 @@ void Bpe::MergeMany(Symbols* symbols) const {
     right.id = kNoToken;
     left.next = right.next;
     if (left.next >= 0) nodes[left.next].previous = top.left;
-    offer(left.previous);
-    offer(top.left);
+    for (const int32_t changed : {left.previous, top.left}) {
+      if (offer(changed)) std::push_heap(queue.begin(), queue.end(), std::greater<>());
+    }
   }
   symbols->clear();
-  for (int64_t i = 0; i >= 0; i = nodes[i].next) symbols->push_back(nodes[i].id);
+  for (int32_t i = 0; i >= 0; i = nodes[i].next) symbols->push_back(nodes[i].id);
 }
 
 }  // namespace tidal
