@@ -68,6 +68,9 @@ absl::Status AddedTokenMatcher::Split(
     std::string_view text,
     absl::FunctionRef<absl::Status(std::string_view, const AddedToken*)> part) const {
   size_t done = 0;  // everything before is given out
+  // The last stretch of white space that a token took on its right: tokens of white space may ask
+  // for its end over and over.
+  size_t space_begin = 0, space_end = 0;
   for (size_t at = 0; at < text.size();) {
     const AddedToken* token =
         first_bytes_[static_cast<uint8_t>(text[at])] ? LongestPrefix(text.substr(at)) : nullptr;
@@ -79,7 +82,13 @@ absl::Status AddedTokenMatcher::Split(
     at = end;
     if (token->single_word && !IsWholeWord(text, begin, end)) continue;
     if (token->lstrip) begin = SkipSpaceBackward(text, begin, done);
-    if (token->rstrip) end = SkipSpaceForward(text, end);
+    if (token->rstrip) {
+      if (end < space_begin || end > space_end) {
+        space_begin = end;
+        space_end = SkipSpaceForward(text, end);
+      }
+      end = space_end;
+    }
     if (begin > done) TIDAL_RETURN_IF_ERROR(part(text.substr(done, begin - done), nullptr));
     TIDAL_RETURN_IF_ERROR(part(text.substr(begin, end - begin), token));
     // Possibly less than before: a token of white space gives back the rest of what a token before

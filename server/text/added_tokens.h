@@ -1,8 +1,7 @@
-// Tokens that are matched in the text as they are written, before anything else.
+// Tokens that are found in the text as they are written, before it is cut into pieces.
 #ifndef TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
 #define TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
 
-#include <array>
 #include <bitset>
 #include <cstdint>
 #include <string>

@@ -73,8 +73,9 @@ class Parser {
     const nlohmann::json& name = type.value();
     if (name == "ByteLevel") return AddByteLevel(step);
     // The steps after ByteLevel see its alphabet, not the text.
-    if (byte_level_ && !std::exchange(in_alphabet_, true))
+    if (byte_level_ && !std::exchange(in_alphabet_, true)) {
       pre_tokenizer_.Add(PreTokenizer::ToByteLevel());
+    }
     if (name == "Metaspace") return AddMetaspace(step);
     if (name == "Split") return Add(ParseSplit(step));
     if (name == "Digits") return Add(ParseDigits(step));

@@ -134,6 +134,18 @@ TEST(TokenizerTest, AWhiteSpaceTokenGivesBackWhatRstripTook) {
   EXPECT_EQ(*Make(config)->Encode("<s>\n a", false), (Ids{6, 7, 4}));  // the library's ids
 }
 
+TEST(TokenizerTest, ManyTokensThatTakeTheSameWhiteSpace) {
+  Json config = SmallConfig();
+  config["post_processor"] = nullptr;
+  config["added_tokens"] = {{{"id", 6}, {"content", "\n"}, {"rstrip", true}, {"lstrip", true}}};
+  const size_t kLines = 1 << 20;
+  const auto ids = Make(config)->Encode(std::string(kLines, '\n') + "a", false);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  Ids expected(kLines, 6);
+  expected.push_back(0);
+  EXPECT_TRUE(*ids == expected);
+}
+
 TEST(TokenizerTest, ManyThreadsShareOne) {
   auto tokenizer = Tokenizer::Load("models/tidal-nano");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
