@@ -1,8 +1,7 @@
-// Tokens that are matched in the text as they are written, before anything else.
+// Tokens that are found in the text as they are written, before it is cut into pieces.
 #ifndef TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
 #define TIDAL_SERVER_TEXT_ADDED_TOKENS_H_
 
-#include <array>
 #include <bitset>
 #include <cstdint>
 #include <string>
@@ -20,16 +19,18 @@ namespace tidal {
 struct AddedToken {
   TokenId id = 0;
   std::string content;
+  std::string text;          // what to find: the content, normalized where that is asked for
   bool single_word = false;  // only where no word character is beside it
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space after it
-  bool normalized = false;   // matched after the others, in what they left
+  bool normalized = false;   // found after the others, in what they left, normalized
   bool special = false;      // left out when decoding without special tokens
 };
 
 // Finds tokens in a text: leftmost first, of those the longest. Thread-safe: constant once made.
 class AddedTokenMatcher {
  public:
+  // INVALID_ARGUMENT when two texts are equal, or one is empty.
   static absl::StatusOr<AddedTokenMatcher> Make(std::vector<AddedToken> tokens);
 
   // Calls `part` with the stretches between tokens and with the tokens (null token: a stretch), in
@@ -40,6 +41,8 @@ class AddedTokenMatcher {
 
  private:
   AddedTokenMatcher(std::vector<AddedToken> tokens, SplitRegex word);
+  // Where the trie keeps the index of the token with this text, -1 when it is new.
+  int32_t* Insert(std::string_view text);
   // The longest token that `text` starts with; null when none.
   const AddedToken* LongestPrefix(std::string_view text) const;
   bool IsWholeWord(std::string_view text, size_t begin, size_t end) const;

@@ -1,6 +1,7 @@
 #include "server/text/byte_level.h"
 
 #include <array>
+#include <cstdint>
 
 #include "server/text/utf8.h"
 
@@ -48,10 +49,14 @@ bool Translate(std::string_view token, std::string* bytes) {
 
 }  // namespace
 
-std::string ByteLevelCharacter(uint8_t byte) {
-  std::string character;
-  AppendUtf8(GetAlphabet().character_of[byte], &character);
-  return character;
+std::string BytesToByteLevel(std::string_view bytes) {
+  const Alphabet& alphabet = GetAlphabet();
+  std::string characters;
+  characters.reserve(2 * bytes.size());
+  for (const char byte : bytes) {
+    AppendUtf8(alphabet.character_of[static_cast<uint8_t>(byte)], &characters);
+  }
+  return characters;
 }
 
 std::string ByteLevelToBytes(std::string_view token) {

@@ -3,14 +3,13 @@
 #ifndef TIDAL_SERVER_TEXT_BYTE_LEVEL_H_
 #define TIDAL_SERVER_TEXT_BYTE_LEVEL_H_
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace tidal {
 
-// The character of a byte, as UTF-8.
-std::string ByteLevelCharacter(uint8_t byte);
+// The characters of some bytes, as UTF-8.
+std::string BytesToByteLevel(std::string_view bytes);
 
 // The bytes that `token` stands for; `token` itself when it has a character outside the alphabet
 // (an added token with a space, say), as Hugging Face's ByteLevel decoder has it.

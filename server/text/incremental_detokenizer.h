@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "server/text/decoder.h"
 #include "server/text/tokenizer.h"
 
 namespace tidal {
@@ -13,7 +14,9 @@ namespace tidal {
 class IncrementalDetokenizer {
  public:
   IncrementalDetokenizer(const Tokenizer* tokenizer, bool skip_special_tokens)
-      : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}
+      : tokenizer_(tokenizer),
+        skip_special_tokens_(skip_special_tokens),
+        decoding_(tokenizer->decoder()) {}
 
   // The text this token completes; may be empty.
   std::string Append(TokenId id);
@@ -23,7 +26,7 @@ class IncrementalDetokenizer {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
-  std::string pending_;  // bytes of an incomplete code point, at most 3
+  Decoding decoding_;
 };
 
 }  // namespace tidal

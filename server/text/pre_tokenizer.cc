@@ -1,28 +1,71 @@
 #include "server/text/pre_tokenizer.h"
 
-#include <string>
-
+#include "server/text/byte_level.h"
 #include "server/text/concat.h"
 
 namespace tidal {
+namespace {
 
-absl::Status PreTokenizer::Run(size_t step, std::string_view text, PieceFn piece) const {
+using NextFn = absl::FunctionRef<absl::Status(std::string_view piece, bool at_start)>;
+
+// Hands the pieces of a SplitText() on, until the first error.
+absl::Status SplitAndGoOn(const PreTokenizer::Split& split, std::string_view text, bool at_start,
+                          NextFn next) {
+  absl::Status status;
+  const absl::Status splitting =
+      SplitText(split.pattern, split.behavior, split.invert, text, [&](std::string_view piece) {
+        if (status.ok()) status = next(piece, at_start && piece.data() == text.data());
+      });
+  return splitting.ok() ? status : splitting;
+}
+
+absl::Status Apply(const PreTokenizer::Split& split, std::string_view text, bool at_start,
+                   NextFn next) {
+  return SplitAndGoOn(split, text, at_start, next);
+}
+
+absl::Status Apply(const PreTokenizer::PrefixSpace&, std::string_view text, bool at_start,
+                   NextFn next) {
+  return text[0] == ' ' ? next(text, at_start) : next(Concat(" ", text), at_start);
+}
+
+absl::Status Apply(const PreTokenizer::Metaspace& metaspace, std::string_view text, bool at_start,
+                   NextFn next) {
+  using Prepend = PreTokenizer::Metaspace::Prepend;
+  const std::string& mark = metaspace.replacement;
+  std::string marked;
+  marked.reserve(text.size() + text.size() / 2);
+  const bool prepend =
+      metaspace.prepend == Prepend::kAlways || (metaspace.prepend == Prepend::kFirst && at_start);
+  if (prepend && text[0] != ' ' && !text.starts_with(mark)) marked = mark;
+  for (const char c : text) c == ' ' ? marked.append(mark) : marked.append(1, c);
+  if (!metaspace.split) return next(marked, at_start);
+  const PreTokenizer::Split split{Pattern::Literal(mark), SplitBehavior::kMergedWithNext};
+  return SplitAndGoOn(split, marked, at_start, next);
+}
+
+absl::Status Apply(const PreTokenizer::ToByteLevel&, std::string_view text, bool at_start,
+                   NextFn next) {
+  return next(BytesToByteLevel(text), at_start);
+}
+
+absl::Status Apply(const PreTokenizer::FromByteLevel&, std::string_view text, bool at_start,
+                   NextFn next) {
+  return next(ByteLevelToBytes(text), at_start);
+}
+
+}  // namespace
+
+absl::Status PreTokenizer::RunFrom(size_t step, std::string_view text, bool at_start,
+                                   PieceFn piece) const {
   if (step == steps_.size()) {
     piece(text);
     return absl::OkStatus();
   }
-  const std::optional<SplitRegex>& regex = steps_[step].regex;
-  if (!regex.has_value()) {
-    if (text[0] == ' ') return Run(step + 1, text, piece);
-    const std::string prefixed = Concat(" ", text);
-    return Run(step + 1, prefixed, piece);
-  }
-  if (step + 1 == steps_.size()) return regex->Split(text, piece);
-  absl::Status status;
-  const absl::Status split = regex->Split(text, [&](std::string_view part) {
-    if (status.ok()) status = Run(step + 1, part, piece);
-  });
-  return split.ok() ? status : split;
+  const auto next = [&](std::string_view part, bool part_at_start) {
+    return RunFrom(step + 1, part, part_at_start, piece);
+  };
+  return std::visit([&](const auto& s) { return Apply(s, text, at_start, next); }, steps_[step]);
 }
 
 }  // namespace tidal

@@ -1,6 +1,5 @@
 #include "server/text/split_regex.h"
 
-#include <cctype>
 #include <utility>
 
 #include "server/text/concat.h"
@@ -76,17 +75,6 @@ absl::StatusOr<SplitRegex> SplitRegex::Compile(std::string_view pattern) {
   return CompileTranslated(*translated);
 }
 
-absl::StatusOr<SplitRegex> SplitRegex::Literal(std::string_view text) {
-  std::string pattern;
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x80 && !std::isalnum(static_cast<unsigned char>(c))) {
-      pattern.push_back('\\');
-    }
-    pattern.push_back(c);
-  }
-  return CompileTranslated(pattern);
-}
-
 int SplitRegex::Find(std::string_view text, size_t from, size_t* begin, size_t* end) const {
   Scratch& scratch = ThreadScratch();
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
@@ -105,23 +93,23 @@ bool SplitRegex::Matches(std::string_view text) const {
   return Find(text, 0, &begin, &end) >= 0 && begin == 0 && end == text.size();
 }
 
-absl::Status SplitRegex::Split(std::string_view text,
-                               absl::FunctionRef<void(std::string_view)> piece) const {
-  size_t done = 0, from = 0;
-  while (from < text.size()) {
+absl::Status SplitRegex::ForEachMatch(std::string_view text,
+                                      absl::FunctionRef<void(size_t, size_t)> match) const {
+  size_t last_end = std::string_view::npos;
+  for (size_t from = 0; from <= text.size();) {
     size_t begin, end;
     const int rc = Find(text, from, &begin, &end);
     if (rc == PCRE2_ERROR_NOMATCH) break;
     if (rc < 0) {
       return absl::ResourceExhaustedError(Concat("splitting the text: ", ErrorText(rc)));
     }
-    if (begin > done) piece(text.substr(done, begin - done));
-    if (end > begin) piece(text.substr(begin, end - begin));
-    done = end;
-    from = end;
-    if (begin == end && from < text.size()) from += ReadUtf8(text.substr(from)).length;
+    if (begin == end && end == last_end) {
+      from = end < text.size() ? end + ReadUtf8(text.substr(end)).length : end + 1;
+      continue;
+    }
+    match(begin, end);
+    from = last_end = end;
   }
-  if (done < text.size()) piece(text.substr(done));
   return absl::OkStatus();
 }
 

@@ -19,13 +19,12 @@ class SplitRegex {
   // INVALID_ARGUMENT on a pattern that cannot be compiled, or with a construct whose meaning in
   // PCRE2 is not known to be the same.
   static absl::StatusOr<SplitRegex> Compile(std::string_view pattern);
-  // A pattern that matches exactly `text`.
-  static absl::StatusOr<SplitRegex> Literal(std::string_view text);
 
-  // Calls `piece` with every match and every stretch between matches, in order, none empty:
-  // together they are `text`, which must be valid UTF-8. RESOURCE_EXHAUSTED when the pattern
-  // backtracks without end on this text.
-  absl::Status Split(std::string_view text, absl::FunctionRef<void(std::string_view)> piece) const;
+  // Calls `match` with the offsets of every match in `text`, valid UTF-8, in order: none overlap,
+  // and none is empty where the one before it ends. RESOURCE_EXHAUSTED when the pattern backtracks
+  // without end on this text.
+  absl::Status ForEachMatch(std::string_view text,
+                            absl::FunctionRef<void(size_t begin, size_t end)> match) const;
   // Whether the pattern's first match in `text`, valid UTF-8, is the whole of it.
   bool Matches(std::string_view text) const;
 

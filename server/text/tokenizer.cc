@@ -2,9 +2,10 @@
 
 #include <utility>
 
-#include "server/text/byte_level_tokenizer.h"
+#include "server/text/bpe_tokenizer.h"
 #include "server/text/concat.h"
 #include "server/text/file.h"
+#include "server/text/incremental_detokenizer.h"
 #include "server/text/tokenizer_config.h"
 
 namespace tidal {
@@ -21,7 +22,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& fo
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json) {
   auto config = ParseTokenizerConfig(json);
   if (!config.ok()) return config.status();
-  return ByteLevelTokenizer::Make(*std::move(config));
+  return BpeTokenizer::Make(*std::move(config));
+}
+
+std::string Tokenizer::Decode(absl::Span<const TokenId> ids, bool skip_special_tokens) const {
+  IncrementalDetokenizer detokenizer(this, skip_special_tokens);
+  std::string text;
+  for (const TokenId id : ids) text += detokenizer.Append(id);
+  return text + detokenizer.Flush();
 }
 
 }  // namespace tidal

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/base/ids.h"
+#include "server/text/decoder.h"
 
 namespace tidal {
 
@@ -25,14 +26,19 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
 
   // Special tokens written out in the text become those tokens, as in Hugging Face's library.
-  // add_special_tokens: run the post-processor (BOS). INVALID_ARGUMENT on invalid UTF-8.
+  // add_special_tokens: run the post-processor (BOS). INVALID_ARGUMENT on invalid UTF-8,
+  // RESOURCE_EXHAUSTED when a pattern of the tokenizer.json backtracks without end on this text.
   virtual absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                                       bool add_special_tokens) const = 0;
 
   // Valid UTF-8: incomplete sequences come out as U+FFFD. Ids outside the vocabulary give nothing.
-  virtual std::string Decode(absl::Span<const TokenId> ids, bool skip_special_tokens) const = 0;
+  std::string Decode(absl::Span<const TokenId> ids, bool skip_special_tokens) const;
+  virtual const Decoder& decoder() const = 0;
+  // What decoder() takes for one token; nothing for an id outside the vocabulary.
+  virtual std::optional<std::string_view> TokenText(TokenId id) const = 0;
 
-  // The exact bytes of one token; empty for an id outside the vocabulary.
+  // What one token adds to a text, a part of a code point perhaps; empty for an id outside the
+  // vocabulary.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> TokenToId(std::string_view token) const = 0;

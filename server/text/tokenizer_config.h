@@ -2,27 +2,25 @@
 #ifndef TIDAL_SERVER_TEXT_TOKENIZER_CONFIG_H_
 #define TIDAL_SERVER_TEXT_TOKENIZER_CONFIG_H_
 
-#include <optional>
-#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/base/ids.h"
 #include "server/text/added_tokens.h"
+#include "server/text/bpe.h"
+#include "server/text/decoder.h"
+#include "server/text/normalizer.h"
 #include "server/text/pre_tokenizer.h"
 
 namespace tidal {
 
 struct TokenizerConfig {
-  // Ids are unique and below kMaxTokenId; tokens are written in the byte-level alphabet.
-  std::vector<std::pair<std::string, TokenId>> vocab;
-  std::vector<std::pair<std::string, std::string>> merges;  // by rank
-  bool ignore_merges = false;
-  std::optional<std::string> unk_token;
-  std::vector<AddedToken> added_tokens;
+  BpeConfig model;
+  std::vector<AddedToken> added_tokens;  // contents are unique and not empty
+  Normalizer normalizer;
   PreTokenizer pre_tokenizer;
+  Decoder decoder;
   std::vector<TokenId> prefix, suffix;  // what the post-processor puts around the text
 };
 
@@ -30,7 +28,7 @@ struct TokenizerConfig {
 inline constexpr TokenId kMaxTokenId = 1 << 22;
 
 // INVALID_ARGUMENT "field: must be ..., got ..." on anything that is wrong, or right but not
-// supported: only byte-level BPE without a normalizer is.
+// supported. Truncation and padding are for batches of training examples, and left out.
 absl::StatusOr<TokenizerConfig> ParseTokenizerConfig(std::string_view json);
 
 }  // namespace tidal

@@ -13,6 +13,14 @@ struct UnicodeClass {
   std::string_view later;  // ranges to add, as inside [ ]; may be empty
 };
 
+// The members of \w in Rust's regular expressions, as inside [ ]: letters, letter numbers, marks,
+// and the circled and squared letters, which make the Alphabetic property; digits, connectors,
+// joiners.
+inline constexpr std::string_view kWordCharacters =
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}_\\x{203f}\\x{2040}\\x{2054}\\x{fe33}\\x{fe34}\\x{fe4d}-\\x{fe4f}"
+    "\\x{ff3f}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"
+    "\\x{1f170}-\\x{1f189}";
+
 // Null for a class that is not in the table.
 const UnicodeClass* FindUnicodeClass(std::string_view name);
 

@@ -110,4 +110,28 @@ bool IsWhiteSpace(char32_t c) {
          c == 0x3000;
 }
 
+size_t PreviousCodePoint(std::string_view text, size_t end) {
+  size_t begin = end - 1;
+  while (begin > 0 && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
+  return begin;
+}
+
+size_t SkipSpaceBackward(std::string_view text, size_t end, size_t limit) {
+  while (end > limit) {
+    const size_t begin = PreviousCodePoint(text, end);
+    if (begin < limit || !IsWhiteSpace(ReadUtf8(text.substr(begin)).code_point)) break;
+    end = begin;
+  }
+  return end;
+}
+
+size_t SkipSpaceForward(std::string_view text, size_t begin) {
+  while (begin < text.size()) {
+    const Utf8Unit unit = ReadUtf8(text.substr(begin));
+    if (!IsWhiteSpace(unit.code_point)) break;
+    begin += unit.length;
+  }
+  return begin;
+}
+
 }  // namespace tidal

@@ -34,6 +34,14 @@ size_t AppendLossyUtf8(std::string_view bytes, bool keep_incomplete, std::string
 // The White_Space property of Unicode: what Oniguruma and Rust mean by \s.
 bool IsWhiteSpace(char32_t code_point);
 
+// Where the code point before `end` begins. `text` is valid UTF-8 and `end` > 0.
+size_t PreviousCodePoint(std::string_view text, size_t end);
+
+// The end of the white space at `begin`, and the beginning, not before `limit`, of that which ends
+// at `end`. `text` is valid UTF-8, the offsets are between its code points.
+size_t SkipSpaceForward(std::string_view text, size_t begin);
+size_t SkipSpaceBackward(std::string_view text, size_t end, size_t limit);
+
 }  // namespace tidal
 
 #endif  // TIDAL_SERVER_TEXT_UTF8_H_

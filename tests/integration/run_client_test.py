@@ -1,4 +1,4 @@
-"""Runs a client test with the interpreter that has its packages; exits 77 (skipped) without it.
+"""Runs a test with the interpreter that has its packages; exits 77 (skipped) without it.
 
     run_client_test.py PYTHON SCRIPT [argument ...]
 """

@@ -5,17 +5,44 @@
 #include <string>
 #include <vector>
 
+#include "server/text/pattern.h"
+
 namespace tidal {
 namespace {
 
 using Pieces = std::vector<std::string>;
 
-Pieces Split(std::string_view pattern, std::string_view text) {
+// The matches.
+Pieces Find(std::string_view pattern, std::string_view text) {
   const auto regex = SplitRegex::Compile(pattern);
   EXPECT_TRUE(regex.ok()) << regex.status();
   Pieces pieces;
-  EXPECT_TRUE(regex->Split(text, [&](std::string_view piece) { pieces.emplace_back(piece); }).ok());
+  EXPECT_TRUE(regex
+                  ->ForEachMatch(text,
+                                 [&](size_t begin, size_t end) {
+                                   pieces.emplace_back(text.substr(begin, end - begin));
+                                 })
+                  .ok());
   return pieces;
+}
+
+// The matches and what is between them, none empty.
+Pieces Split(std::string_view pattern, std::string_view text) {
+  const auto regex = Pattern::Regex(pattern);
+  EXPECT_TRUE(regex.ok()) << regex.status();
+  Pieces pieces;
+  EXPECT_TRUE(SplitText(*regex, SplitBehavior::kIsolated, /*invert=*/false, text,
+                        [&](std::string_view piece) { pieces.emplace_back(piece); })
+                  .ok());
+  return pieces;
+}
+
+TEST(SplitRegexTest, EmptyMatches) {
+  EXPECT_EQ(Find("x*", "axxb"), (Pieces{"", "xx", ""}));  // none where the x's end
+  EXPECT_EQ(Find("", "a\xC3\xA9"), (Pieces{"", "", ""}));
+  EXPECT_EQ(Find("$", "a\nb"), (Pieces{"", ""}));
+  EXPECT_EQ(Find("(?<=a)", "aab"), (Pieces{"", ""}));
+  EXPECT_EQ(Find("b|$", "ab"), (Pieces{"b"}));
 }
 
 TEST(SplitRegexTest, MatchesAndWhatIsBetween) {
@@ -45,16 +72,6 @@ TEST(SplitRegexTest, Unicode) {
   EXPECT_EQ(Split("(?i:'s)", "'S '\xC5\xBF"), (Pieces{"'S", " ", "'\xC5\xBF"}));  // long s
 }
 
-TEST(SplitRegexTest, Literals) {
-  for (const std::string text : {".", "\\", "[x]", "a|b", "(", "^$", "{2}", " ", "\xC3\xA9", "-"}) {
-    const auto regex = SplitRegex::Literal(text);
-    ASSERT_TRUE(regex.ok()) << regex.status();
-    EXPECT_TRUE(regex->Matches(text));
-    EXPECT_FALSE(regex->Matches(text + "x"));
-    EXPECT_FALSE(regex->Matches("y"));
-  }
-}
-
 TEST(SplitRegexTest, Translation) {
   EXPECT_EQ(*TranslateOniguruma("a{,3}b{2}c{d"), "a{0,3}b{2}c\\{d");
   EXPECT_EQ(*TranslateOniguruma("\\u4E2D\\n\\["), "\\x{4E2D}\\n\\[");
@@ -77,7 +94,7 @@ TEST(SplitRegexTest, WhatIsNotKnownIsRefused) {
 TEST(SplitRegexTest, EndlessBacktrackingEnds) {
   const auto regex = SplitRegex::Compile("(?:a|aa|aaa|b)+[cd]");
   ASSERT_TRUE(regex.ok());
-  const absl::Status status = regex->Split(std::string(2000, 'a'), [](std::string_view) {});
+  const absl::Status status = regex->ForEachMatch(std::string(2000, 'a'), [](size_t, size_t) {});
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
 }
 

@@ -54,21 +54,32 @@ TEST(TokenizerConfigTest, TheMessageNamesTheField) {
       {"/model/merges/0", Json::array({"a"}), "model.merges[0]: must be two tokens"},
       {"/model/merges/0", Json::array({"a", 1}), "model.merges[0]: must be two tokens"},
       {"/model/merges/0", "b a", "model.merges[0]: must be two tokens of the vocabulary"},
-      {"/model/byte_fallback", true, "model.byte_fallback: must be false"},
+      {"/model/byte_fallback", 1, "model.byte_fallback: must be true or false"},
       {"/model/fuse_unk", 1, "model.fuse_unk: must be true or false"},
       {"/model/ignore_merges", "yes", "model.ignore_merges: must be true or false"},
       {"/model/unk_token", "<unk>", "model.unk_token: must be a token of the vocabulary"},
       {"/model/dropout", 0.1, "model.dropout: must be null"},
-      {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix: must be null"},
-      {"/normalizer", Json::object({{"type", "NFC"}}), "normalizer.type: must be no normalizer"},
-      {"/normalizer", 5, "normalizer: must be null, got 5"},
-      {"/pre_tokenizer", nullptr, "pre_tokenizer.type: must be \"ByteLevel\""},
+      {"/model/type", "Unigram", "model.type: must be \"BPE\", got \"Unigram\""},
+      {"/model/end_of_word_suffix", 5, "model.end_of_word_suffix: must be a string"},
+      {"/normalizer", Json::object({{"type", "Nmt"}}), "normalizer.type: must be \"NFC\""},
+      {"/normalizer", 5, "normalizer: must be an object, got 5"},
+      {"/normalizer", {{"type", "Prepend"}}, "normalizer.prepend: must be a string"},
+      {"/normalizer",
+       {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(4000, 'b')}},
+       "normalizer.content: must be shorter: all replacements together"},
       {"/pre_tokenizer/pretokenizers", 3, "pre_tokenizer.pretokenizers: must be an array"},
-      {"/pre_tokenizer/pretokenizers", Json::array(), "pre_tokenizer.pretokenizers: must be"},
-      {"/pre_tokenizer/pretokenizers/0/type", "Punctuation",
-       "pre_tokenizer.pretokenizers[0].type: must be \"Split\""},
-      {"/pre_tokenizer/pretokenizers/0/behavior", "Removed",
-       "pre_tokenizer.pretokenizers[0].behavior: must be \"Isolated\""},
+      {"/pre_tokenizer/pretokenizers/0/type", "BertPreTokenizer",
+       "pre_tokenizer.pretokenizers[0].type: must be \"ByteLevel\""},
+      {"/pre_tokenizer/pretokenizers/0/type", "ByteLevel",
+       "pre_tokenizer.pretokenizers[1].type: must be \"ByteLevel\" once"},
+      {"/pre_tokenizer/pretokenizers/0/behavior", "Dropped",
+       "pre_tokenizer.pretokenizers[0].behavior: must be \"Removed\""},
+      {"/pre_tokenizer",
+       {{"type", "Metaspace"}, {"replacement", "ab"}},
+       "pre_tokenizer.replacement: must be one character, got \"ab\""},
+      {"/pre_tokenizer",
+       {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}},
+       "pre_tokenizer.prepend_scheme: must be \"always\", \"never\" or \"first\""},
       {"/pre_tokenizer/pretokenizers/0/pattern", "x",
        "pre_tokenizer.pretokenizers[0].pattern: must be a Regex or String"},
       {"/pre_tokenizer/pretokenizers/0/pattern/Regex", "(",
@@ -76,22 +87,30 @@ TEST(TokenizerConfigTest, TheMessageNamesTheField) {
       {"/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+",
        "pre_tokenizer.pretokenizers[0].pattern.Regex: must be a pattern whose meaning is known"},
       {"/pre_tokenizer/pretokenizers/1/type", "Metaspace",
-       "pre_tokenizer.pretokenizers[1].type: must be \"ByteLevel\""},
-      {"/post_processor/type", "RobertaProcessing", "post_processor.type: must be"},
+       "pre_tokenizer.pretokenizers[1].replacement: must be a string"},
+      {"/post_processor/type", "RobertaProcessing", "post_processor.cls: must be an array"},
+      {"/post_processor/type", "Other", "post_processor.type: must be"},
       {"/post_processor/single", 1, "post_processor.single: must be an array"},
       {"/post_processor/single/0/SpecialToken/id", "<t>",
        "post_processor.special_tokens.<t>.ids: must be an array"},
-      {"/post_processor/special_tokens/<s>/ids/0", 77, "post_processor.special_tokens: must have"},
+      {"/post_processor/special_tokens/<s>/ids/0", 77, "post_processor: must add ids"},
       {"/post_processor/special_tokens/<s>/ids/0", "x",
        "post_processor.special_tokens.<s>.ids[0]: must be an integer"},
-      {"/decoder", nullptr, "decoder.type: must be \"ByteLevel\""},
-      {"/decoder/type", "WordPiece", "decoder.type: must be \"ByteLevel\", got \"WordPiece\""},
+      {"/decoder", {{"type", "Strip"}, {"content", " "}}, "decoder.start: must be an integer"},
+      {"/decoder", {{"type", "BPEDecoder"}, {"suffix", ""}}, "decoder.suffix: must be a string"},
+      {"/decoder",
+       {{"type", "Sequence"}, {"decoders", {{{"type", "Fuse"}}, {{"type", "ByteFallback"}}}}},
+       "decoder.decoders[1].type: must be before ByteLevel and Fuse"},
+      {"/decoder/type", "WordPiece", "decoder.type: must be \"ByteLevel\", \"BPEDecoder\", "},
       {"/added_tokens", 5, "added_tokens: must be an array"},
       {"/added_tokens/0", "x", "added_tokens[0]: must be an object"},
       {"/added_tokens/0/id", 1, "added_tokens: must give each token an id of its own"},
       {"/added_tokens/0/id", 1 << 30, "added_tokens[0].id: must be an integer from 0"},
       {"/added_tokens/0/content", "ab", "added_tokens: must give \"ab\" its id 2, got 3"},
       {"/added_tokens/0/content", 5, "added_tokens[0].content: must be a string"},
+      {"/added_tokens/1",
+       {{"id", 4}, {"content", "<s>"}},
+       "added_tokens[1].id: must be the id that the same content had before, got 4"},
       {"/added_tokens/0/lstrip", "x", "added_tokens[0].lstrip: must be true or false"},
   };
   for (const Test& test : tests) {
@@ -113,6 +132,28 @@ TEST(TokenizerConfigTest, GapsInTheIdsAreFine) {
   EXPECT_EQ((*tokenizer)->vocab_size(), 1001);
   EXPECT_EQ((*tokenizer)->TokenBytes(500), "");
   EXPECT_EQ((*tokenizer)->Decode(std::vector<TokenId>{0, 500, 1000}, false), "a<s>");
+}
+
+TEST(TokenizerConfigTest, AddedTokensDifferOnceNormalized) {
+  Json config = GoodConfig();
+  config["normalizer"] = {{"type", "Lowercase"}};
+  config["added_tokens"] = {{{"id", 3}, {"content", "<s>"}, {"normalized", true}},
+                            {{"id", 4}, {"content", "<S>"}, {"normalized", true}}};
+  const absl::Status status = Tokenizer::FromJson(config.dump()).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_TRUE(std::string(status.message()).starts_with("added_tokens: must be different"))
+      << status;
+  config["added_tokens"][1]["normalized"] = false;
+  EXPECT_TRUE(Tokenizer::FromJson(config.dump()).ok());
+}
+
+TEST(TokenizerConfigTest, FirstNeedsTheTextAsItWas) {
+  Json config = GoodConfig();
+  config["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}};
+  EXPECT_TRUE(Tokenizer::FromJson(config.dump()).ok());
+  config["normalizer"] = {{"type", "NFC"}};
+  EXPECT_TRUE(absl::IsInvalidArgument(Tokenizer::FromJson(config.dump()).status()));
 }
 
 TEST(TokenizerConfigTest, NotJson) {

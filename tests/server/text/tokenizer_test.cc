@@ -5,7 +5,6 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -102,40 +101,49 @@ TEST(TokenizerTest, LongRunsOfOneCharacter) {
   }
 }
 
-TEST(TokenizerTest, LongPiecesAsShortOnesAreMergedAlike) {
-  // Both ways of merging, by scan and by heap, against merging by hand.
+// As SentencePiece has it: characters with byte fallback, no pre-tokenizer at all.
+TEST(TokenizerTest, LongTextsInOnePiece) {
   Json config = SmallConfig();
-  config["pre_tokenizer"]["use_regex"] = false;
-  config["added_tokens"] = Json::array();
-  config["post_processor"] = nullptr;
-  config["model"]["vocab"] = {{"a", 0},  {"b", 1},   {"ab", 2},   {"ba", 3},
-                              {"aa", 4}, {"aba", 5}, {"abab", 6}, {"baa", 7}};
-  config["model"]["merges"] = {"ab a", "b a", "a b", "a a", "ab ab", "b aa"};
-  const std::vector<std::array<TokenId, 3>> merges = {{2, 0, 5}, {1, 0, 3}, {0, 1, 2},
-                                                      {0, 0, 4}, {2, 2, 6}, {1, 4, 7}};
+  config["normalizer"] = {
+      {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}};
+  config["pre_tokenizer"] = nullptr;
+  config["decoder"] = {{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}};
+  config["model"]["vocab"] = {{"a", 0},  {"b", 1},       {"ab", 2},           {"\u2581", 3},
+                              {"aa", 4}, {"aaaa", 5},    {"\u2581a", 7},      {"\u2581\u2581", 8},
+                              {"ba", 9}, {"\u00E9", 10}, {"\u00E9\u00E9", 11}};
+  config["model"]["merges"] = {"a b",           "a a", "aa aa",        "\u2581 a",
+                               "\u2581 \u2581", "b a", "\u00E9 \u00E9"};
   const auto tokenizer = Make(config);
   ASSERT_NE(tokenizer, nullptr);
-  std::mt19937 random(3);
-  for (int round = 0; round < 500; ++round) {
+  constexpr size_t kBytes = 1 << 20;
+  for (const std::string unit : {"a", " ", "ab", "\u00E9", "a ", "ab ", "aab\u00E9 "}) {
     std::string text;
-    Ids ids;
-    for (int i = random() % 120; i >= 0; --i) {
-      ids.push_back(static_cast<TokenId>(random() % 2));
-      text += ids.back() == 0 ? 'a' : 'b';
-    }
-    for (bool merged = true; merged;) {
-      merged = false;
-      for (size_t rank = 0; rank < merges.size() && !merged; ++rank) {
-        for (size_t i = 0; i + 1 < ids.size() && !merged; ++i) {
-          if (ids[i] != merges[rank][0] || ids[i + 1] != merges[rank][1]) continue;
-          ids[i] = merges[rank][2];
-          ids.erase(ids.begin() + i + 1);
-          merged = true;
-        }
-      }
-    }
-    EXPECT_EQ(*tokenizer->Encode(text, false), ids) << text;
+    while (text.size() < kBytes) text += unit;
+    const auto ids = tokenizer->Encode(text, false);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_EQ(tokenizer->Decode(*ids, false), text);
   }
+}
+
+TEST(TokenizerTest, AWhiteSpaceTokenGivesBackWhatRstripTook) {
+  Json config = SmallConfig();
+  config["post_processor"] = nullptr;
+  config["added_tokens"] = {{{"id", 6}, {"content", "<s>"}, {"rstrip", true}},
+                            {{"id", 7}, {"content", "\n"}}};
+  EXPECT_EQ(*Make(config)->Encode("<s> a", false), (Ids{6, 0}));
+  EXPECT_EQ(*Make(config)->Encode("<s>\n a", false), (Ids{6, 7, 4}));  // the library's ids
+}
+
+TEST(TokenizerTest, ManyTokensThatTakeTheSameWhiteSpace) {
+  Json config = SmallConfig();
+  config["post_processor"] = nullptr;
+  config["added_tokens"] = {{{"id", 6}, {"content", "\n"}, {"rstrip", true}, {"lstrip", true}}};
+  const size_t kLines = 1 << 20;
+  const auto ids = Make(config)->Encode(std::string(kLines, '\n') + "a", false);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  Ids expected(kLines, 6);
+  expected.push_back(0);
+  EXPECT_TRUE(*ids == expected);
 }
 
 TEST(TokenizerTest, ManyThreadsShareOne) {

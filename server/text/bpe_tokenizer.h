@@ -1,0 +1,65 @@
+// The one kind of tokenizer: byte-pair encoding, with all that goes around it.
+#ifndef TIDAL_SERVER_TEXT_BPE_TOKENIZER_H_
+#define TIDAL_SERVER_TEXT_BPE_TOKENIZER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/text/added_tokens.h"
+#include "server/text/bpe.h"
+#include "server/text/decoder.h"
+#include "server/text/normalizer.h"
+#include "server/text/pre_tokenizer.h"
+#include "server/text/tokenizer.h"
+#include "server/text/tokenizer_config.h"
+
+namespace tidal {
+
+class BpeTokenizer : public Tokenizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Make(TokenizerConfig config);
+
+  absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
+                                              bool add_special_tokens) const override;
+  const Decoder& decoder() const override { return decoder_; }
+  std::optional<std::string_view> TokenText(TokenId id) const override;
+  std::string_view TokenBytes(TokenId id) const override;
+  bool IsSpecial(TokenId id) const override;
+  std::optional<TokenId> TokenToId(std::string_view token) const override;
+  int32_t vocab_size() const override { return static_cast<int32_t>(tokens_.size()); }
+
+ private:
+  struct Token {
+    bool exists = false;  // ids may have gaps
+    bool special = false;
+    std::string text;   // what the decoder takes
+    std::string bytes;  // empty when they are `text`
+  };
+
+  BpeTokenizer(TokenizerConfig* config, Bpe bpe, AddedTokenMatcher verbatim,
+               AddedTokenMatcher normalized);
+  absl::Status AddToken(const std::string& content, TokenId id, const char* field);
+  absl::Status AddVocabulary(const TokenizerConfig& config);
+  void AddBytes();
+  // Text without added tokens; `at_start` as in PreTokenizer::Run().
+  absl::Status EncodePlain(std::string_view text, bool at_start, std::vector<TokenId>* ids) const;
+  absl::Status EncodeNormalized(std::string_view text, bool at_start,
+                                std::vector<TokenId>* ids) const;
+
+  absl::flat_hash_map<std::string, TokenId> ids_;  // by the token as tokenizer.json writes it
+  std::vector<Token> tokens_;                      // by id
+  std::vector<TokenId> prefix_, suffix_;
+  AddedTokenMatcher verbatim_, normalized_;  // found before and after normalization
+  Normalizer normalizer_;
+  PreTokenizer pre_tokenizer_;
+  Bpe bpe_;
+  Decoder decoder_;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_TEXT_BPE_TOKENIZER_H_
