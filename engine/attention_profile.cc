@@ -7,6 +7,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/json_fields.h"
 #include "engine/layer_plan.h"
+#include "engine/published_plans.h"
 
 namespace tidal {
 namespace {
@@ -41,22 +42,70 @@ ResolvedAttention Dense(SparseAttentionConfig config, int32_t num_layers, std::s
   return {std::move(config), std::move(source)};
 }
 
-absl::StatusOr<ResolvedAttention> Paper(const TidalFile& file, int32_t num_layers) {
-  if (num_layers < kMinLayersForPlan) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("attention_profile: must be \"dense\" for a model of fewer than ",
-                     kMinLayersForPlan, " layers, got \"paper\""));
+// Where the published schedule selects again, and how we know.
+struct Reselection {
+  int32_t layer;
+  std::string source;
+};
+
+Reselection FindReselection(const TidalFile& file, const PublishedPlan* published,
+                            int32_t num_layers) {
+  if (file.reselection_layer) return {*file.reselection_layer, "tidal.json"};
+  if (published != nullptr) {
+    return {published->reselection_layer, absl::StrCat("published for ", published->models)};
   }
-  ResolvedAttention resolved = {file.config, "profile paper"};
-  const int32_t layer = file.reselection_layer.value_or(DefaultReselectionLayer(num_layers));
-  resolved.config.pattern = PaperPattern(num_layers, layer);
-  resolved.config.granularity = SelectionGranularity::kKvHead;
-  resolved.config.score = SelectionScore::kMaxLogit;
-  resolved.config.sinks = 0;
-  resolved.config.recency_fraction = 0;
-  absl::StrAppend(&resolved.source, ", re-selection at layer ", layer,
-                  file.reselection_layer ? " (tidal.json)" : " (0.4 of the layers)");
-  return resolved;
+  return {DefaultReselectionLayer(num_layers), "0.4 of the layers"};
+}
+
+absl::Status Unavailable(const std::string& profile, const std::string& must_be) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("attention_profile: must be ", must_be, ", got \"", profile, "\""));
+}
+
+absl::StatusOr<ResolvedAttention> Paper(SparseAttentionConfig config,
+                                        const Reselection& reselection, int32_t num_layers) {
+  if (num_layers < kMinLayersForPlan) {
+    return Unavailable("paper", absl::StrCat("\"dense\" for a model of fewer than ",
+                                             kMinLayersForPlan, " layers"));
+  }
+  config.pattern = PaperPattern(num_layers, reselection.layer);
+  config.granularity = SelectionGranularity::kKvHead;
+  config.score = SelectionScore::kMaxLogit;
+  config.sinks = 0;
+  config.recency_fraction = 0;
+  return ResolvedAttention{std::move(config),
+                           absl::StrCat("profile paper, re-selection at layer ", reselection.layer,
+                                        " (", reselection.source, ")")};
+}
+
+absl::StatusOr<ResolvedAttention> Quality(SparseAttentionConfig config,
+                                          const PublishedPlan* published, int32_t num_layers) {
+  if (published == nullptr || published->quality_layers.empty()) {
+    return Unavailable("quality",
+                       "\"default\" or a pattern for a model of this shape: no plan of "
+                       "more selecting layers is published for it");
+  }
+  config.pattern = SelectingPattern(num_layers, published->quality_layers);
+  return ResolvedAttention{
+      std::move(config),
+      absl::StrCat("profile quality, selecting layers published for ", published->models)};
+}
+
+// What a model runs with when nobody chose anything.
+ResolvedAttention Default(SparseAttentionConfig config, const Reselection& reselection,
+                          bool published, int32_t num_layers) {
+  if (!config.pattern.empty()) return {std::move(config), "tidal.json"};
+  if (num_layers < kMinLayersForPlan) {
+    return Dense(
+        std::move(config), num_layers,
+        absl::StrCat("dense: no tidal.json plan, and fewer than ", kMinLayersForPlan, " layers"));
+  }
+  config.pattern = PaperPattern(num_layers, reselection.layer);
+  return {std::move(config),
+          absl::StrCat(published ? "no tidal.json plan"
+                                 : "fallback: no tidal.json plan for this model, uncalibrated",
+                       "; published schedule, shared sets, re-selection at layer ",
+                       reselection.layer, " (", reselection.source, ")")};
 }
 
 }  // namespace
@@ -92,7 +141,8 @@ absl::StatusOr<TidalFile> ParseTidalFile(absl::string_view text, const std::stri
 
 absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
                                                    const std::string& model_path,
-                                                   int32_t num_layers) {
+                                                   const ModelConfig& model) {
+  const int32_t num_layers = model.num_layers;
   const std::string path = model_path + "/tidal.json";
   absl::StatusOr<std::string> text = ReadTextFile(path, 1 << 20);
   if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
@@ -101,31 +151,23 @@ absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
     TIDAL_ASSIGN_OR_RETURN(file, ParseTidalFile(*text, path, num_layers));
   }
 
+  const PublishedPlan* published = FindPublishedPlan(model);
+  // A tidal.json is all that counts, whatever it leaves out.
+  const PublishedPlan* fallback = text.ok() ? nullptr : published;
+  const Reselection reselection = FindReselection(file, fallback, num_layers);
+  if (profile == "default") {
+    return Default(file.config, reselection, fallback != nullptr, num_layers);
+  }
   if (profile == "dense") return Dense(file.config, num_layers, "profile dense");
-  if (profile == "paper") return Paper(file, num_layers);
-  if (profile != "default") {
-    if (profile.find_first_not_of("DSRA") != std::string::npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("attention_profile: must be \"default\", \"paper\", \"dense\" or a pattern "
-                       "of D, S, R and A, got \"",
-                       profile, "\""));
-    }
-    TIDAL_RETURN_IF_ERROR(ParseLayerPlan(profile, num_layers, "attention_profile").status());
-    file.config.pattern = profile;
-    return ResolvedAttention{file.config, "pattern given"};
+  if (profile == "paper") return Paper(file.config, reselection, num_layers);
+  if (profile == "quality") return Quality(file.config, published, num_layers);
+  if (profile.find_first_not_of("DSRA") != std::string::npos) {
+    return Unavailable(
+        profile, "\"default\", \"quality\", \"paper\", \"dense\" or a pattern of D, S, R and A");
   }
-  if (!file.config.pattern.empty()) return ResolvedAttention{file.config, "tidal.json"};
-  if (num_layers < kMinLayersForPlan) {
-    return Dense(
-        file.config, num_layers,
-        absl::StrCat("dense: no tidal.json plan, and fewer than ", kMinLayersForPlan, " layers"));
-  }
-  const int32_t layer = file.reselection_layer.value_or(DefaultReselectionLayer(num_layers));
-  file.config.pattern = PaperPattern(num_layers, layer);
-  return ResolvedAttention{
-      file.config, absl::StrCat("fallback: no tidal.json plan for this model, uncalibrated; "
-                                "published schedule, shared sets, re-selection at layer ",
-                                layer)};
+  TIDAL_RETURN_IF_ERROR(ParseLayerPlan(profile, num_layers, "attention_profile").status());
+  file.config.pattern = profile;
+  return ResolvedAttention{file.config, "pattern given"};
 }
 
 }  // namespace tidal

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/attention_config.h"
+#include "engine/model_config.h"
 
 namespace tidal {
 
@@ -30,7 +31,9 @@ struct ResolvedAttention {
 
 // `profile` is
 //   "default": tidal.json's plan; without one the published schedule with sets shared by all heads,
-//              re-selecting at round(0.4 * layers); dense for fewer than 4 layers;
+//              re-selecting where published_plans.h says for a model of this shape, else at
+//              round(0.4 * layers); dense for fewer than 4 layers;
+//   "quality": the same, with all selecting layers of published_plans.h;
 //   "paper":   the published schedule as published: sets per KV head by the largest raw q.k, no
 //              sinks, no recency;
 //   "dense":   every layer dense;
@@ -38,7 +41,7 @@ struct ResolvedAttention {
 // INVALID_ARGUMENT names the field ("attention_profile" or the file's).
 absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
                                                    const std::string& model_path,
-                                                   int32_t num_layers);
+                                                   const ModelConfig& model);
 
 }  // namespace tidal
 

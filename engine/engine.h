@@ -24,10 +24,11 @@ struct EngineConfig {
   int32_t block_size = 16;                // tokens a KV block: 16, 32 or 64
   int64_t kv_cache_bytes = 1LL << 30;     // K and V, all layers; 0 = by memory_utilization
   double memory_utilization = 0.9;        // share of the device's memory the engine may take
-  int32_t max_model_len = 0;              // 0 = the model's max_position_embeddings
+  int32_t max_model_len = 0;              // 0 = the longest the model's positions allow
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
-  // "default" (tidal.json, else the documented fallback), "paper", "dense", or a pattern string.
+  // "default" (tidal.json, else the documented fallback), "quality", "paper", "dense", or a pattern
+  // string.
   std::string attention_profile = "default";
   int32_t max_token_budget = 0;  // largest budget a request may ask for; 0 = max_model_len
 };

@@ -28,9 +28,10 @@ absl::Status ReadInt(const JsonFields& json, const char* field, int64_t min,
 }  // namespace
 
 absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_path,
-                                                      int32_t vocab_size) {
+                                                      const ModelConfig& model) {
   constexpr double kSmallest = std::numeric_limits<float>::min();  // for "greater than 0"
   GenerationConfig config;
+  config.eos_token_ids = model.eos_token_ids;
   absl::StatusOr<JsonFields> file = JsonFields::Read(model_path + "/generation_config.json");
   if (absl::IsNotFound(file.status())) return config;
   if (!file.ok()) return file.status();
@@ -45,7 +46,9 @@ absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_p
   TIDAL_RETURN_IF_ERROR(
       ReadFloat(json, "repetition_penalty", kSmallest, 2, &config.repetition_penalty));
   TIDAL_RETURN_IF_ERROR(ReadInt(json, "max_new_tokens", 1, &config.max_new_tokens));
-  TIDAL_ASSIGN_OR_RETURN(config.eos_token_ids, json.TokenIds("eos_token_id", vocab_size));
+  if (json.Has("eos_token_id")) {
+    TIDAL_ASSIGN_OR_RETURN(config.eos_token_ids, json.TokenIds("eos_token_id", model.vocab_size));
+  }
   return config;
 }
 

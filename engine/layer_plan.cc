@@ -55,14 +55,35 @@ absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_
   return plan;
 }
 
+std::string PatternWithWindows(std::string pattern, const std::vector<int32_t>& windows) {
+  char moved = 'D';  // the selection that waits for a layer without a window
+  for (size_t i = 0; i < windows.size(); ++i) {
+    char& role = pattern[i];
+    const bool selects = role == 'S' || role == 'A';
+    if (windows[i] > 0) {
+      if (selects) moved = role;
+      role = 'D';
+    } else {
+      if (role == 'R' && moved != 'D') role = moved;
+      if (role != 'D') moved = 'D';
+    }
+  }
+  return pattern;
+}
+
 std::string PaperPattern(int32_t num_layers, int32_t reselection_layer) {
   TIDAL_CHECK(num_layers >= 4);
   TIDAL_CHECK(reselection_layer == -1 ||
               (reselection_layer >= 3 && reselection_layer < num_layers));
+  if (reselection_layer < 0) return SelectingPattern(num_layers, {2});
+  return SelectingPattern(num_layers, {2, reselection_layer});
+}
+
+std::string SelectingPattern(int32_t num_layers, const std::vector<int32_t>& layers) {
+  TIDAL_CHECK(!layers.empty() && layers.front() >= 2 && layers.back() < num_layers);
   std::string pattern(num_layers, 'R');
-  pattern[0] = pattern[1] = 'D';
-  pattern[2] = 'S';
-  if (reselection_layer >= 0) pattern[reselection_layer] = 'S';
+  std::fill_n(pattern.begin(), layers.front(), 'D');
+  for (const int32_t layer : layers) pattern[layer] = 'S';
   return pattern;
 }
 

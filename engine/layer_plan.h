@@ -30,9 +30,18 @@ struct LayerPlan {
 absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_layers,
                                          absl::string_view field);
 
+// The pattern for a model some of whose layers see only their last `windows[layer]` > 0 tokens
+// (0 = all; empty = no such layer). Such a layer is dense: it reads no more than its window anyway,
+// and what lies in it says nothing of the whole context. If it was to select, the next layer
+// without a window does so in its place.
+std::string PatternWithWindows(std::string pattern, const std::vector<int32_t>& windows);
+
 // The published schedule: D at 0 and 1, S at 2 and at `reselection_layer` (3 .. num_layers - 1; or
 // -1 = none), R elsewhere. num_layers >= 4.
 std::string PaperPattern(int32_t num_layers, int32_t reselection_layer);
+
+// S at `layers` (ascending, 2 .. num_layers - 1; not empty), D before the first, R elsewhere.
+std::string SelectingPattern(int32_t num_layers, const std::vector<int32_t>& layers);
 
 // Where the published schedule selects again when nothing is known of the model: round(0.4 *
 // layers), and at least 3; -1 where there is no such layer.

@@ -25,8 +25,7 @@ absl::Status CheckLimits(const ModelConfig& model, const EngineConfig& limits) {
     return absl::InvalidArgumentError(
         absl::StrCat("block_size: must be 16, 32 or 64, got ", limits.block_size));
   }
-  TIDAL_RETURN_IF_ERROR(
-      InRange("max_model_len", limits.max_model_len, 0, model.max_position_embeddings));
+  TIDAL_RETURN_IF_ERROR(InRange("max_model_len", limits.max_model_len, 0, model.max_context_len()));
   TIDAL_RETURN_IF_ERROR(InRange("max_num_seqs", limits.max_num_seqs, 1, kMaxSeqs));
   TIDAL_RETURN_IF_ERROR(
       InRange("max_num_batched_tokens", limits.max_num_batched_tokens, 1, kMaxBatchedTokens));
@@ -45,7 +44,7 @@ absl::Status CheckLimits(const ModelConfig& model, const EngineConfig& limits) {
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const EngineConfig& limits) {
   TIDAL_RETURN_IF_ERROR(CheckLimits(model, limits));
   MemoryPlan plan = {};
-  plan.max_model_len = limits.max_model_len ? limits.max_model_len : model.max_position_embeddings;
+  plan.max_model_len = limits.max_model_len ? limits.max_model_len : model.max_context_len();
   plan.block_size = limits.block_size;
   plan.max_blocks_per_sequence = (plan.max_model_len + plan.block_size - 1) / plan.block_size;
   plan.kv_bytes_per_token = int64_t{2} * model.num_layers * model.kv_size() * sizeof(bfloat16);

@@ -70,7 +70,26 @@ BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan,
   limits.hidden = config.hidden_size;
   limits.intermediate = config.intermediate_size;
   limits.max_scored_tokens = max_scored_tokens;
+  for (const int32_t window : config.layer_windows) {
+    if (window > 0 && (limits.window == 0 || window < limits.window)) limits.window = window;
+  }
   return limits;
+}
+
+// A window that no sequence outgrows is none.
+void DropIdleWindows(int32_t max_model_len, ModelConfig* config) {
+  for (int32_t& window : config->layer_windows) {
+    if (window >= max_model_len) window = 0;
+  }
+}
+
+ResolvedAttention WithWindows(ResolvedAttention attention, const ModelConfig& config) {
+  const std::string pattern = PatternWithWindows(attention.config.pattern, config.layer_windows);
+  if (pattern != attention.config.pattern) {
+    attention.source += "; layers with a sliding window are dense in it";
+  }
+  attention.config.pattern = pattern;
+  return attention;
 }
 
 }  // namespace
@@ -78,19 +97,22 @@ BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan,
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::unique_ptr<Backend> backend) {
   TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
-  TIDAL_ASSIGN_OR_RETURN(
-      const ResolvedAttention attention,
-      ResolveAttention(config.attention_profile, config.model_path, model.num_layers));
+  TIDAL_ASSIGN_OR_RETURN(const ResolvedAttention attention,
+                         ResolveAttention(config.attention_profile, config.model_path, model));
   return ModelRunner::Load(config, attention, std::move(backend));
 }
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfig& config,
-                                                               const ResolvedAttention& attention,
+                                                               const ResolvedAttention& resolved,
                                                                std::unique_ptr<Backend> backend) {
   std::unique_ptr<ModelRunner> runner(new ModelRunner(std::move(backend)));
   Backend* device = runner->backend_.get();
   TIDAL_ASSIGN_OR_RETURN(runner->config_, ReadModelConfig(config.model_path));
+  TIDAL_RETURN_IF_ERROR(
+      ParseLayerPlan(resolved.config.pattern, runner->config_.num_layers, "pattern").status());
   TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));
+  DropIdleWindows(runner->plan_.max_model_len, &runner->config_);
+  const ResolvedAttention attention = WithWindows(resolved, runner->config_);
   if (std::string reason = device->WhyUnsupported(MakeLimits(runner->config_, runner->plan_, 0));
       !reason.empty()) {
     return absl::UnimplementedError(absl::StrCat(config.model_path, "/config.json: ", reason));
@@ -125,8 +147,8 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
                      " does not fit into the memory of ", backend_->info().device));
   }
   TIDAL_ASSIGN_OR_RETURN(batch_, InputBatch::Create(plan_, backend_.get()));
-  TIDAL_ASSIGN_OR_RETURN(model_, LlamaModel::Create(config_, attention.config, plan_,
-                                                    std::move(weights), backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(model_, DecoderModel::Create(config_, attention.config, plan_,
+                                                      std::move(weights), backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
   memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
   if (config.kv_cache_bytes == 0) {
@@ -268,9 +290,12 @@ void ModelRunner::CountStep(const StepInput& input, const BatchShape& shape,
     const int64_t context = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
     const bool sparse = row < shape.sparse_rows;
     if (sparse) stats->selected_tokens += sequence.attention.token_budget;
-    for (LayerRole role : model_->layer_plan().roles) {
+    for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
+      const LayerRole role = model_->layer_plan().roles[layer];
       const bool reads_set = role == LayerRole::kReuse || role == LayerRole::kAnchor;
-      if (!sparse || role != LayerRole::kReuse) rows_read += context;
+      const auto last = static_cast<int32_t>(context - 1);
+      const int64_t visible = context - FirstVisible(last, config_.window(layer));
+      if (!sparse || role != LayerRole::kReuse) rows_read += visible;
       if (sparse && reads_set) rows_read += sequence.attention.token_budget;
     }
   }

@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "engine/attention_profile.h"
+#include "engine/decoder_model.h"
 #include "engine/engine.h"
 #include "engine/input_batch.h"
 #include "engine/kv_cache.h"
-#include "engine/llama_model.h"
 #include "engine/memory_plan.h"
 #include "engine/model_config.h"
 #include "engine/sampler.h"
@@ -25,7 +25,7 @@ class ModelRunner : public Engine {
  public:
   // Engine::Create() with the attention settings given instead of the config's profile.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const EngineConfig& config,
-                                                           const ResolvedAttention& attention,
+                                                           const ResolvedAttention& resolved,
                                                            std::unique_ptr<Backend> backend);
 
   absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
@@ -36,7 +36,7 @@ class ModelRunner : public Engine {
   // model()'s. Sequences are in the order of batch().order().
   const Batch& Pack(const StepInput& input);
   const InputBatch& batch() const { return batch_; }
-  LlamaModel& model() { return *model_; }
+  DecoderModel& model() { return *model_; }
   const KvCache& kv_cache() const { return kv_cache_; }
   Backend& backend() { return *backend_; }
   const ModelConfig& model_config() const { return config_; }
@@ -61,7 +61,7 @@ class ModelRunner : public Engine {
   EngineInfo info_ = {};
   KvCache kv_cache_;
   InputBatch batch_;
-  std::unique_ptr<LlamaModel> model_;
+  std::unique_ptr<DecoderModel> model_;
   Sampler sampler_;
   absl::Status status_;  // of the first step that failed
 };

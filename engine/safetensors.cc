@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -21,19 +21,15 @@
 namespace tidal {
 namespace {
 
+// Exponent and mantissa in a float's place, then the difference of the exponents' biases, 112, as a
+// factor: subnormal numbers need nothing else.
 float HalfToFloat(uint16_t half) {
-  const int exponent = (half >> 10) & 31;
-  const int mantissa = half & 1023;
-  float value;
-  if (exponent == 31) {
-    value =
-        mantissa ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
-  } else if (exponent == 0) {
-    value = std::ldexp(static_cast<float>(mantissa), -24);
-  } else {
-    value = std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+  const uint32_t sign = (half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+  if (magnitude >= 0x7c00) {  // infinity and NaN
+    return std::bit_cast<float>(sign | 0x7f800000u | (magnitude & 0x3ff) << 13);
   }
-  return half & 0x8000 ? -value : value;
+  const float value = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
 }
 
 template <typename T, typename Convert>

@@ -1,48 +1,62 @@
 #include "engine/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/checkpoint_layout.h"
 
 namespace tidal {
 namespace {
 
-// One matrix among those that are stacked into a fused projection.
-struct Part {
-  std::string name;
-  int64_t rows;
+// Where weights come from.
+class Source {
+ public:
+  virtual ~Source() = default;
+  virtual absl::StatusOr<DeviceBuffer> Embedding(const std::string& name, int64_t vocab,
+                                                 int64_t hidden) = 0;
+  virtual absl::StatusOr<DeviceBuffer> Norm(const std::string& name, int64_t size) = 0;
+  virtual absl::StatusOr<Projection> Make(const ProjectionLayout& layout) = 0;
 };
 
-class Loader {
+class Checkpoint final : public Source {
  public:
-  Loader(const ModelTensors& tensors, Backend* backend) : tensors_(tensors), backend_(backend) {}
+  Checkpoint(const ModelTensors& tensors, Backend* backend)
+      : tensors_(tensors), backend_(backend) {}
 
-  // A tensor as it is, on the device.
-  absl::StatusOr<DeviceBuffer> Buffer(const std::string& name, std::vector<int64_t> shape) {
-    int64_t elements = 1;
-    for (int64_t dim : shape) elements *= dim;
-    staging_.resize(elements);
-    TIDAL_RETURN_IF_ERROR(Read(name, shape, absl::MakeSpan(staging_)));
-    const auto bytes = static_cast<int64_t>(elements * sizeof(bfloat16));
-    TIDAL_ASSIGN_OR_RETURN(DeviceBuffer buffer,
-                           DeviceBuffer::Allocate(backend_, bytes, name.c_str()));
-    backend_->CopyToDevice(buffer.As<void>(), staging_.data(), bytes);
-    return buffer;
+  absl::StatusOr<DeviceBuffer> Embedding(const std::string& name, int64_t vocab,
+                                         int64_t hidden) override {
+    staging_.resize(vocab * hidden);
+    TIDAL_RETURN_IF_ERROR(Read(name, {vocab, hidden}, absl::MakeSpan(staging_)));
+    return Upload(staging_, name);
   }
 
-  // Matrices [rows, columns] stacked by rows.
-  absl::StatusOr<std::unique_ptr<PackedWeight>> Packed(const std::vector<Part>& parts,
-                                                       int64_t columns) {
-    int64_t rows = 0;
-    for (const Part& part : parts) rows += part.rows;
+  absl::StatusOr<DeviceBuffer> Norm(const std::string& name, int64_t size) override {
+    staging_.resize(size);
+    TIDAL_RETURN_IF_ERROR(Read(name, {size}, absl::MakeSpan(staging_)));
+    return Upload(staging_, name);
+  }
+
+  absl::StatusOr<Projection> Make(const ProjectionLayout& layout) override {
+    Projection projection;
+    TIDAL_ASSIGN_OR_RETURN(projection.weight, Weight(layout));
+    if (layout.bias) {
+      TIDAL_ASSIGN_OR_RETURN(projection.bias, Bias(layout));
+    }
+    return projection;
+  }
+
+ private:
+  absl::StatusOr<std::unique_ptr<PackedWeight>> Weight(const ProjectionLayout& layout) {
+    const int64_t columns = layout.columns, rows = layout.rows();
     staging_.resize(rows * columns);
     int64_t row = 0;
-    for (const Part& part : parts) {
+    for (const ProjectionLayout::Part& part : layout.parts) {
       TIDAL_RETURN_IF_ERROR(
-          Read(part.name, {part.rows, columns},
+          Read(part.module + ".weight", {part.rows, columns},
                absl::MakeSpan(staging_).subspan(row * columns, part.rows * columns)));
       row += part.rows;
     }
@@ -50,18 +64,37 @@ class Loader {
         staging_.data(), static_cast<int32_t>(rows), static_cast<int32_t>(columns));
     if (!weight) {
       return absl::ResourceExhaustedError(
-          absl::StrCat(parts[0].name, ": ", rows * columns * sizeof(bfloat16),
+          absl::StrCat(layout.parts[0].module, ": ", rows * columns * sizeof(bfloat16),
                        " bytes do not fit into the memory of ", backend_->info().device));
     }
     return weight;
   }
 
- private:
+  absl::StatusOr<DeviceBuffer> Bias(const ProjectionLayout& layout) {
+    staging_.resize(layout.rows());
+    int64_t row = 0;
+    for (const ProjectionLayout::Part& part : layout.parts) {
+      TIDAL_RETURN_IF_ERROR(Read(part.module + ".bias", {part.rows},
+                                 absl::MakeSpan(staging_).subspan(row, part.rows)));
+      row += part.rows;
+    }
+    std::vector<float> bias(staging_.size());
+    std::transform(staging_.begin(), staging_.end(), bias.begin(), ToFloat);
+    return Upload(bias, layout.parts[0].module + ".bias");
+  }
+
+  template <typename T>
+  absl::StatusOr<DeviceBuffer> Upload(const std::vector<T>& values, const std::string& name) {
+    const auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
+    TIDAL_ASSIGN_OR_RETURN(DeviceBuffer buffer,
+                           DeviceBuffer::Allocate(backend_, bytes, name.c_str()));
+    backend_->CopyToDevice(buffer.As<void>(), values.data(), bytes);
+    return buffer;
+  }
+
   absl::Status Read(const std::string& name, std::vector<int64_t> shape, absl::Span<bfloat16> out) {
     TIDAL_ASSIGN_OR_RETURN(const TensorView* tensor, tensors_.Find(name, shape));
-    const absl::Status status = ReadAsBFloat16(*tensor, out);
-    if (status.ok()) return status;
-    return absl::Status(status.code(), absl::StrCat("tensor ", name, ": ", status.message()));
+    return ReadAsBFloat16(*tensor, out);
   }
 
   const ModelTensors& tensors_;
@@ -69,41 +102,95 @@ class Loader {
   std::vector<bfloat16> staging_;  // host, reused
 };
 
-absl::StatusOr<LayerWeights> LoadLayer(const ModelConfig& config, int32_t layer, Loader* loader) {
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-  const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+class RandomNumbers final : public Source {
+ public:
+  explicit RandomNumbers(Backend* backend) : backend_(backend) {}
+
+  absl::StatusOr<DeviceBuffer> Embedding(const std::string& name, int64_t vocab,
+                                         int64_t hidden) override {
+    const int64_t count = vocab * hidden;
+    TIDAL_ASSIGN_OR_RETURN(
+        DeviceBuffer buffer,
+        DeviceBuffer::Allocate(backend_, count * sizeof(bfloat16), name.c_str()));
+    backend_->FillRandom(buffer.As<bfloat16>(), count, ++seed_, 1);
+    return buffer;
+  }
+
+  absl::StatusOr<DeviceBuffer> Norm(const std::string& name, int64_t size) override {
+    const std::vector<bfloat16> ones(size, ToBFloat16(1.0f));
+    const auto bytes = static_cast<int64_t>(size * sizeof(bfloat16));
+    TIDAL_ASSIGN_OR_RETURN(DeviceBuffer buffer,
+                           DeviceBuffer::Allocate(backend_, bytes, name.c_str()));
+    backend_->CopyToDevice(buffer.As<void>(), ones.data(), bytes);
+    return buffer;
+  }
+
+  absl::StatusOr<Projection> Make(const ProjectionLayout& layout) override {
+    const int64_t out = layout.rows(), in = layout.columns;
+    Projection projection;
+    projection.weight =
+        backend_->PackRandomWeight(static_cast<int32_t>(out), static_cast<int32_t>(in), ++seed_,
+                                   1.0f / std::sqrt(static_cast<float>(in)));
+    if (!projection.weight) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(layout.parts[0].module, ": ", out * in * sizeof(bfloat16),
+                       " bytes do not fit into the memory of ", backend_->info().device));
+    }
+    if (layout.bias) {
+      TIDAL_ASSIGN_OR_RETURN(
+          projection.bias,
+          DeviceBuffer::Allocate(backend_, static_cast<int64_t>(out * sizeof(float)), "bias"));
+    }
+    return projection;
+  }
+
+ private:
+  Backend* backend_;
+  uint64_t seed_ = 0;
+};
+
+absl::StatusOr<LayerWeights> MakeLayer(const ModelConfig& config, int32_t layer, Source& source) {
+  const LayerLayout layout = LayoutOfLayer(config, layer);
+  const int64_t hidden = config.hidden_size;
   LayerWeights weights;
-  TIDAL_ASSIGN_OR_RETURN(weights.input_norm,
-                         loader->Buffer(prefix + "input_layernorm.weight", {config.hidden_size}));
-  TIDAL_ASSIGN_OR_RETURN(
-      weights.post_attention_norm,
-      loader->Buffer(prefix + "post_attention_layernorm.weight", {config.hidden_size}));
-  TIDAL_ASSIGN_OR_RETURN(weights.qkv,
-                         loader->Packed({{attention + "q_proj.weight", config.q_size()},
-                                         {attention + "k_proj.weight", config.kv_size()},
-                                         {attention + "v_proj.weight", config.kv_size()}},
-                                        config.hidden_size));
-  TIDAL_ASSIGN_OR_RETURN(
-      weights.o,
-      loader->Packed({{attention + "o_proj.weight", config.hidden_size}}, config.q_size()));
-  TIDAL_ASSIGN_OR_RETURN(weights.gate_up,
-                         loader->Packed({{mlp + "gate_proj.weight", config.intermediate_size},
-                                         {mlp + "up_proj.weight", config.intermediate_size}},
-                                        config.hidden_size));
-  TIDAL_ASSIGN_OR_RETURN(
-      weights.down,
-      loader->Packed({{mlp + "down_proj.weight", config.hidden_size}}, config.intermediate_size));
+  TIDAL_ASSIGN_OR_RETURN(weights.input_norm, source.Norm(layout.input_norm, hidden));
+  TIDAL_ASSIGN_OR_RETURN(weights.post_attention_norm,
+                         source.Norm(layout.post_attention_norm, hidden));
+  if (config.qk_norm) {
+    TIDAL_ASSIGN_OR_RETURN(weights.q_norm, source.Norm(layout.q_norm, config.head_dim));
+    TIDAL_ASSIGN_OR_RETURN(weights.k_norm, source.Norm(layout.k_norm, config.head_dim));
+  }
+  TIDAL_ASSIGN_OR_RETURN(weights.qkv, source.Make(layout.qkv));
+  TIDAL_ASSIGN_OR_RETURN(weights.o, source.Make(layout.o));
+  TIDAL_ASSIGN_OR_RETURN(weights.gate_up, source.Make(layout.gate_up));
+  TIDAL_ASSIGN_OR_RETURN(weights.down, source.Make(layout.down));
+  return weights;
+}
+
+absl::StatusOr<ModelWeights> MakeWeights(const ModelConfig& config, Source& source) {
+  ModelWeights weights;
+  TIDAL_ASSIGN_OR_RETURN(weights.embedding,
+                         source.Embedding(kEmbeddingTensor, config.vocab_size, config.hidden_size));
+  for (int32_t i = 0; i < config.num_layers; ++i) {
+    TIDAL_ASSIGN_OR_RETURN(LayerWeights layer, MakeLayer(config, i, source));
+    weights.layers.push_back(std::move(layer));
+  }
+  TIDAL_ASSIGN_OR_RETURN(weights.final_norm, source.Norm(kFinalNormTensor, config.hidden_size));
+  TIDAL_ASSIGN_OR_RETURN(weights.lm_head, source.Make(LayoutOfLmHead(config)));
   return weights;
 }
 
 }  // namespace
 
 int64_t ModelWeights::BytesPerStep() const {
-  int64_t bytes = final_norm.bytes() + static_cast<int64_t>(lm_head->bytes());
+  int64_t bytes = final_norm.bytes() + lm_head.bytes();
   for (const LayerWeights& layer : layers) {
-    bytes += layer.input_norm.bytes() + layer.post_attention_norm.bytes();
-    for (const auto* weight : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-      bytes += static_cast<int64_t>((*weight)->bytes());
+    for (const DeviceBuffer* norm :
+         {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) {
+      bytes += norm->bytes();
+    }
+    for (const Projection* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      bytes += projection->bytes();
     }
   }
   return bytes;
@@ -111,60 +198,14 @@ int64_t ModelWeights::BytesPerStep() const {
 
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const ModelTensors& tensors,
                                          Backend* backend) {
-  const char* const kEmbedding = "model.embed_tokens.weight";
-  Loader loader(tensors, backend);
-  ModelWeights weights;
-  TIDAL_ASSIGN_OR_RETURN(weights.embedding,
-                         loader.Buffer(kEmbedding, {config.vocab_size, config.hidden_size}));
-  for (int32_t i = 0; i < config.num_layers; ++i) {
-    TIDAL_ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(config, i, &loader));
-    weights.layers.push_back(std::move(layer));
-  }
-  TIDAL_ASSIGN_OR_RETURN(weights.final_norm,
-                         loader.Buffer("model.norm.weight", {config.hidden_size}));
-  TIDAL_ASSIGN_OR_RETURN(weights.lm_head,
-                         loader.Packed({{config.tie_word_embeddings ? kEmbedding : "lm_head.weight",
-                                         config.vocab_size}},
-                                       config.hidden_size));
-  return weights;
+  TIDAL_RETURN_IF_ERROR(CheckTensors(config, tensors));
+  Checkpoint checkpoint(tensors, backend);
+  return MakeWeights(config, checkpoint);
 }
 
 absl::StatusOr<ModelWeights> MakeRandomWeights(const ModelConfig& config, Backend* backend) {
-  uint64_t seed = 0;
-  const auto matrix = [&](std::unique_ptr<PackedWeight>* weight, int64_t out,
-                          int64_t in) -> absl::Status {
-    *weight = backend->PackRandomWeight(static_cast<int32_t>(out), static_cast<int32_t>(in), ++seed,
-                                        1.0f / std::sqrt(static_cast<float>(in)));
-    if (*weight) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("random weight ", seed, ": ", out * in * sizeof(bfloat16),
-                     " bytes do not fit into the memory of ", backend->info().device));
-  };
-  const std::vector<bfloat16> ones(config.hidden_size, ToBFloat16(1.0f));
-  const auto norm = [&](DeviceBuffer* buffer) -> absl::Status {
-    const auto bytes = static_cast<int64_t>(ones.size() * sizeof(bfloat16));
-    TIDAL_ASSIGN_OR_RETURN(*buffer, DeviceBuffer::Allocate(backend, bytes, "norm"));
-    backend->CopyToDevice(buffer->As<void>(), ones.data(), bytes);
-    return absl::OkStatus();
-  };
-  ModelWeights weights;
-  const int64_t embedding = int64_t{config.vocab_size} * config.hidden_size;
-  TIDAL_ASSIGN_OR_RETURN(
-      weights.embedding,
-      DeviceBuffer::Allocate(backend, embedding * sizeof(bfloat16), "embedding"));
-  backend->FillRandom(weights.embedding.As<bfloat16>(), embedding, ++seed, 1);
-  weights.layers.resize(config.num_layers);
-  for (LayerWeights& layer : weights.layers) {
-    TIDAL_RETURN_IF_ERROR(norm(&layer.input_norm));
-    TIDAL_RETURN_IF_ERROR(norm(&layer.post_attention_norm));
-    TIDAL_RETURN_IF_ERROR(matrix(&layer.qkv, config.qkv_size(), config.hidden_size));
-    TIDAL_RETURN_IF_ERROR(matrix(&layer.o, config.hidden_size, config.q_size()));
-    TIDAL_RETURN_IF_ERROR(matrix(&layer.gate_up, 2 * config.intermediate_size, config.hidden_size));
-    TIDAL_RETURN_IF_ERROR(matrix(&layer.down, config.hidden_size, config.intermediate_size));
-  }
-  TIDAL_RETURN_IF_ERROR(norm(&weights.final_norm));
-  TIDAL_RETURN_IF_ERROR(matrix(&weights.lm_head, config.vocab_size, config.hidden_size));
-  return weights;
+  RandomNumbers numbers(backend);
+  return MakeWeights(config, numbers);
 }
 
 }  // namespace tidal

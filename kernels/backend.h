@@ -37,6 +37,8 @@ struct BackendLimits {
   int32_t hidden = 0, intermediate = 0;
   // Sum of the context lengths of a step's sparse rows, at most. One row of max_context_len fits.
   int64_t max_scored_tokens = 0;
+  // The smallest attention window of any layer, where it is smaller than max_context_len; else 0.
+  int32_t window = 0;
 };
 
 struct DeviceMemory {

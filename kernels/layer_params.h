@@ -47,18 +47,22 @@ class PackedWeight {
   int32_t in_features_, out_features_;
 };
 
-// y = x W^T, or y += x W^T. A row's result does not depend on the other rows; on a GPU the order of
-// additions, and so the last bits, may depend on how many there are.
+// y = x W^T + bias, or y += x W^T + bias. The bias is part of the product because that is where it
+// costs nothing: the result is in registers, and no caller has to know which of them have one. A
+// row's result does not depend on the other rows; on a GPU the order of additions, and so the last
+// bits, may depend on how many there are.
 struct MatMulParams {
   const PackedWeight* weight;
   const void* x;  // [tokens, in_features] of the back end's matmul_type
   float* y;       // [tokens, out_features]
   int32_t tokens;
   bool accumulate;
+  const float* bias = nullptr;  // [out_features] or null
 };
 
-// Rotates q and k (pairs d, d + D/2: the "rotate half" form), writes q densely in bf16, and writes
-// k and v into the cache.
+// Normalises each head of q and k where weights for that are given (RMS, as in RmsNormParams),
+// rotates them (pairs d, d + D/2: the "rotate half" form), writes q densely in bf16, and writes k
+// and v into the cache.
 struct RopeStoreKvParams {
   const float* qkv;             // [tokens, (H + 2 KV) * D]: q heads, then k heads, then v heads
   const float* cos_sin;         // [max_positions, D]: D/2 cosines, then D/2 sines
@@ -67,7 +71,10 @@ struct RopeStoreKvParams {
   bfloat16* q;                  // [tokens, H, D]
   PagedKvCache kv;
   int32_t tokens;
-  int32_t num_heads;  // H
+  int32_t num_heads;                 // H
+  const bfloat16* q_norm = nullptr;  // [D], and
+  const bfloat16* k_norm = nullptr;  // [D]: both, or neither
+  float norm_epsilon = 0;
 };
 
 // out = silu(gate) * up

@@ -43,7 +43,8 @@ ABSL_FLAG(std::string, attention_mode, "auto",
           "How requests attend that do not say it: auto (tidal where the model has a plan for it) "
           "or full.");
 ABSL_FLAG(std::string, attention_profile, "default",
-          "Which layers select, and how: default (the model's tidal.json), paper, dense, or a "
+          "Which layers select, and how: default (the model's tidal.json, else what is "
+          "published for its shape), quality (more selecting layers), paper, dense, or a "
           "pattern of one letter a layer (D dense, S select, R reuse, A anchor).");
 ABSL_FLAG(int32_t, token_budget, 0,
           "Tokens a reuse layer reads in requests that do not say it. 0: the model's.");

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/generation_config.h"
+#include "engine/model_config.h"
 #include "kernels/backends.h"
 #include "server/command_line.h"
 #include "server/logging.h"
@@ -55,8 +56,9 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
   model->created_unix_seconds = absl::ToUnixSeconds(absl::Now());
   model->info = info;
   TIDAL_RETURN_IF_ERROR(LoadText(options.engine.model_path, model));
+  TIDAL_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.engine.model_path));
   TIDAL_ASSIGN_OR_RETURN(GenerationConfig generation,
-                         ReadGenerationConfig(options.engine.model_path, info.vocab_size));
+                         ReadGenerationConfig(options.engine.model_path, config));
   model->defaults = MakeDefaults(generation);
   model->eos_token_ids = std::move(generation.eos_token_ids);
   model->default_attention_mode =

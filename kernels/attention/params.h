@@ -6,6 +6,7 @@
 #ifndef TIDAL_KERNELS_ATTENTION_PARAMS_H_
 #define TIDAL_KERNELS_ATTENTION_PARAMS_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/types.h"
@@ -31,6 +32,12 @@ struct BlockTables {
   const int32_t* context_lens;
 };
 
+// The first position that the query at `position` sees. A window of W > 0 shows it its own position
+// and the W - 1 before; 0 shows it everything.
+inline int32_t FirstVisible(int32_t position, int32_t window) {
+  return window > 0 ? std::max(0, position + 1 - window) : 0;
+}
+
 // Causal attention of a chunk of new tokens over everything before them (cached prefix included).
 // The last query token of sequence i has position context_lens[i] - 1. Memory is linear in length.
 // A row's result does not depend on how its prompt was cut into chunks.
@@ -46,6 +53,7 @@ struct PrefillAttentionParams {
   int32_t max_query_len;    // host copy of the largest chunk
   int32_t max_context_len;  // host copy of the largest context
   float softmax_scale;
+  int32_t window = 0;  // of FirstVisible()
 };
 
 // The decode rows of a step: what every layer's decode operation is called with. A row with a token
@@ -57,8 +65,8 @@ struct DecodeRows {
   int32_t rows;
 };
 
-// One query token a row over its whole context. The result of a row does not depend on the other
-// rows, on their number, or on which physical blocks it uses.
+// One query token a row over its whole context, or its window's part of it. The result of a row
+// does not depend on the other rows, on their number, or on which physical blocks it uses.
 struct PagedDecodeParams {
   const bfloat16* q;   // [rows, H, D]
   PagedKvCache kv;     // already holds the current token
@@ -69,6 +77,7 @@ struct PagedDecodeParams {
   int32_t num_heads;        // H
   int32_t max_context_len;  // host copy
   float softmax_scale;
+  int32_t window = 0;  // of FirstVisible(); a row that is selected for has none
 };
 
 // What tokens share a set, and by what they are ranked (docs/sparse_attention.md).

@@ -195,13 +195,16 @@ void MatMulEngine::Impl::RunTile(const MatMulParams& p, const DnnlWeight& weight
     error = "MatMul: oneDNN status " + std::to_string(status);
     return;
   }
-  if (direct) return;
+  const float* bias = p.bias != nullptr ? p.bias + first_column : nullptr;
   for (int32_t i = 0; i < rows; ++i) {
     float* out = y + int64_t{i} * p.weight->out_features();
-    const float* in = tile + int64_t{i} * columns;
+    float* in = tile + int64_t{i} * columns;
+    if (bias != nullptr) {
+      for (int32_t j = 0; j < used; ++j) in[j] += bias[j];
+    }
     if (p.accumulate) {
       for (int32_t j = 0; j < used; ++j) out[j] += in[j];
-    } else {
+    } else if (!direct) {
       std::memcpy(out, in, used * sizeof(float));
     }
   }

@@ -10,6 +10,8 @@ namespace {
 // Elements below which a loop is not worth handing out: some microseconds of work.
 constexpr int64_t kMinElementsPerTask = 16384;
 
+constexpr int32_t kMaxHeadDim = 256;  // of PagedKvCache
+
 // Calls body(first, last) over disjoint ranges that cover [0, rows).
 template <typename Body>
 void ForRowRanges(ThreadPool& pool, int32_t rows, int64_t elements_per_row, const Body& body) {
@@ -61,6 +63,15 @@ void RopeStoreKv(const RopeStoreKvParams& p, const RowKernels& kernels, ThreadPo
   const int32_t head_dim = p.kv.head_dim;
   const int32_t kv_heads = p.kv.num_kv_heads;
   const int64_t row_size = int64_t{p.num_heads + 2 * kv_heads} * head_dim;
+  const auto rotate = [&](const float* x, const bfloat16* norm, const float* cos_sin,
+                          bfloat16* out) {
+    float normed[kMaxHeadDim];
+    if (norm != nullptr) {
+      kernels.rms_norm(x, norm, p.norm_epsilon, head_dim, DType::kF32, normed);
+      x = normed;
+    }
+    kernels.rotate(x, cos_sin, head_dim, out);
+  };
   ForRowRanges(pool, p.tokens, row_size, [&](int32_t first, int32_t last) {
     for (int32_t i = first; i < last; ++i) {
       const float* q = p.qkv + i * row_size;
@@ -69,14 +80,14 @@ void RopeStoreKv(const RopeStoreKvParams& p, const RowKernels& kernels, ThreadPo
       const float* cos_sin = p.cos_sin + int64_t{p.positions[i]} * head_dim;
       bfloat16* q_out = p.q + int64_t{i} * p.num_heads * head_dim;
       for (int32_t h = 0; h < p.num_heads; ++h) {
-        kernels.rotate(q + h * head_dim, cos_sin, head_dim, q_out + h * head_dim);
+        rotate(q + h * head_dim, p.q_norm, cos_sin, q_out + h * head_dim);
       }
       if (p.slot_mapping[i] < 0) continue;
       const int32_t block = p.slot_mapping[i] / p.kv.block_size;
       const int32_t offset = p.slot_mapping[i] % p.kv.block_size;
       for (int32_t h = 0; h < kv_heads; ++h) {
         const int64_t row = (int64_t{block} * kv_heads + h) * p.kv.block_size + offset;
-        kernels.rotate(k + h * head_dim, cos_sin, head_dim, p.kv.k + row * head_dim);
+        rotate(k + h * head_dim, p.k_norm, cos_sin, p.kv.k + row * head_dim);
         kernels.to_bfloat16(v + h * head_dim, head_dim, p.kv.v + row * head_dim);
       }
     }

@@ -161,6 +161,11 @@ class CudaBackend final : public Backend {
       return "num_attention_heads: must be at most 16 for each KV head on a GPU, got " +
              std::to_string(group);
     }
+    if (limits.window > 0) {
+      return "sliding_window: must be at least max_model_len, " +
+             std::to_string(limits.max_context_len) + ", on a GPU, got " +
+             std::to_string(limits.window) + "; a smaller max_model_len runs";
+    }
     return "";
   }
 

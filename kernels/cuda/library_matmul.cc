@@ -22,10 +22,25 @@ struct Problem {
              CUBLAS_STATUS_SUCCESS &&
          cublasLtMatrixLayoutInit(&d, CUDA_R_32F, p.out_features, p.tokens, p.out_features) ==
              CUBLAS_STATUS_SUCCESS;
+    if (ok && p.bias != nullptr) ok = AddBias(p.bias);
   }
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t a, b, d;
   bool ok;
+
+ private:
+  // One float for each row of D, added after everything else.
+  bool AddBias(const float* bias) {
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    const cudaDataType_t type = CUDA_R_32F;
+    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+      return cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof(value)) ==
+             CUBLAS_STATUS_SUCCESS;
+    };
+    return set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue) &&
+           set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type) &&
+           set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  }
 };
 
 // The largest power of two, up to 256, that divides the address.

@@ -64,8 +64,8 @@ struct Plan {
   bool final = false;  // no timing would improve it
 };
 
-// out, in, bucket, accumulate, y aligned to 16 bytes
-using PlanKey = std::tuple<int32_t, int32_t, int32_t, bool, bool>;
+// out, in, bucket, accumulate, bias, y aligned to 16 bytes
+using PlanKey = std::tuple<int32_t, int32_t, int32_t, bool, bool, bool>;
 
 }  // namespace
 
@@ -94,7 +94,7 @@ class MatMulEngine::Impl {
 
   void MatMul(const MatMulProduct& product) {
     if (product.tokens <= 0) return;
-    if (product.in_features % 8 != 0 || !IsAligned16(product.x)) {
+    if (product.in_features % 8 != 0 || !IsAligned16(product.x) || !IsAligned16(product.bias)) {
       PlainMatMul(product, context_);
       return;
     }
@@ -119,8 +119,9 @@ class MatMulEngine::Impl {
 
  private:
   const Plan& FindPlan(const MatMulProduct& product) {
-    Plan& plan = plans_[PlanKey(product.out_features, product.in_features, Bucket(product.tokens),
-                                product.accumulate, IsAligned16(product.y))];
+    Plan& plan =
+        plans_[PlanKey(product.out_features, product.in_features, Bucket(product.tokens),
+                       product.accumulate, product.bias != nullptr, IsAligned16(product.y))];
     if (plan.final) return plan;
     if (CanTime(product)) {
       plan = TimedPlan(product);
@@ -281,7 +282,8 @@ void MatMulEngine::MatMul(const MatMulParams& params) {
                  .out_features = weight.out_features(),
                  .in_features = weight.in_features(),
                  .tokens = params.tokens,
-                 .accumulate = params.accumulate});
+                 .accumulate = params.accumulate,
+                 .bias = params.bias});
 }
 
 bool MatMulEngine::SwiGluMatMul(const SwiGluMatMulParams& params) {

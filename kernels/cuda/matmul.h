@@ -40,9 +40,10 @@ class MatMulEngine {
   // synchronised after it was written by a kernel and before the first product.
   static bfloat16* Data(PackedWeight& weight);
 
-  // Enqueues. The first product of a shape (weight's shape, tokens rounded up, accumulate or not)
-  // waits for the device and times the candidate algorithms (some milliseconds), unless the stream
-  // is capturing: then it takes the best known one, and a later call may do the timing.
+  // Enqueues. The first product of a shape (weight's shape, tokens rounded up, accumulate or not,
+  // bias or not) waits for the device and times the candidate algorithms (some milliseconds),
+  // unless the stream is capturing: then it takes the best known one, and a later call may do the
+  // timing.
   void MatMul(const MatMulParams& params);
 
   // The product with the activation after it, in one kernel. False, and nothing enqueued, when

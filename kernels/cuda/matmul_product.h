@@ -8,13 +8,14 @@
 
 namespace tidal::cuda {
 
-// y = x W^T, or y += x W^T: float sums of exact products.
+// y = x W^T + bias, or y += x W^T + bias: float sums of exact products.
 struct MatMulProduct {
   const bfloat16* weight;  // [out_features, in_features]
   const bfloat16* x;       // [tokens, in_features]
   float* y;                // [tokens, out_features]
   int32_t out_features, in_features, tokens;
   bool accumulate;
+  const float* bias = nullptr;  // [out_features], aligned to 16 bytes, or null
 };
 
 }  // namespace tidal::cuda

@@ -16,7 +16,8 @@ constexpr int kMaxGridY = 65535;
 // A warp computes one output; the blocks along y take tokens in turn.
 __global__ void __launch_bounds__(32 * kWarps)
     PlainMatMulKernel(const __nv_bfloat16* weight, const __nv_bfloat16* x, float* y,
-                      int32_t out_features, int32_t in_features, int32_t tokens, bool accumulate) {
+                      int32_t out_features, int32_t in_features, int32_t tokens, bool accumulate,
+                      const float* bias) {
   WaitForPreviousKernel();
   LetNextKernelStart();
   const int lane = threadIdx.x % 32;
@@ -33,6 +34,7 @@ __global__ void __launch_bounds__(32 * kWarps)
       sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     }
     if (lane == 0) {
+      if (bias != nullptr) sum += bias[row];
       float* const out = y + static_cast<int64_t>(token) * out_features + row;
       *out = accumulate ? *out + sum : sum;
     }
@@ -49,7 +51,7 @@ void PlainMatMul(const MatMulProduct& product, DeviceContext& context) {
           .block = dim3(32 * kWarps)},
          reinterpret_cast<const __nv_bfloat16*>(product.weight),
          reinterpret_cast<const __nv_bfloat16*>(product.x), product.y, product.out_features,
-         product.in_features, product.tokens, product.accumulate);
+         product.in_features, product.tokens, product.accumulate, product.bias);
 }
 
 }  // namespace tidal::cuda

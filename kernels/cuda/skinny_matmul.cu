@@ -142,6 +142,7 @@ void SkinnyMatMul(const MatMulProduct& product, int32_t tiling, DeviceContext& c
   params.in_features = product.in_features;
   params.tokens = product.tokens;
   params.accumulate = product.accumulate;
+  params.bias = product.bias;
   Launch(context, "MatMul",
          product.tokens > kTileTokens ? kVariants[tiling].up_to_16_tokens
                                       : kVariants[tiling].up_to_8_tokens,

@@ -26,6 +26,7 @@ struct KernelParams {
   int32_t tokens;
   int32_t second_rows;  // rows of the weight from a block's first row tile to its second
   bool accumulate;
+  const float* bias;  // [out_features] or null; none with SwiGLU
 };
 
 // Starts to copy 16 bytes that the device reads once into shared memory: around the first-level
@@ -274,6 +275,7 @@ __device__ inline void MatMulBody(const KernelParams& p) {
     } else {
       for (int source = 0; source < kWarps; ++source, at += kWarpFloats) sum += at[0];
       float* const y = static_cast<float*>(p.out) + to;
+      if (p.bias != nullptr) sum += __ldg(p.bias + row);
       if (!kFetchEarly && p.accumulate) before = *y;
       *y = before + sum;
     }

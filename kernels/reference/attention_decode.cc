@@ -17,12 +17,14 @@ int64_t RowOffset(const PagedKvCache& cache, int64_t slot, int32_t kv) {
   return ((block * cache.num_kv_heads + kv) * cache.block_size + row) * cache.head_dim;
 }
 
-std::vector<int64_t> ContextSlots(const PagedKvCache& cache, const BlockTables& tables,
-                                  int32_t row) {
-  std::vector<int64_t> slots(tables.context_lens[row]);
-  for (int64_t t = 0; t < slots.size(); ++t) {
+// The slots of the tokens that row `row` sees.
+std::vector<int64_t> ContextSlots(const PagedKvCache& cache, const BlockTables& tables, int32_t row,
+                                  int32_t window) {
+  std::vector<int64_t> slots;
+  for (int64_t t = 0; t < tables.context_lens[row]; ++t) {
+    if (window > 0 && t <= tables.context_lens[row] - 1 - window) continue;
     const int64_t block = tables.blocks[int64_t{row} * tables.stride + t / cache.block_size];
-    slots[t] = block * cache.block_size + t % cache.block_size;
+    slots.push_back(block * cache.block_size + t % cache.block_size);
   }
   return slots;
 }
@@ -73,7 +75,7 @@ std::vector<double> PagedDecode(const PagedDecodeParams& params) {
   const int32_t group = params.num_heads / params.kv.num_kv_heads;
   std::vector<double> out(int64_t{params.rows} * params.num_heads * dim);
   for (int32_t row = 0; row < params.rows; ++row) {
-    const std::vector<int64_t> slots = ContextSlots(params.kv, params.tables, row);
+    const std::vector<int64_t> slots = ContextSlots(params.kv, params.tables, row, params.window);
     for (int32_t h = 0; h < params.num_heads; ++h) {
       const int64_t at = (int64_t{row} * params.num_heads + h) * dim;
       Attend(params.q + at, params.kv, slots, h / group, params.softmax_scale, &out[at]);
@@ -106,7 +108,7 @@ std::vector<std::vector<double>> SelectionScores(const PagedDecodeParams& params
                                                  SelectionScore score, int32_t row) {
   const int32_t sets = granularity == SelectionGranularity::kShared ? 1 : params.kv.num_kv_heads;
   const int32_t group = params.num_heads / params.kv.num_kv_heads;
-  const std::vector<int64_t> slots = ContextSlots(params.kv, params.tables, row);
+  const std::vector<int64_t> slots = ContextSlots(params.kv, params.tables, row, /*window=*/0);
   const bool sum = score == SelectionScore::kSoftmaxSum;
   std::vector<std::vector<double>> scores(
       sets, std::vector<double>(slots.size(), sum ? 0.0 : -kInfinity));

@@ -5,12 +5,12 @@
 namespace tidal::reference {
 
 std::vector<double> MatMul(const std::vector<float>& x, const std::vector<bfloat16>& weight,
-                           int32_t in_features, int32_t out_features) {
+                           int32_t in_features, int32_t out_features, const float* bias) {
   const int64_t tokens = x.size() / in_features;
   std::vector<double> y(tokens * out_features);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t n = 0; n < out_features; ++n) {
-      double sum = 0;
+      double sum = bias != nullptr ? bias[n] : 0;
       for (int64_t k = 0; k < in_features; ++k) {
         sum += double{x[t * in_features + k]} * ToFloat(weight[n * in_features + k]);
       }

@@ -10,9 +10,9 @@
 
 namespace tidal::reference {
 
-// x [tokens, in] times the transpose of weight [out, in]: [tokens, out].
+// x [tokens, in] times the transpose of weight [out, in]: [tokens, out]. `bias` is null or [out].
 std::vector<double> MatMul(const std::vector<float>& x, const std::vector<bfloat16>& weight,
-                           int32_t in_features, int32_t out_features);
+                           int32_t in_features, int32_t out_features, const float* bias = nullptr);
 
 // One row.
 std::vector<double> RmsNorm(const float* x, const bfloat16* weight, int32_t hidden, double epsilon);

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "engine/layer_plan.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/safetensors_writer.h"
@@ -11,16 +12,35 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// Of no published model.
+ModelConfig Unknown(int32_t num_layers) {
+  ModelConfig model;
+  model.architecture = "LlamaForCausalLM";
+  model.num_layers = num_layers;
+  return model;
+}
+
 // Resolves with this tidal.json; none when it is empty.
 absl::StatusOr<ResolvedAttention> Resolve(const std::string& profile, const std::string& file,
-                                          int32_t num_layers) {
+                                          const ModelConfig& model) {
   const TempFolder folder;
   if (!file.empty()) WriteFile(folder.path() + "/tidal.json", file);
-  return ResolveAttention(profile, folder.path(), num_layers);
+  return ResolveAttention(profile, folder.path(), model);
+}
+
+absl::StatusOr<ResolvedAttention> Resolve(const std::string& profile, const std::string& file,
+                                          int32_t num_layers) {
+  return Resolve(profile, file, Unknown(num_layers));
+}
+
+ModelConfig Shape(const std::string& name) {
+  const auto model = ReadModelConfig("tools/bench/shapes/" + name);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *model;
 }
 
 TEST(AttentionProfileTest, DefaultOfTheShippedModel) {
-  const auto resolved = ResolveAttention("default", "models/tidal-nano", 16);
+  const auto resolved = ResolveAttention("default", "models/tidal-nano", Unknown(16));
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   EXPECT_EQ(resolved->config.pattern, "DDSRRRRRSSRRRRRR");
   EXPECT_EQ(resolved->config.granularity, SelectionGranularity::kShared);
@@ -32,7 +52,7 @@ TEST(AttentionProfileTest, DefaultOfTheShippedModel) {
 }
 
 TEST(AttentionProfileTest, PaperOfTheShippedModel) {
-  const auto resolved = ResolveAttention("paper", "models/tidal-nano", 16);
+  const auto resolved = ResolveAttention("paper", "models/tidal-nano", Unknown(16));
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   EXPECT_EQ(resolved->config.pattern, "DDSRRRRRSRRRRRRR");
   EXPECT_EQ(resolved->config.granularity, SelectionGranularity::kKvHead);
@@ -50,6 +70,45 @@ TEST(AttentionProfileTest, WithoutAFileTheFallbackSaysSo) {
   EXPECT_EQ(resolved->config.token_budget, 2048);
   EXPECT_THAT(resolved->source, HasSubstr("fallback"));
   EXPECT_THAT(resolved->source, HasSubstr("re-selection at layer 13"));
+}
+
+TEST(AttentionProfileTest, PublishedModelsAreKnownByTheirShape) {
+  struct Case {
+    const char* shape;
+    int32_t layers, reselection;
+  };
+  for (const Case& c :
+       {Case{"llama-2-7b", 32, 7}, {"llama-3.1-8b", 32, 13}, {"qwen3-8b", 36, 12}}) {
+    const auto resolved = Resolve("default", "", Shape(c.shape));
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(resolved->config.pattern, PaperPattern(c.layers, c.reselection)) << c.shape;
+    EXPECT_EQ(resolved->config.granularity, SelectionGranularity::kShared);
+    EXPECT_THAT(resolved->source, HasSubstr("published for"));
+    const auto paper = Resolve("paper", "", Shape(c.shape));
+    EXPECT_EQ(paper->config.pattern, PaperPattern(c.layers, c.reselection)) << c.shape;
+    EXPECT_EQ(paper->config.granularity, SelectionGranularity::kKvHead);
+  }
+  EXPECT_THAT(Resolve("default", "", Shape("qwen3-8b"))->source,
+              HasSubstr("re-selection at layer 12 (published for Qwen3-8B)"));
+  // Another architecture of the same shape is another model.
+  ModelConfig other = Shape("llama-3.1-8b");
+  other.architecture = "MistralForCausalLM";
+  EXPECT_THAT(Resolve("default", "", other)->source, HasSubstr("fallback"));
+  // What the folder says wins.
+  EXPECT_THAT(Resolve("paper", R"({"reselection_layer":9})", Shape("qwen3-8b"))->source,
+              HasSubstr("layer 9 (tidal.json)"));
+  EXPECT_THAT(Resolve("default", "{}", Shape("qwen3-8b"))->source, HasSubstr("layer 14"));
+}
+
+TEST(AttentionProfileTest, QualityWhereItIsPublished) {
+  const auto resolved = Resolve("quality", "", Shape("llama-3.1-8b"));
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  EXPECT_EQ(resolved->config.pattern, "DDSRRRRRSRRRRSSRRRRRRRRRRRRRRRRR");
+  EXPECT_THAT(resolved->source, HasSubstr("published for Llama-3-8B"));
+  const auto none = Resolve("quality", "", Shape("llama-2-7b"));
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(none.status().message()),
+              HasSubstr("attention_profile: must be \"default\" or a pattern"));
 }
 
 TEST(AttentionProfileTest, FewLayersAreDense) {
@@ -104,7 +163,7 @@ TEST(AttentionProfileTest, BadFilesAndProfilesNameTheField) {
       {"default", R"({"correction_period":"x"})", "correction_period: must be"},
       {"default", R"({"reselection_layer":2})", "reselection_layer: must be an integer in [3, 3]"},
       {"default", "nonsense", "tidal.json: is not valid JSON"},
-      {"papre", "", "attention_profile: must be \"default\", \"paper\", \"dense\" or a pattern"},
+      {"papre", "", "attention_profile: must be \"default\", \"quality\", \"paper\""},
       {"", "", "attention_profile: must have one character"},
       {"DDS", "", "attention_profile: must have one character for each of the 4"},
       {"DDRR", "", "attention_profile: must select"},

@@ -13,14 +13,22 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+ModelConfig Model() {
+  ModelConfig model;
+  model.vocab_size = 100;
+  model.eos_token_ids = {8, 9};
+  return model;
+}
+
 absl::StatusOr<GenerationConfig> Read(const std::string& text) {
   const TempFolder folder;
   WriteFile(folder.path() + "/generation_config.json", text);
-  return ReadGenerationConfig(folder.path(), 100);
+  return ReadGenerationConfig(folder.path(), Model());
 }
 
 TEST(GenerationConfigTest, ReadsTheShippedModel) {
-  const auto config = ReadGenerationConfig("models/tidal-nano", 4096);
+  const auto config =
+      ReadGenerationConfig("models/tidal-nano", *ReadModelConfig("models/tidal-nano"));
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->do_sample, false);
   EXPECT_EQ(config->max_new_tokens, 256);
@@ -45,10 +53,15 @@ TEST(GenerationConfigTest, ReadsEveryField) {
 
 TEST(GenerationConfigTest, AbsentFileIsEmpty) {
   const TempFolder folder;
-  const auto config = ReadGenerationConfig(folder.path(), 100);
+  const auto config = ReadGenerationConfig(folder.path(), Model());
   ASSERT_TRUE(config.ok());
   EXPECT_FALSE(config->top_p.has_value());
-  EXPECT_TRUE(config->eos_token_ids.empty());
+}
+
+TEST(GenerationConfigTest, EndTokensAreTheFilesOrElseTheModels) {
+  EXPECT_THAT(Read(R"({"eos_token_id":[1,2,3]})")->eos_token_ids, ElementsAre(1, 2, 3));
+  EXPECT_THAT(Read(R"({"top_k":5})")->eos_token_ids, ElementsAre(8, 9));
+  EXPECT_THAT(ReadGenerationConfig(TempFolder().path(), Model())->eos_token_ids, ElementsAre(8, 9));
 }
 
 TEST(GenerationConfigTest, BadValuesNameTheField) {

@@ -39,6 +39,16 @@ TEST(LayerPlanTest, BadPatternsSayWhy) {
   EXPECT_THAT(error("RXS", 3), HasSubstr("consist of D, S, R and A"));
 }
 
+TEST(LayerPlanTest, LayersWithAWindowAreDenseAndHandTheirSelectionOn) {
+  EXPECT_EQ(PatternWithWindows("DDSRRSRR", {}), "DDSRRSRR");
+  EXPECT_EQ(PatternWithWindows("DDSRRSRR", {0, 0, 0, 0, 0, 0, 0, 0}), "DDSRRSRR");
+  EXPECT_EQ(PatternWithWindows("DDSRRSRR", {0, 0, 0, 0, 0, 0, 9, 9}), "DDSRRSDD");
+  EXPECT_EQ(PatternWithWindows("DDSRRSRR", {0, 0, 9, 9, 0, 9, 0, 0}), "DDDDSDSR");
+  EXPECT_EQ(PatternWithWindows("DDSARSRR", {0, 0, 9, 9, 0, 0, 0, 0}), "DDDDASRR");
+  EXPECT_EQ(PatternWithWindows("DDSDRSRR", {0, 0, 9, 0, 0, 0, 0, 0}), "DDDDSSRR");
+  EXPECT_EQ(PatternWithWindows("DDSRRSRR", {9, 9, 9, 9, 9, 9, 9, 9}), "DDDDDDDD");
+}
+
 TEST(LayerPlanTest, PublishedSchedule) {
   EXPECT_EQ(PaperPattern(16, 8), "DDSRRRRRSRRRRRRR");
   EXPECT_EQ(PaperPattern(32, 13), "DDSRRRRRRRRRRSRRRRRRRRRRRRRRRRRR");

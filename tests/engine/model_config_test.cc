@@ -36,7 +36,7 @@ TEST(ModelConfigTest, ReadsTheShippedModel) {
   EXPECT_EQ(config->head_dim, 64);
   EXPECT_EQ(config->qkv_size(), 512);
   EXPECT_EQ(config->max_position_embeddings, 32768);
-  EXPECT_EQ(config->rope_theta, 500000);
+  EXPECT_EQ(config->rope.theta, 500000);
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_THAT(config->eos_token_ids, ElementsAre(6, 1));
 }
@@ -47,7 +47,7 @@ TEST(ModelConfigTest, DerivesWhatIsAbsent) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->head_dim, 16);
   EXPECT_EQ(config->num_kv_heads, 4);
-  EXPECT_EQ(config->rope_theta, 10000);
+  EXPECT_EQ(config->rope.theta, 10000);
   EXPECT_FALSE(config->tie_word_embeddings);
   EXPECT_THAT(config->eos_token_ids, IsEmpty());
 }
@@ -64,12 +64,59 @@ TEST(ModelConfigTest, OneEndTokenOrAList) {
   EXPECT_THAT(Parse(R"("eos_token_id":[1,2,3])")->eos_token_ids, ElementsAre(1, 2, 3));
 }
 
-TEST(ModelConfigTest, ThetaMayStandInRopeParameters) {
-  const auto config = Parse(R"("rope_parameters":{"rope_type":"default","rope_theta":7.5})");
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->rope_theta, 7.5);
-  EXPECT_EQ(Parse(R"("rope_parameters":{"rope_type":"yarn","rope_theta":7.5})").status().code(),
-            absl::StatusCode::kUnimplemented);
+std::string Named(const std::string& architecture, const std::string& fields = "") {
+  return "\"architectures\":[\"" + architecture + "\"]" + (fields.empty() ? "" : "," + fields);
+}
+
+TEST(ModelConfigTest, BiasesAndNormsOfEachArchitecture) {
+  struct Case {
+    const char* architecture;
+    const char* fields;
+    bool qkv_bias, o_bias, mlp_bias, qk_norm;
+  };
+  const char* const kBoth = R"("attention_bias":true,"mlp_bias":true)";
+  for (const Case& c : {Case{"LlamaForCausalLM", "", false, false, false, false},
+                        {"LlamaForCausalLM", kBoth, true, true, true, false},
+                        {"MistralForCausalLM", "", false, false, false, false},
+                        {"Qwen2ForCausalLM", "", true, false, false, false},
+                        {"Qwen3ForCausalLM", "", false, false, false, true},
+                        {"Qwen3ForCausalLM", kBoth, true, true, false, true}}) {
+    const auto config = Parse(Named(c.architecture, c.fields));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->architecture, c.architecture);
+    EXPECT_EQ(config->qkv_bias, c.qkv_bias) << c.architecture << c.fields;
+    EXPECT_EQ(config->o_bias, c.o_bias) << c.architecture << c.fields;
+    EXPECT_EQ(config->mlp_bias, c.mlp_bias) << c.architecture << c.fields;
+    EXPECT_EQ(config->qk_norm, c.qk_norm) << c.architecture << c.fields;
+  }
+}
+
+TEST(ModelConfigTest, HeadDimOfQwen3IsNotDerived) {
+  EXPECT_EQ(Parse(Named("Qwen2ForCausalLM"))->head_dim, 16);
+  EXPECT_EQ(Parse(Named("Qwen3ForCausalLM"))->head_dim, 128);
+  EXPECT_EQ(Parse(Named("Qwen3ForCausalLM", "\"head_dim\":32"))->head_dim, 32);
+}
+
+TEST(ModelConfigTest, SlidingWindowsOfEachArchitecture) {
+  const auto windows = [](const char* architecture, const std::string& fields) {
+    const auto config = Parse(Named(architecture, fields));
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config->layer_windows;
+  };
+  const char* const kOn = R"("use_sliding_window":true,"sliding_window":9)";
+  EXPECT_THAT(windows("LlamaForCausalLM", kOn), IsEmpty());
+  EXPECT_THAT(windows("MistralForCausalLM", ""), IsEmpty());
+  EXPECT_THAT(windows("MistralForCausalLM", R"("sliding_window":null)"), IsEmpty());
+  EXPECT_THAT(windows("MistralForCausalLM", R"("sliding_window":9)"), ElementsAre(9, 9, 9));
+  for (const char* qwen : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    EXPECT_THAT(windows(qwen, R"("use_sliding_window":false,"sliding_window":9)"), IsEmpty());
+    EXPECT_THAT(windows(qwen, std::string(kOn) + R"(,"max_window_layers":1)"),
+                ElementsAre(0, 9, 9));
+    EXPECT_THAT(windows(qwen, kOn), ElementsAre(0, 0, 0));
+    EXPECT_THAT(windows(qwen, std::string(kOn) + R"(,"max_window_layers":0,
+        "layer_types":["full_attention","sliding_attention","full_attention"])"),
+                ElementsAre(0, 9, 0));
+  }
 }
 
 struct BadCase {
@@ -93,13 +140,23 @@ INSTANTIATE_TEST_SUITE_P(
     Fields, BadConfigTest,
     ::testing::Values(
         BadCase{R"("architectures":["GPT2LMHeadModel"])", kUnimplemented,
-                "config.json: architectures: must be [\"LlamaForCausalLM\"], got "
-                "[\"GPT2LMHeadModel\"]"},
+                "config.json: architectures: must be one of LlamaForCausalLM, MistralForCausalLM, "
+                "Qwen2ForCausalLM, Qwen3ForCausalLM, got [\"GPT2LMHeadModel\"]"},
         BadCase{R"("architectures":null)", kUnimplemented, "architectures: must be"},
         BadCase{R"("architectures":7)", kInvalid, "a string or a list of strings, got 7"},
-        BadCase{R"("rope_scaling":{"factor":8})", kUnimplemented, "rope_scaling: must be null"},
-        BadCase{R"("attention_bias":true)", kUnimplemented, "attention_bias: must be false"},
-        BadCase{R"("mlp_bias":true)", kUnimplemented, "mlp_bias: must be false"},
+        BadCase{R"("architectures":["MistralForCausalLM"],"sliding_window":0)", kInvalid,
+                "sliding_window: must be an integer in [1, "},
+        BadCase{R"("architectures":["Qwen2ForCausalLM"],"use_sliding_window":true)", kInvalid,
+                "sliding_window: must be an integer in [1, 16777216], is missing"},
+        BadCase{R"("architectures":["Qwen2ForCausalLM"],"use_sliding_window":true,
+                   "sliding_window":4,"layer_types":["full_attention"])",
+                kInvalid, "layer_types: must be a list of 3 types"},
+        BadCase{R"("architectures":["Qwen2ForCausalLM"],"use_sliding_window":true,
+                   "sliding_window":4,"layer_types":["full_attention","linear","linear"])",
+                kUnimplemented, "layer_types: must be of \"full_attention\""},
+        BadCase{R"("rope_scaling":{"type":"su","factor":8})", kUnimplemented,
+                "rope_scaling: type: must be \"default\""},
+        BadCase{R"("attention_bias":"yes")", kInvalid, "attention_bias: must be true or false"},
         BadCase{R"("mlp_bias":1)", kInvalid, "mlp_bias: must be true or false, got 1"},
         BadCase{R"("hidden_act":"gelu")", kUnimplemented, "hidden_act: must be \"silu\""},
         BadCase{R"("quantization_config":{})", kUnimplemented, "quantization_config"},

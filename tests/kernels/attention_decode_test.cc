@@ -44,7 +44,7 @@ std::string Name(const DecodeShape& s) {
 
 TEST_P(AttentionDecodeTest, EqualsReferenceForEveryShape) {
   for (int32_t dim : {16, 32, 48, 64, 80, 128, 256}) {
-    for (int32_t group : {1, 2, 3, 4, 7, 8}) {
+    for (int32_t group : {1, 2, 3, 4, 7, 8, 20}) {
       const int32_t block_size = 16 << (dim / 16 + group) % 3;
       const DecodeShape shape{2 * group, 2, dim, block_size};
       DecodeCase c(shape, {1, 37, 130}, dim * 10 + group);
@@ -63,6 +63,32 @@ TEST_P(AttentionDecodeTest, EqualsReferenceAroundEveryEdge) {
     const std::vector<float> out = RunPaged(c, 2);
     ExpectClose(out, reference::PagedDecode(c.Params(nullptr)), kTolerance, Name(shape));
   }
+}
+
+TEST_P(AttentionDecodeTest, EqualsReferenceForEveryWindow) {
+  for (int32_t window : {1, 2, 16, 17, 40, kSplit - 1, kSplit, kSplit + 1, 1300, 5000}) {
+    const DecodeShape shape{6, 2, 48, 16 << window % 3, window};
+    DecodeCase c(shape, {1, 15, 16, 33, 700, kSplit + window, 2 * kSplit + 17}, window);
+    const std::vector<float> out = RunPaged(c, 2);
+    ExpectClose(out, reference::PagedDecode(c.Params(nullptr)), kTolerance,
+                Name(shape) + " window " + std::to_string(window));
+    EXPECT_EQ(out, RunPaged(c, 1));
+  }
+}
+
+TEST_P(AttentionDecodeTest, TokensBeforeTheWindowAreNotRead) {
+  const DecodeShape shape{4, 2, 64, 16, 37};
+  DecodeCase clean(shape, {200, 20, 1000}, 42), poisoned(shape, {200, 20, 1000}, 42);
+  const bfloat16 nan = ToBFloat16(std::numeric_limits<float>::quiet_NaN());
+  for (int32_t row = 0; row < clean.rows(); ++row) {
+    for (int32_t t = 0; t < clean.context_len(row) - shape.window; ++t) {
+      for (int32_t kv = 0; kv < 2; ++kv) {
+        std::fill_n(poisoned.KRow(row, t, kv), shape.head_dim, nan);
+        std::fill_n(poisoned.VRow(row, t, kv), shape.head_dim, nan);
+      }
+    }
+  }
+  EXPECT_EQ(RunPaged(poisoned), RunPaged(clean));
 }
 
 TEST_P(AttentionDecodeTest, Bf16OutputIsTheRoundedFloatOutput) {

@@ -21,6 +21,7 @@ namespace tidal {
 
 struct DecodeShape {
   int32_t num_heads, num_kv_heads, head_dim, block_size;
+  int32_t window = 0;
 };
 
 // The caches hold every row's K and V in blocks of their own, in a random physical order; every
@@ -86,6 +87,7 @@ class DecodeCase {
     params.num_heads = shape_.num_heads;
     params.max_context_len = *std::max_element(context_lens_.begin(), context_lens_.end());
     params.softmax_scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+    params.window = shape_.window;
     return params;
   }
 

@@ -18,7 +18,7 @@ class MatMulTest : public CpuBackendFixture {
   // y starts as `initial`; the elements past it must stay as they were.
   std::vector<float> Multiply(Backend& backend, const PackedWeight& weight,
                               const std::vector<float>& x, std::vector<float> initial,
-                              bool accumulate) {
+                              bool accumulate, const float* bias = nullptr) {
     constexpr float kGuard = 12345;
     const std::vector<bfloat16> x_bf16 = AsBFloat16(x);
     const void* data = is_bf16() ? static_cast<const void*>(x_bf16.data()) : x.data();
@@ -28,7 +28,8 @@ class MatMulTest : public CpuBackendFixture {
                     .x = data,
                     .y = initial.data(),
                     .tokens = static_cast<int32_t>(x.size() / weight.in_features()),
-                    .accumulate = accumulate});
+                    .accumulate = accumulate,
+                    .bias = bias});
     for (size_t i = size; i < initial.size(); ++i) EXPECT_EQ(initial[i], kGuard) << i - size;
     initial.resize(size);
     return initial;
@@ -72,6 +73,26 @@ TEST_P(MatMulTest, AccumulatesIntoY) {
     const auto product = Multiply(*packed, x);
     const auto y = Multiply(*backend_, *packed, x, initial, true);
     for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], initial[i] + product[i]) << i;
+  }
+}
+
+TEST_P(MatMulTest, AddsTheBias) {
+  for (const Shape shape : {Shape{512, 256}, {1, 1}, {65, 33}, {200, 96}}) {
+    for (const int32_t tokens : {1, 2, 17, 70}) {
+      const auto weight = RandomFloats(shape.out * shape.in, 13);
+      const auto packed = Pack(weight, shape);
+      const auto x = RandomFloats(tokens * shape.in, 14);
+      const auto initial = RandomFloats(tokens * shape.out, 15);
+      const auto bias = RandomFloats(shape.out, 16, 5);
+      const auto want = reference::MatMul(x, AsBFloat16(weight), shape.in, shape.out, bias.data());
+      const std::vector<float> nothing(initial.size(), NAN);
+      const auto y = Multiply(*backend_, *packed, x, nothing, false, bias.data());
+      const auto sum = Multiply(*backend_, *packed, x, initial, true, bias.data());
+      for (size_t i = 0; i < y.size(); ++i) {
+        ASSERT_NEAR(y[i], want[i], 2e-6 * shape.in + 5e-6) << shape.out << " " << i;
+        ASSERT_EQ(sum[i], initial[i] + y[i]) << shape.out << " " << i;
+      }
+    }
   }
 }
 

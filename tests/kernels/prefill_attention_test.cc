@@ -15,6 +15,7 @@ constexpr uint16_t kPoison = 0x7fc3;  // a NaN
 
 struct HeadShape {
   int32_t heads, kv_heads, head_dim, block_size;
+  int32_t window = 0;
 };
 
 struct Chunk {
@@ -68,6 +69,7 @@ class PrefillCase {
       p.max_context_len = std::max(p.max_context_len, context_lens_[s]);
     }
     p.softmax_scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim));
+    p.window = shape_.window;
     return p;
   }
 
@@ -150,7 +152,7 @@ TIDAL_INSTANTIATE_FOR_EVERY_ISA(PrefillAttentionTest);
 
 TEST_P(PrefillAttentionTest, EqualsReferenceForEveryHeadShape) {
   for (const int32_t head_dim : {16, 32, 48, 64, 80, 112, 128, 256}) {
-    for (const int32_t group : {1, 2, 3, 5, 8}) {
+    for (const int32_t group : {1, 2, 3, 5, 8, 20}) {
       const HeadShape shape{2 * group, 2, head_dim, 16 << (head_dim / 16 + group) % 3};
       ExpectEqualsReference(PrefillCase(shape, {{0, 37}, {70, 3}}, head_dim + group),
                             "D " + std::to_string(head_dim) + " G " + std::to_string(group));
@@ -168,6 +170,42 @@ TEST_P(PrefillAttentionTest, EqualsReferenceForEveryLength) {
   }
 }
 
+TEST_P(PrefillAttentionTest, EqualsReferenceForEveryWindow) {
+  for (const int32_t window : {1, 2, 15, 16, 63, 64, 65, 255, 256, 257, 700, 5000}) {
+    for (const Chunk chunk : {Chunk{0, 1}, {0, 90}, {300, 1}, {255, 3}, {700, 130}, {1000, 300}}) {
+      const PrefillCase c({3, 1, 32, 16, window}, {chunk, {20, 30}}, window);
+      ExpectEqualsReference(c, "window " + std::to_string(window) + ", " +
+                                   std::to_string(chunk.tokens) + " after " +
+                                   std::to_string(chunk.cached));
+    }
+  }
+}
+
+TEST_P(PrefillAttentionTest, WhatLiesBeforeTheWindowNeverTouchesARow) {
+  constexpr int32_t kTokens = 400, kWindow = 70;
+  const HeadShape shape{4, 2, 64, 16, kWindow};
+  PrefillCase c(shape, {{0, kTokens}}, 6);
+  ASSERT_TRUE(backend_->Reserve(c.Limits()));
+  const auto clean = c.Run(*backend_);
+  const int32_t row = shape.heads * shape.head_dim;
+  for (const int32_t bad : {0, 100, 255, 256, 329}) {
+    PrefillCase spoilt(shape, {{0, kTokens}}, 6);
+    for (int32_t head = 0; head < shape.kv_heads; ++head) {
+      std::fill_n(spoilt.k(0, bad, head), shape.head_dim, bfloat16{kPoison});
+      std::fill_n(spoilt.v(0, bad, head), shape.head_dim, bfloat16{kPoison});
+    }
+    const auto out = spoilt.Run(*backend_);
+    for (int32_t i = 0; i < kTokens * row; ++i) {
+      const bool sees_it = i / row >= bad && i / row < bad + kWindow;
+      if (sees_it) {
+        ASSERT_TRUE(std::isnan(out[i])) << bad << " " << i;
+      } else {
+        ASSERT_EQ(out[i], clean[i]) << bad << " " << i;
+      }
+    }
+  }
+}
+
 TEST_P(PrefillAttentionTest, SequencesOfOneCallAreIndependent) {
   const std::vector<Chunk> chunks = {{0, 5}, {300, 1}, {0, 64}, {17, 130}, {15, 0}, {0, 1}};
   const PrefillCase c({4, 2, 64, 32}, chunks, 3);
@@ -176,7 +214,8 @@ TEST_P(PrefillAttentionTest, SequencesOfOneCallAreIndependent) {
 
 TEST_P(PrefillAttentionTest, ResultDoesNotDependOnTheChunks) {
   constexpr int32_t kTokens = 600;
-  for (const HeadShape shape : {HeadShape{4, 2, 64, 16}, HeadShape{3, 1, 48, 32}}) {
+  for (const HeadShape shape :
+       {HeadShape{4, 2, 64, 16}, HeadShape{3, 1, 48, 32}, HeadShape{4, 2, 64, 16, 150}}) {
     const PrefillCase c(shape, {{10, kTokens}}, 4);
     ASSERT_TRUE(backend_->Reserve(c.Limits()));
     const auto whole = c.Run(*backend_);

@@ -137,6 +137,7 @@ TEST_P(RowOpsTest, GatherCopiesRows) {
 // H query heads, KV heads of D, tokens at odd positions and scattered slots.
 struct RopeShape {
   int32_t heads, kv_heads, head_dim, block_size, tokens;
+  bool norms = false;
 };
 
 class RopeTest : public RowOpsTest {
@@ -157,6 +158,9 @@ class RopeTest : public RowOpsTest {
       position.push_back(i * 31 % positions);
       slot.push_back((i * 2 + 5) % slots);
     }
+    const auto q_norm = AsBFloat16(RandomFloats(s.head_dim, 6));
+    const auto k_norm = AsBFloat16(RandomFloats(s.head_dim, 7));
+    constexpr float kEpsilon = 1e-6f;
     const bfloat16 poison = {0x7fc1};
     std::vector<bfloat16> k(slots * s.kv_heads * s.head_dim, poison), v = k;
     std::vector<bfloat16> q(s.tokens * s.heads * s.head_dim, poison);
@@ -167,8 +171,18 @@ class RopeTest : public RowOpsTest {
                            .q = q.data(),
                            .kv = {k.data(), v.data(), s.kv_heads, s.block_size, s.head_dim},
                            .tokens = s.tokens,
-                           .num_heads = s.heads});
+                           .num_heads = s.heads,
+                           .q_norm = s.norms ? q_norm.data() : nullptr,
+                           .k_norm = s.norms ? k_norm.data() : nullptr,
+                           .norm_epsilon = kEpsilon});
     size_t written = 0;
+    const auto rotated = [&](const float* head, const std::vector<bfloat16>& norm,
+                             const float* angles) {
+      if (!s.norms) return reference::Rotate(head, angles, s.head_dim);
+      const auto normed = reference::RmsNorm(head, norm.data(), s.head_dim, kEpsilon);
+      const std::vector<float> floats(normed.begin(), normed.end());
+      return reference::Rotate(floats.data(), angles, s.head_dim);
+    };
     const auto expect = [&](const bfloat16* got, const std::vector<double>& want) {
       for (int32_t d = 0; d < s.head_dim; ++d) {
         ASSERT_NEAR(ToFloat(got[d]), want[d], std::abs(want[d]) / 256 + 1e-6);
@@ -178,14 +192,14 @@ class RopeTest : public RowOpsTest {
       const float* angles = cos_sin.data() + position[i] * s.head_dim;
       const float* head = qkv.data() + i * row;
       for (int32_t h = 0; h < s.heads; ++h, head += s.head_dim) {
-        expect(&q[(i * s.heads + h) * s.head_dim], reference::Rotate(head, angles, s.head_dim));
+        expect(&q[(i * s.heads + h) * s.head_dim], rotated(head, q_norm, angles));
       }
       for (int32_t h = 0; h < 2 * s.kv_heads; ++h, head += s.head_dim) {
         const int32_t at = ((slot[i] / s.block_size * s.kv_heads + h % s.kv_heads) * s.block_size +
                             slot[i] % s.block_size) *
                            s.head_dim;
         if (h < s.kv_heads) {
-          expect(&k[at], reference::Rotate(head, angles, s.head_dim));
+          expect(&k[at], rotated(head, k_norm, angles));
         } else {
           for (int32_t d = 0; d < s.head_dim; ++d) ASSERT_EQ(ToFloat(v[at + d]), head[d]);
         }
@@ -206,6 +220,13 @@ TEST_P(RopeTest, EqualsReferenceAndWritesItsSlotsOnly) {
   }
   Check({7, 1, 64, 32, 33});
   Check({1, 1, 32, 64, 5});
+}
+
+TEST_P(RopeTest, NormalisesTheHeadsOfQAndK) {
+  for (const int32_t head_dim : {16, 48, 64, 112, 128, 256}) {
+    for (const int32_t tokens : {1, 17}) Check({4, 2, head_dim, 16, tokens, true});
+  }
+  Check({7, 1, 64, 32, 33, true});
 }
 
 }  // namespace

@@ -44,8 +44,7 @@ std::unique_ptr<ModelRunner> Require(absl::StatusOr<std::unique_ptr<ModelRunner>
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config) {
   const auto model = ReadModelConfig(config.model_path);
   TIDAL_CHECK(model.ok());
-  const auto attention =
-      ResolveAttention(config.attention_profile, config.model_path, model->num_layers);
+  const auto attention = ResolveAttention(config.attention_profile, config.model_path, *model);
   TIDAL_CHECK(attention.ok());
   return Require(ModelRunner::Load(config, *attention, MakeTestBackend()));
 }
@@ -58,7 +57,7 @@ std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,
 std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequence> sequences) {
   const StepInput input = {std::move(sequences)};
   const Batch& batch = runner.Pack(input);
-  LlamaModel& model = runner.model();
+  DecoderModel& model = runner.model();
   model.set_poison_selection(true);
   std::vector<StepTrace> traces(input.sequences.size());
 

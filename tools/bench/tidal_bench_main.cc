@@ -39,7 +39,8 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1"}),
           "sequences in a step");
 ABSL_FLAG(std::vector<std::string>, prefill, {}, "prompt lengths whose prefill is timed as well");
 ABSL_FLAG(int32_t, steps, 32, "timed decode steps a cell; the median is reported");
-ABSL_FLAG(std::string, attention_profile, "default", "default, paper, or a pattern string");
+ABSL_FLAG(std::string, attention_profile, "default",
+          "default, quality, paper, or a pattern string");
 ABSL_FLAG(int32_t, max_num_batched_tokens, 2048, "tokens of a prefill step");
 
 namespace tidal {
@@ -88,7 +89,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& op
       std::max(config.max_num_seqs, absl::GetFlag(FLAGS_max_num_batched_tokens));
   TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
   // No longer than what is measured, so that published shapes fit beside their weights.
-  config.max_model_len = std::min(model.max_position_embeddings, LongestSequence(options));
+  config.max_model_len = std::min(model.max_context_len(), LongestSequence(options));
   if (options.token_budget > 0) {
     config.max_token_budget = std::min(options.token_budget, config.max_model_len);
   }

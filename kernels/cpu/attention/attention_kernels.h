@@ -26,6 +26,7 @@ struct SplitTask {
   const bfloat16* v;
   const int32_t* blocks;  // the blocks of the split's tokens, or null:
   const int32_t* slots;   // [num_tokens] their cache slots
+  int32_t block_offset;   // where in blocks[0] the first token is; 0 where slots are given
   int32_t num_tokens;     // 0 .. kSplitTokens
   int32_t kv_begin, kv_end;
   int32_t num_kv_heads;  // KV

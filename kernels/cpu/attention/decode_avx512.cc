@@ -250,9 +250,9 @@ void ResolveRows(const SplitTask& task, int64_t* rows) {
   const int mask = task.block_size - 1;
   const int64_t block_rows = int64_t{task.num_kv_heads} * task.block_size;
   for (int t = 0; t < task.num_tokens; ++t) {
-    const int64_t block = task.blocks ? task.blocks[t >> shift] : task.slots[t] >> shift;
-    const int row = (task.blocks ? t : task.slots[t]) & mask;
-    rows[t] = (block * block_rows + row) * task.head_dim;
+    const int at = task.blocks ? task.block_offset + t : task.slots[t];
+    const int64_t block = task.blocks ? task.blocks[at >> shift] : at >> shift;
+    rows[t] = (block * block_rows + (at & mask)) * task.head_dim;
   }
   for (int t = task.num_tokens; t % kTile != 0; ++t) rows[t] = rows[t - 1];
 }

@@ -14,8 +14,9 @@ constexpr int kLanes = 16;  // head_dim is a multiple
 // First element of the row of token t of the split and KV head kv.
 int64_t RowOffset(const SplitTask& task, int t, int kv) {
   const int b = task.block_size;
-  const int64_t block = task.blocks ? task.blocks[t / b] : task.slots[t] / b;
-  const int row = (task.blocks ? t : task.slots[t]) % b;
+  const int at = task.blocks ? task.block_offset + t : task.slots[t];
+  const int64_t block = task.blocks ? task.blocks[at / b] : at / b;
+  const int row = at % b;
   return ((block * task.num_kv_heads + kv) * b + row) * task.head_dim;
 }
 

@@ -28,13 +28,19 @@ struct DecodeCall {
   int32_t rows;
   int32_t num_heads;
   float softmax_scale;
+  int32_t window;  // of FirstVisible(), with `tables`
   // What a selection after it needs of every split.
   bool keep_weights, keep_max_logits;
 };
 
+// The first token of its context that row `row` attends to.
+int32_t FirstToken(const DecodeCall& call, int32_t row) {
+  return call.tables ? FirstVisible(call.tables->context_lens[row] - 1, call.window) : 0;
+}
+
 // Tokens row `row` attends to with KV head `kv`.
 int32_t NumTokens(const DecodeCall& call, int32_t row, int32_t kv) {
-  if (call.tables) return call.tables->context_lens[row];
+  if (call.tables) return call.tables->context_lens[row] - FirstToken(call, row);
   const int32_t sets = NumSets(*call.selection, call.kv.num_kv_heads);
   return call.selection->counts[row * sets + (sets == 1 ? 0 : kv)];
 }
@@ -114,8 +120,10 @@ void AttendSplit(const DecodeCall& call, const RowGroup& group, int32_t split, i
   task.k = call.kv.k;
   task.v = call.kv.v;
   if (call.tables) {
+    const int32_t position = FirstToken(call, row) + start;
     task.blocks =
-        call.tables->blocks + int64_t{row} * call.tables->stride + start / call.kv.block_size;
+        call.tables->blocks + int64_t{row} * call.tables->stride + position / call.kv.block_size;
+    task.block_offset = position % call.kv.block_size;
   } else {
     const int32_t sets = NumSets(*call.selection, call.kv.num_kv_heads);
     const int64_t set = int64_t{row} * sets + (sets == 1 ? 0 : kv_begin);
@@ -187,6 +195,7 @@ DecodeCall CallOf(const PagedDecodeParams& params) {
   call.rows = params.rows;
   call.num_heads = params.num_heads;
   call.softmax_scale = params.softmax_scale;
+  call.window = params.window;
   return call;
 }
 

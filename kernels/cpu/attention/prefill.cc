@@ -89,10 +89,11 @@ void PrefillAttention(const PrefillAttentionParams& p, [[maybe_unused]] bool avx
     }
   }
   // The longest first, so that the threads finish together.
-  std::sort(tiles.begin(), tiles.end(), [](const PrefillTile& a, const PrefillTile& b) {
-    return int64_t{a.first_position + a.num_tokens} * a.num_tokens >
-           int64_t{b.first_position + b.num_tokens} * b.num_tokens;
-  });
+  const auto work = [](const PrefillTile& tile) {
+    return int64_t{tile.first_position + tile.num_tokens - FirstKeyTile(tile)} * tile.num_tokens;
+  };
+  std::sort(tiles.begin(), tiles.end(),
+            [&](const PrefillTile& a, const PrefillTile& b) { return work(a) > work(b); });
   pool.ParallelFor(static_cast<int32_t>(tiles.size()), [&](int32_t i, int worker) {
 #if TIDAL_CPU_AVX512
     if (avx512_bf16) return AttendPrefillTileAvx512(tiles[i], buffers.workers[worker]);

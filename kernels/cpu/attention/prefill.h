@@ -3,7 +3,7 @@
 //
 // Key tiles begin at fixed positions of the context and a query row meets its tiles in order, so
 // a row's result does not depend on how its prompt was cut into chunks. Keys after a row's own
-// position never touch it, whatever their bits.
+// position never touch it, whatever their bits; so do keys before its window.
 //
 // Cost: 4 * D operations for each pair of a query row and a key it sees.
 #ifndef TIDAL_KERNELS_CPU_ATTENTION_PREFILL_H_

@@ -98,9 +98,10 @@ void PackKeys(const PrefillTile& tile, int32_t start, int32_t count, uint32_t* p
   }
 }
 
-// Packs the values of `count` tokens from `start`; zeros up to kKeyTile's next multiple of kPanel.
-// Returns whether all are finite.
-bool PackValues(const PrefillTile& tile, int32_t start, int32_t count, uint32_t* packed) {
+// Packs the values of the tokens [begin, count) from `start`; zeros before them and up to the next
+// multiple of kPanel after them. Returns whether all are finite.
+bool PackValues(const PrefillTile& tile, int32_t start, int32_t begin, int32_t count,
+                uint32_t* packed) {
   const int32_t head_dim = tile.params->kv.head_dim;
   const __m512i exponent = _mm512_set1_epi16(0x7f80);
   __mmask32 not_finite = 0;
@@ -108,7 +109,8 @@ bool PackValues(const PrefillTile& tile, int32_t start, int32_t count, uint32_t*
   for (int32_t t = 0; t < padded; t += 2) {
     const bfloat16* v =
         t < count ? tile.params->kv.v + RowOffset(tile, start + t) : tile.params->kv.v;
-    const __mmask16 even = t < count ? 0xffff : 0, odd = t + 1 < count ? 0xffff : 0;
+    const __mmask16 even = t >= begin && t < count ? 0xffff : 0;
+    const __mmask16 odd = t + 1 >= begin && t + 1 < count ? 0xffff : 0;
     for (int32_t d = 0; d < head_dim; d += 16) {
       // Masked lanes are not read. Tokens 2i and 2i + 1 are in one block.
       const __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(even, v + d));
@@ -127,9 +129,9 @@ bool PackValues(const PrefillTile& tile, int32_t start, int32_t count, uint32_t*
 struct RowGroup {
   int32_t row;
   int32_t head_dim;
-  int32_t padded;       // tokens of the tile to pass over, a multiple of kPanel
-  int32_t seen[kRows];  // tokens of the tile each row sees, at most `padded`, maybe negative
-  float scale;          // of the scores, log2(e) included
+  int32_t padded;             // tokens of the tile to pass over, a multiple of kPanel
+  VisibleTokens seen[kRows];  // tokens of the tile each row sees, ending at most at `padded`
+  float scale;                // of the scores, log2(e) included
 };
 
 // scores[r] = q[r] . k of `padded` tokens.
@@ -166,14 +168,15 @@ inline float SoftmaxRow(const RowGroup& g, int r, const PrefillScratch& s, float
   const int32_t row = g.row + r;
   __m512 largest = _mm512_set1_ps(kNoScore);
   const __m512 hidden = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  if (g.seen[r] >= g.padded) {
+  const auto [begin, end] = g.seen[r];
+  if (begin == 0 && end >= g.padded) {
     for (int32_t t = 0; t < g.padded; t += 16) {
       largest = _mm512_max_ps(largest, _mm512_load_ps(scores + t));
     }
   } else {
     for (int32_t t = 0; t < g.padded; t += 16) {
-      const __m512 x =
-          _mm512_mask_mov_ps(hidden, FirstLanes(g.seen[r] - t), _mm512_load_ps(scores + t));
+      const __mmask16 seen = FirstLanes(end - t) & ~FirstLanes(begin - t);
+      const __m512 x = _mm512_mask_mov_ps(hidden, seen, _mm512_load_ps(scores + t));
       _mm512_store_ps(scores + t, x);
       largest = _mm512_max_ps(largest, x);
     }
@@ -248,13 +251,12 @@ void AttendGroup(const PrefillTile& tile, int32_t start, int32_t count, int32_t 
              .padded = 0,
              .seen = {},
              .scale = p.softmax_scale * kLog2e};
-  const int32_t last_position = tile.first_position + (row + rows - 1) / group;
-  const int32_t used = std::min(count, last_position + 1 - start);
-  if (used <= 0) return;  // all of the tile lies after these rows
-  g.padded = (used + kPanel - 1) / kPanel * kPanel;
   for (int32_t r = 0; r < rows; ++r) {
-    g.seen[r] = std::min(used, tile.first_position + (row + r) / group + 1 - start);
+    g.seen[r] = VisibleInTile(tile, tile.first_position + (row + r) / group, start, count);
   }
+  const int32_t begin = g.seen[0].begin, end = g.seen[rows - 1].end;
+  if (end <= begin) return;  // all of the tile lies after these rows, or before their windows
+  g.padded = (end + kPanel - 1) / kPanel * kPanel;
   switch (rows) {
     case 1:
       return AttendRows<1>(g, s);
@@ -272,14 +274,14 @@ void AttendGroup(const PrefillTile& tile, int32_t start, int32_t count, int32_t 
 }
 
 // A tile whose values are not all finite: a weight of zero no longer hides a value that a row must
-// not see, so each row gets the values packed up to its own position.
+// not see, so for each row the values are packed that it does see.
 void AttendRowsApart(const PrefillTile& tile, int32_t start, int32_t count, int32_t rows,
                      const PrefillScratch& s) {
   const int32_t group = tile.params->num_heads / tile.params->kv.num_kv_heads;
   for (int32_t row = 0; row < rows; ++row) {
-    const int32_t seen = std::min(count, tile.first_position + row / group + 1 - start);
-    if (seen <= 0) continue;
-    PackValues(tile, start, seen, s.v);
+    const VisibleTokens seen = VisibleInTile(tile, tile.first_position + row / group, start, count);
+    if (seen.end <= seen.begin) continue;
+    PackValues(tile, start, seen.begin, seen.end, s.v);
     AttendGroup(tile, start, count, row, 1, s);
   }
 }
@@ -304,11 +306,12 @@ void AttendPrefillTileAvx512(const PrefillTile& tile, PrefillScratch& s) {
   std::fill_n(s.acc, rows * head_dim, 0.0f);
 
   const int32_t end = tile.first_position + tile.num_tokens;
-  for (int32_t start = 0; start < end; start += kKeyTile) {
+  for (int32_t start = FirstKeyTile(tile); start < end; start += kKeyTile) {
     const int32_t count = std::min(kKeyTile, end - start);
     PackKeys(tile, start, count, s.k);
-    const bool finite = PackValues(tile, start, count, s.v);
-    const bool all_seen = tile.first_position + 1 - start >= count;
+    const bool finite = PackValues(tile, start, 0, count, s.v);
+    const bool all_seen = VisibleInTile(tile, tile.first_position, start, count).end == count &&
+                          VisibleInTile(tile, end - 1, start, count).begin == 0;
     if (!finite && !all_seen) {
       AttendRowsApart(tile, start, count, rows, s);
       continue;

@@ -25,8 +25,8 @@ void LoadKeyTile(const PrefillTile& tile, int32_t start, int32_t count, PrefillS
   }
 }
 
-// Brings row `row` forward by the first `count` tokens of the loaded tile.
-void AttendRow(const PrefillTile& tile, int32_t row, int32_t count, PrefillScratch& scratch) {
+// Brings row `row` forward by the tokens it sees of the loaded tile; there are some.
+void AttendRow(const PrefillTile& tile, int32_t row, VisibleTokens seen, PrefillScratch& scratch) {
   const int32_t head_dim = tile.params->kv.head_dim;
   const bfloat16* q = scratch.q + row * head_dim;
   float* acc = scratch.acc + row * head_dim;
@@ -34,14 +34,14 @@ void AttendRow(const PrefillTile& tile, int32_t row, int32_t count, PrefillScrat
   for (int32_t d = 0; d < head_dim; ++d) {
     const float x = ToFloat(q[d]) * tile.params->softmax_scale;
     const float* k = scratch.key_floats + d * kKeyTile;
-    for (int32_t t = 0; t < count; ++t) scores[t] += x * k[t];
+    for (int32_t t = seen.begin; t < seen.end; ++t) scores[t] += x * k[t];
   }
   const float old_max = scratch.max[row];
-  const float max = std::max(old_max, *std::max_element(scores, scores + count));
+  const float max = std::max(old_max, *std::max_element(scores + seen.begin, scores + seen.end));
   const float scale = std::exp(old_max - max);
   float sum = scratch.sum[row * 16] * scale;
   for (int32_t d = 0; d < head_dim; ++d) acc[d] *= scale;
-  for (int32_t t = 0; t < count; ++t) {
+  for (int32_t t = seen.begin; t < seen.end; ++t) {
     const float weight = std::exp(scores[t] - max);
     sum += weight;
     const float* v = scratch.value_floats + t * head_dim;
@@ -71,12 +71,13 @@ void AttendPrefillTilePortable(const PrefillTile& tile, PrefillScratch& scratch)
   std::fill_n(scratch.acc, rows * head_dim, 0.0f);
 
   const int32_t end = tile.first_position + tile.num_tokens;
-  for (int32_t start = 0; start < end; start += kKeyTile) {
+  for (int32_t start = FirstKeyTile(tile); start < end; start += kKeyTile) {
     const int32_t count = std::min(kKeyTile, end - start);
     LoadKeyTile(tile, start, count, scratch);
     for (int32_t row = 0; row < rows; ++row) {
-      const int32_t seen = std::min(count, tile.first_position + row / group + 1 - start);
-      if (seen > 0) AttendRow(tile, row, seen, scratch);
+      const VisibleTokens seen =
+          VisibleInTile(tile, tile.first_position + row / group, start, count);
+      if (seen.begin < seen.end) AttendRow(tile, row, seen, scratch);
     }
   }
 

@@ -3,6 +3,7 @@
 #ifndef TIDAL_KERNELS_CPU_ATTENTION_PREFILL_TILE_H_
 #define TIDAL_KERNELS_CPU_ATTENTION_PREFILL_TILE_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/attention/params.h"
@@ -25,6 +26,23 @@ struct PrefillTile {
   int32_t num_tokens;      // >= 1; num_tokens * G <= the scratch's rows
   int32_t first_position;  // of first_token in its sequence
 };
+
+// The tokens [begin, end) of a key tile that the query at `position` sees. The tile begins at the
+// context's token `start` and has `count` tokens. Empty where end <= begin.
+struct VisibleTokens {
+  int32_t begin, end;
+};
+
+inline VisibleTokens VisibleInTile(const PrefillTile& tile, int32_t position, int32_t start,
+                                   int32_t count) {
+  return {std::max(0, FirstVisible(position, tile.params->window) - start),
+          std::min(count, position + 1 - start)};
+}
+
+// The first key tile that any row of the task sees.
+inline int32_t FirstKeyTile(const PrefillTile& tile) {
+  return FirstVisible(tile.first_position, tile.params->window) / kKeyTile * kKeyTile;
+}
 
 // A worker's buffers. `rows` is max(kQueryTileRows, G).
 struct PrefillScratch {

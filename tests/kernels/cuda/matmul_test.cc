@@ -10,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/skinny_matmul.h"
@@ -119,6 +120,32 @@ TEST_F(CudaMatMulTest, EqualsReference) {
           const auto y = Multiply(*weight, x, c.Before(tokens, accumulate), tokens, accumulate);
           c.ExpectEqual(y, tokens, accumulate, c.Name(tokens, accumulate));
         }
+      }
+    }
+  }
+}
+
+// Our own kernel, the library's, and the one for shapes that neither takes.
+TEST_F(CudaMatMulTest, AddsTheBias) {
+  uint32_t seed = 400;
+  for (const Shape shape : {Shape{1, 8}, {37, 37}, {128, 256}, {1000, 704}}) {
+    Case c(shape, 130, seed += 3);
+    const std::vector<float> bias = RandomFloats(shape.out, seed + 50);
+    for (size_t i = 0; i < c.product.size(); ++i) c.product[i] += bias[i % shape.out];
+    const auto weight = backend_->PackWeight(c.weight.data(), shape.out, shape.in);
+    ASSERT_NE(weight, nullptr);
+    const DeviceArray<bfloat16> x(*backend_, c.x);
+    const DeviceArray<float> device_bias(*backend_, bias);
+    for (const int32_t tokens : {1, 7, 16, 17, 130}) {
+      for (const bool accumulate : {false, true, false, true}) {  // timed, then planned
+        DeviceArray<float> y(*backend_, c.Before(tokens, accumulate));
+        backend_->MatMul({.weight = weight.get(),
+                          .x = x.get(),
+                          .y = y.get(),
+                          .tokens = tokens,
+                          .accumulate = accumulate,
+                          .bias = device_bias.get()});
+        c.ExpectEqual(y.Read(), tokens, accumulate, c.Name(tokens, accumulate) + ", bias");
       }
     }
   }
@@ -314,6 +341,10 @@ TEST_F(CudaMatMulKernelTest, SwiGluEqualsReference) {
 
 TEST_F(CudaMatMulKernelTest, EveryPathEqualsReference) {
   const Case c({520, 1032}, 48, 300);
+  const std::vector<float> bias = RandomFloats(c.shape.out, 303);
+  Case with_bias = c;
+  for (size_t i = 0; i < c.product.size(); ++i) with_bias.product[i] += bias[i % c.shape.out];
+  const float* const device_bias = ToDevice(bias);
   cuda::MatMulEngine engine(context_);
   ASSERT_TRUE(engine.Reserve());
   const auto weight = engine.Allocate(c.shape.out, c.shape.in);
@@ -327,10 +358,14 @@ TEST_F(CudaMatMulKernelTest, EveryPathEqualsReference) {
     for (const int32_t tokens : {1, 4, 8, 13, 16, 48}) {
       for (const bool accumulate : {false, true, false, true}) {  // timed, then planned
         const auto before = c.Before(tokens, accumulate);
-        Write(y, before);
-        engine.MatMul({weight.get(), x, y, tokens, accumulate});
-        c.ExpectEqual(ToHost(y, before.size()), tokens, accumulate,
-                      c.Name(tokens, accumulate) + ", path " + std::to_string(int(path)));
+        for (const Case* expected : {&c, &std::as_const(with_bias)}) {
+          Write(y, before);
+          engine.MatMul({weight.get(), x, y, tokens, accumulate,
+                         expected == &with_bias ? device_bias : nullptr});
+          expected->ExpectEqual(ToHost(y, before.size()), tokens, accumulate,
+                                c.Name(tokens, accumulate) + ", path " + std::to_string(int(path)) +
+                                    (expected == &with_bias ? ", bias" : ""));
+        }
       }
     }
   }

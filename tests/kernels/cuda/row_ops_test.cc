@@ -210,6 +210,7 @@ TEST_F(CudaRowOpsTest, RandomNumbersAreNormalAndAFunctionOfSeedAndIndex) {
 // H query heads, KV heads of D, tokens at odd positions and scattered slots.
 struct RopeShape {
   int32_t heads, kv_heads, head_dim, block_size, tokens;
+  bool norms = false;
 };
 
 class CudaRopeTest : public CudaRowOpsTest {
@@ -231,6 +232,10 @@ class CudaRopeTest : public CudaRowOpsTest {
       position.push_back(i * 31 % positions);
       slot.push_back(i % 5 == 2 ? -1 : (i * 2 + 5) % slots);
     }
+    const auto q_norm = AsBFloat16(RandomFloats(s.head_dim, 6));
+    const auto k_norm = AsBFloat16(RandomFloats(s.head_dim, 7));
+    auto device_q_norm = OnDevice(q_norm), device_k_norm = OnDevice(k_norm);
+    constexpr float kEpsilon = 1e-6f;
     const bfloat16 poison = {0x7fc1};
     const std::vector<bfloat16> cache(slots * s.kv_heads * s.head_dim, poison);
     auto device_k = OnDevice(cache), device_v = OnDevice(cache);
@@ -245,7 +250,17 @@ class CudaRopeTest : public CudaRowOpsTest {
          .q = device_q.get(),
          .kv = {device_k.get(), device_v.get(), s.kv_heads, s.block_size, s.head_dim},
          .tokens = s.tokens,
-         .num_heads = s.heads});
+         .num_heads = s.heads,
+         .q_norm = s.norms ? device_q_norm.get() : nullptr,
+         .k_norm = s.norms ? device_k_norm.get() : nullptr,
+         .norm_epsilon = kEpsilon});
+    const auto rotated = [&](const float* head, const std::vector<bfloat16>& norm,
+                             const float* angles) {
+      if (!s.norms) return reference::Rotate(head, angles, s.head_dim);
+      const auto normed = reference::RmsNorm(head, norm.data(), s.head_dim, kEpsilon);
+      const std::vector<float> floats(normed.begin(), normed.end());
+      return reference::Rotate(floats.data(), angles, s.head_dim);
+    };
     const auto q = device_q.Read(), k = device_k.Read(), v = device_v.Read();
     size_t written = 0;
     // Half a unit in the last place of bf16, and what float loses before that.
@@ -258,7 +273,7 @@ class CudaRopeTest : public CudaRowOpsTest {
       const float* angles = cos_sin.data() + position[i] * s.head_dim;
       const float* head = qkv.data() + i * row;
       for (int32_t h = 0; h < s.heads; ++h, head += s.head_dim) {
-        expect(&q[(i * s.heads + h) * s.head_dim], reference::Rotate(head, angles, s.head_dim));
+        expect(&q[(i * s.heads + h) * s.head_dim], rotated(head, q_norm, angles));
       }
       if (slot[i] < 0) continue;
       for (int32_t h = 0; h < 2 * s.kv_heads; ++h, head += s.head_dim) {
@@ -266,7 +281,7 @@ class CudaRopeTest : public CudaRowOpsTest {
                             slot[i] % s.block_size) *
                            s.head_dim;
         if (h < s.kv_heads) {
-          expect(&k[at], reference::Rotate(head, angles, s.head_dim));
+          expect(&k[at], rotated(head, k_norm, angles));
         } else {
           for (int32_t d = 0; d < s.head_dim; ++d) ASSERT_EQ(ToFloat(v[at + d]), head[d]);
         }
@@ -287,6 +302,14 @@ TEST_F(CudaRopeTest, EqualsReferenceAndWritesItsSlotsOnly) {
   Check({7, 1, 64, 32, 33});
   Check({1, 1, 32, 64, 5});
   Check({32, 8, 128, 16, 9});
+}
+
+TEST_F(CudaRopeTest, NormalisesTheHeadsOfQAndK) {
+  for (const int32_t head_dim : {16, 48, 64, 112, 128, 256}) {
+    for (const int32_t tokens : {1, 17}) Check({4, 2, head_dim, 16, tokens, true});
+  }
+  Check({7, 1, 64, 32, 33, true});
+  Check({32, 8, 128, 16, 9, true});
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "engine/llama_model.h"
+#include "engine/decoder_model.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +11,8 @@
 
 namespace tidal {
 
-LlamaModel::LlamaModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-                       ModelWeights weights, Backend* backend)
+DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+                           ModelWeights weights, Backend* backend)
     : config_(config),
       attention_(attention),
       backend_(backend),
@@ -20,14 +20,14 @@ LlamaModel::LlamaModel(const ModelConfig& config, const SparseAttentionConfig& a
       softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
       weights_(std::move(weights)) {}
 
-absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
+absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
     const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
     ModelWeights weights, Backend* backend) {
-  std::unique_ptr<LlamaModel> model(new LlamaModel(config, attention, std::move(weights), backend));
+  std::unique_ptr<DecoderModel> model(
+      new DecoderModel(config, attention, std::move(weights), backend));
   TIDAL_ASSIGN_OR_RETURN(model->layer_plan_,
                          ParseLayerPlan(attention.pattern, config.num_layers, "pattern"));
-  const std::vector<float> rope =
-      MakeRopeTable(plan.max_model_len, config.head_dim, config.rope_theta);
+  const std::vector<float> rope = MakeRopeTable(plan.max_model_len, config.head_dim, config.rope);
   const auto rope_bytes = static_cast<int64_t>(rope.size() * sizeof(float));
   TIDAL_ASSIGN_OR_RETURN(model->rope_, DeviceBuffer::Allocate(backend, rope_bytes, "rope table"));
   backend->CopyToDevice(model->rope_.As<void>(), rope.data(), rope_bytes);
@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
   return model;
 }
 
-float* LlamaModel::Forward(const Batch& batch, const KvCache& cache) {
+float* DecoderModel::Forward(const Batch& batch, const KvCache& cache) {
   PoisonSelection(batch);
   const bool may_replay = batch.graph_key != 0 && !seen_keys_.insert(batch.graph_key).second;
   if (!may_replay) {
@@ -58,19 +58,19 @@ float* LlamaModel::Forward(const Batch& batch, const KvCache& cache) {
   return activations_.logits.As<float>();
 }
 
-void LlamaModel::RunAll(const Batch& batch, const KvCache& cache) {
+void DecoderModel::RunAll(const Batch& batch, const KvCache& cache) {
   Begin(batch);
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
   ComputeLogits(batch);
 }
 
-void LlamaModel::PoisonSelection(const Batch& batch) {
+void DecoderModel::PoisonSelection(const Batch& batch) {
   if (poison_selection_ && batch.shape.sparse_rows > 0) {
     selection_.Poison(batch.shape.sparse_rows, batch.shape.max_token_budget);
   }
 }
 
-void LlamaModel::Begin(const Batch& batch) {
+void DecoderModel::Begin(const Batch& batch) {
   if (batch.shape.decode_rows() > 0) {
     backend_->PlanDecode({batch.context_lens, batch.token_budgets, batch.shape.decode_rows()});
   }
@@ -79,7 +79,7 @@ void LlamaModel::Begin(const Batch& batch) {
                        config_.hidden_size});
 }
 
-void LlamaModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {
+void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {
   const LayerWeights& weights = weights_.layers[layer];
   const PagedKvCache kv = cache.layer(layer);
   const BatchShape& shape = batch.shape;
@@ -87,7 +87,7 @@ void LlamaModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cach
 
   Project(weights, batch, kv);
   if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
-  Attend(layer_plan_.roles[layer], batch, kv);
+  Attend(layer, batch, kv);
 
   // After the last layer's attention only the rows that need logits go on.
   if (last && shape.logit_rows < shape.num_tokens) {
@@ -106,41 +106,62 @@ void LlamaModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cach
               activations_.residual.As<float>());
 }
 
+void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows,
+                          bool accumulate) {
+  backend_->MatMul({.weight = projection.weight.get(),
+                    .x = x,
+                    .y = y,
+                    .tokens = rows,
+                    .accumulate = accumulate,
+                    .bias = projection.bias.As<float>()});
+}
+
 // Norm, fused q, k, v projection, rotary positions; k and v into the cache.
-void LlamaModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
+void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
   const int32_t tokens = batch.shape.num_tokens;
   backend_->RmsNorm({activations_.residual.As<float>(), nullptr, weights.input_norm.As<bfloat16>(),
                      activations_.normed.As<void>(), matmul_type_, tokens, config_.hidden_size,
                      config_.rms_norm_eps});
-  backend_->MatMul({weights.qkv.get(), activations_.normed.As<void>(), activations_.qkv.As<float>(),
-                    tokens, /*accumulate=*/false});
-  backend_->RopeStoreKv({activations_.qkv.As<float>(), rope_.As<float>(), batch.positions,
-                         batch.slot_mapping, activations_.q.As<bfloat16>(), kv, tokens,
-                         config_.num_heads});
+  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens,
+         /*accumulate=*/false);
+  backend_->RopeStoreKv({.qkv = activations_.qkv.As<float>(),
+                         .cos_sin = rope_.As<float>(),
+                         .positions = batch.positions,
+                         .slot_mapping = batch.slot_mapping,
+                         .q = activations_.q.As<bfloat16>(),
+                         .kv = kv,
+                         .tokens = tokens,
+                         .num_heads = config_.num_heads,
+                         .q_norm = weights.q_norm.As<bfloat16>(),
+                         .k_norm = weights.k_norm.As<bfloat16>(),
+                         .norm_epsilon = config_.rms_norm_eps});
 }
 
-void LlamaModel::Attend(LayerRole role, const Batch& batch, PagedKvCache kv) {
+void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
   const BatchShape& shape = batch.shape;
-  if (shape.decode_rows() > 0) AttendDecodeRows(role, batch, kv);
+  if (shape.decode_rows() > 0) AttendDecodeRows(layer, batch, kv);
   if (shape.prefill_sequences > 0) {
     const int32_t row = shape.decode_rows();
     const int64_t offset = int64_t{row} * config_.q_size();
-    backend_->PrefillAttention({activations_.q.As<bfloat16>() + offset,
-                                kv,
-                                {batch.block_tables + int64_t{row} * batch.block_table_stride,
-                                 batch.block_table_stride, batch.context_lens + row},
-                                batch.cu_query_lens,
-                                activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
-                                matmul_type_,
-                                shape.prefill_sequences,
-                                config_.num_heads,
-                                shape.max_query_len,
-                                shape.max_prefill_context,
-                                softmax_scale_});
+    backend_->PrefillAttention(
+        {.q = activations_.q.As<bfloat16>() + offset,
+         .kv = kv,
+         .tables = {batch.block_tables + int64_t{row} * batch.block_table_stride,
+                    batch.block_table_stride, batch.context_lens + row},
+         .cu_query_lens = batch.cu_query_lens,
+         .out = activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
+         .out_type = matmul_type_,
+         .num_sequences = shape.prefill_sequences,
+         .num_heads = config_.num_heads,
+         .max_query_len = shape.max_query_len,
+         .max_context_len = shape.max_prefill_context,
+         .softmax_scale = softmax_scale_,
+         .window = config_.window(layer)});
   }
 }
 
-void LlamaModel::AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCache kv) {
+void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv) {
+  const LayerRole role = layer_plan_.roles[layer];
   const BatchShape& shape = batch.shape;
   const PagedDecodeParams rows = {
       .q = activations_.q.As<bfloat16>(),
@@ -151,7 +172,8 @@ void LlamaModel::AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCac
       .rows = shape.decode_rows(),
       .num_heads = config_.num_heads,
       .max_context_len = shape.max_decode_context,
-      .softmax_scale = softmax_scale_};
+      .softmax_scale = softmax_scale_,
+      .window = config_.window(layer)};
   if (role == LayerRole::kDense || shape.sparse_rows == 0) {
     backend_->PagedDecode(rows);
     return;
@@ -177,21 +199,20 @@ void LlamaModel::AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCac
 }
 
 // Output projection and MLP, each added to the residual stream.
-void LlamaModel::FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
-                             float* residual) {
-  backend_->MatMul({weights.o.get(), attention, residual, rows, /*accumulate=*/true});
+void DecoderModel::FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
+                               float* residual) {
+  MatMul(weights.o, attention, residual, rows, /*accumulate=*/true);
   backend_->RmsNorm({residual, nullptr, weights.post_attention_norm.As<bfloat16>(),
                      activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
                      config_.rms_norm_eps});
-  backend_->MatMul({weights.gate_up.get(), activations_.normed.As<void>(),
-                    activations_.gate_up.As<float>(), rows, /*accumulate=*/false});
+  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows,
+         /*accumulate=*/false);
   backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
                     rows, config_.intermediate_size});
-  backend_->MatMul({weights.down.get(), activations_.mlp.As<void>(), residual, rows,
-                    /*accumulate=*/true});
+  MatMul(weights.down, activations_.mlp.As<void>(), residual, rows, /*accumulate=*/true);
 }
 
-float* LlamaModel::ComputeLogits(const Batch& batch) {
+float* DecoderModel::ComputeLogits(const Batch& batch) {
   const int32_t rows = batch.shape.logit_rows;
   float* logits = activations_.logits.As<float>();
   if (rows == 0) return logits;
@@ -200,8 +221,7 @@ float* LlamaModel::ComputeLogits(const Batch& batch) {
   backend_->RmsNorm({residual, nullptr, weights_.final_norm.As<bfloat16>(),
                      activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
                      config_.rms_norm_eps});
-  backend_->MatMul({weights_.lm_head.get(), activations_.normed.As<void>(), logits, rows,
-                    /*accumulate=*/false});
+  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
   return logits;
 }
 

@@ -1,6 +1,7 @@
-// The Llama architecture: a stack of RMSNorm, rotary grouped-query attention and SwiGLU layers.
-#ifndef TIDAL_ENGINE_LLAMA_MODEL_H_
-#define TIDAL_ENGINE_LLAMA_MODEL_H_
+// A decoder-only transformer: a stack of RMSNorm, rotary grouped-query attention and SwiGLU layers.
+// ModelConfig says which biases, norms and attention windows it has.
+#ifndef TIDAL_ENGINE_DECODER_MODEL_H_
+#define TIDAL_ENGINE_DECODER_MODEL_H_
 
 #include <cstdint>
 #include <memory>
@@ -22,13 +23,12 @@ namespace tidal {
 
 // Enqueues the operations of a step on the back end and waits for none. Not thread-safe.
 // The batch is not empty and within the memory plan.
-class LlamaModel {
+class DecoderModel {
  public:
   // Takes the memory of activations and selection; the back end outlives the model.
-  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const ModelConfig& config,
-                                                            const SparseAttentionConfig& attention,
-                                                            const MemoryPlan& plan,
-                                                            ModelWeights weights, Backend* backend);
+  static absl::StatusOr<std::unique_ptr<DecoderModel>> Create(
+      const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
+      ModelWeights weights, Backend* backend);
 
   // From token ids to logits [batch.shape.logit_rows, vocab]: Begin, RunLayer of every layer in
   // order, ComputeLogits. Writes K and V of the new tokens into the cache. Replays the batch's
@@ -50,13 +50,14 @@ class LlamaModel {
   void set_poison_selection(bool on) { poison_selection_ = on; }
 
  private:
-  LlamaModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-             ModelWeights weights, Backend* backend);
+  DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+               ModelWeights weights, Backend* backend);
 
   void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
   void RunAll(const Batch& batch, const KvCache& cache);
-  void Attend(LayerRole role, const Batch& batch, PagedKvCache kv);
-  void AttendDecodeRows(LayerRole role, const Batch& batch, PagedKvCache kv);
+  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
+  void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
+  void AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv);
   void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
                    float* residual);
 
@@ -82,4 +83,4 @@ class LlamaModel {
 
 }  // namespace tidal
 
-#endif  // TIDAL_ENGINE_LLAMA_MODEL_H_
+#endif  // TIDAL_ENGINE_DECODER_MODEL_H_
