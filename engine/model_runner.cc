@@ -178,34 +178,33 @@ void ModelRunner::Launch(const StepInput& input) {
   step.start = std::chrono::steady_clock::now();
   step.output.sequences.resize(input.sequences.size());
   if (input.sequences.empty() || !status_.ok()) return;
-  std::vector<int32_t> places(input.sequences.size(), -1);
-  sampler_.Begin(input);
-  Enqueue(input, 0, &step, &places);
+  CheckInput(input);
+  const int32_t first_place = sampler_.Begin(input);
+  Enqueue(input, 0, &step);
   step.rows = sampler_.End();
   step.done = backend_->Submit();
-  sampled_places_ = std::move(places);
+  sampled_places_.assign(input.sequences.size(), -1);
+  for (size_t row = 0; row < step.row_order.size(); ++row) {
+    sampled_places_[step.row_order[row]] = first_place + static_cast<int32_t>(row);
+  }
 }
 
-void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step,
-                          std::vector<int32_t>* places) {
+void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step) {
   // Rare: many sequences that share a long prefix, so that their contexts add up to more than the
   // cache holds. Where a row runs does not change its result.
   if (input.sequences.size() > 1 && ScoredTokens(input) > max_scored_tokens_) {
     const auto half = static_cast<int32_t>(input.sequences.size() / 2);
     const auto middle = input.sequences.begin() + half;
-    Enqueue({{input.sequences.begin(), middle}}, first, step, places);
-    Enqueue({{middle, input.sequences.end()}}, first + half, step, places);
+    Enqueue({{input.sequences.begin(), middle}}, first, step);
+    Enqueue({{middle, input.sequences.end()}}, first + half, step);
     return;
   }
   const Batch& batch = Pack(input);
   float* logits = model_->Forward(batch, kv_cache_);
   std::vector<const ScheduledSequence*> rows;
   for (int32_t index : batch_.logit_order()) rows.push_back(&input.sequences[index]);
-  int32_t place = sampler_.Sample(rows, logits);
-  for (int32_t index : batch_.logit_order()) {
-    step->row_order.push_back(first + index);
-    (*places)[first + index] = place++;
-  }
+  sampler_.Sample(rows, logits);
+  for (int32_t index : batch_.logit_order()) step->row_order.push_back(first + index);
   for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
     step->output.sequences[first + batch_.order()[row]].ran_sparse = true;
   }
@@ -247,7 +246,6 @@ int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
 }
 
 const Batch& ModelRunner::Pack(const StepInput& input) {
-  CheckInput(input);
   return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction},
                      {sampler_.sampled(), sampled_places_});
 }

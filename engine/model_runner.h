@@ -39,7 +39,7 @@ class ModelRunner : public Engine {
   void FillKvCacheWithRandomNumbers() override;
 
   // The parts of a step before sampling, so that a test can run them one by one: Pack(), then
-  // model()'s. Sequences are in the order of batch().order().
+  // model()'s. Sequences are in the order of batch().order(). The input is not checked.
   const Batch& Pack(const StepInput& input);
   const InputBatch& batch() const { return batch_; }
   DecoderModel& model() { return *model_; }
@@ -63,10 +63,8 @@ class ModelRunner : public Engine {
   void CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
                           ModelWeights weights, int64_t free_before_weights);
-  // Enqueues the sequences of `input`, which are those of the step from `first` on. The places of
-  // their tokens go into `places`.
-  void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step,
-               std::vector<int32_t>* places);
+  // Enqueues the sequences of `input`, which are those of the step from `first` on.
+  void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step);
   int64_t ScoredTokens(const StepInput& input) const;
   StepStats CountStep(const StepInput& input, const BatchShape& shape) const;
 

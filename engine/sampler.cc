@@ -41,7 +41,7 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   return sampler;
 }
 
-void Sampler::Begin(const StepInput& input) {
+int32_t Sampler::Begin(const StepInput& input) {
   half_begin_ = half_size_ - half_begin_;
   num_rows_ = max_logprobs_ = num_sampled_ = 0;
   num_logprobs_.clear();
@@ -50,9 +50,10 @@ void Sampler::Begin(const StepInput& input) {
     ++num_rows_;
     max_logprobs_ = std::max(max_logprobs_, std::min(sequence.sampling->num_logprobs, vocab_size_));
   }
+  return half_begin_;
 }
 
-int32_t Sampler::Sample(absl::Span<const ScheduledSequence* const> sequences, float* logits) {
+void Sampler::Sample(absl::Span<const ScheduledSequence* const> sequences, float* logits) {
   const int32_t first = num_sampled_;
   const auto run_group = [&] { RunGroup(logits + int64_t{num_sampled_ - first} * vocab_size_); };
   for (const ScheduledSequence* sequence : sequences) {
@@ -61,7 +62,6 @@ int32_t Sampler::Sample(absl::Span<const ScheduledSequence* const> sequences, fl
     TIDAL_CHECK(AddRow(*sequence));
   }
   run_group();
-  return half_begin_ + first;
 }
 
 SampledRows Sampler::End() {

@@ -33,11 +33,11 @@ class Sampler {
   static absl::StatusOr<Sampler> Create(const MemoryPlan& plan, int32_t vocab_size,
                                         Backend* backend);
 
-  // The rows are the sequences that need a token.
-  void Begin(const StepInput& input);
-  // One token for each sequence, from row i of `logits` (device, [rows, vocab], overwritten). The
-  // place of the first in sampled(), the others follow.
-  int32_t Sample(absl::Span<const ScheduledSequence* const> sequences, float* logits);
+  // The rows are the sequences that need a token, in the order of Sample(). Returns the place of
+  // the first one's in sampled(); the others follow.
+  int32_t Begin(const StepInput& input);
+  // One token for each sequence, from row i of `logits` (device, [rows, vocab], overwritten).
+  void Sample(absl::Span<const ScheduledSequence* const> sequences, float* logits);
   // Starts the copy to the host: the result may be moved, not copied, before it is there.
   SampledRows End();
 

@@ -45,7 +45,7 @@ struct ScheduledSequence {
   const SamplingParams* sampling;
   AttentionPolicy attention;
   // Not -1: one more token follows `tokens`, unknown yet: the one that the step launched before
-  // this samples for its sequence of this index. Such a row needs no penalties of its tokens.
+  // this samples for its sequence of this index. Its sampling has no penalties: they count tokens.
   int32_t pending_row = -1;
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + (pending_row >= 0); }

@@ -141,14 +141,15 @@ void ExpectEqual(const Driver& ahead, const Driver& plain) {
 
 TEST(RunAheadTest, GivesWhatStepsOneByOneGive) {
   const TinyModel model(Spec());
+  const auto engine = LoadForTest(Config(model));
   const auto run = [&](bool ahead) {
-    auto runner = LoadForTest(Config(model));
-    Driver driver(runner.get(), ahead);
+    Driver driver(engine.get(), ahead);
     driver.Step(kAll);  // prompts: their tokens may be pending as well
     for (int step = 0; step < 60; ++step) driver.Step(kAll);
     driver.Finish();
     return driver;
   };
+  run(false);  // a back end may choose algorithms in the first step of a shape
   const Driver ahead = run(true), plain = run(false);
   ExpectEqual(ahead, plain);
   EXPECT_EQ(ahead.num_ahead(), 60 * 4);
@@ -158,9 +159,9 @@ TEST(RunAheadTest, GivesWhatStepsOneByOneGive) {
 
 TEST(RunAheadTest, SequencesLeaveAndJoin) {
   const TinyModel model(Spec());
+  const auto engine = LoadForTest(Config(model));
   const auto run = [&](bool ahead) {
-    auto runner = LoadForTest(Config(model));
-    Driver driver(runner.get(), ahead);
+    Driver driver(engine.get(), ahead);
     driver.Step({2, 0});
     for (int step = 0; step < 9; ++step) driver.Step({2, 0});
     driver.Step({0});  // one leaves
@@ -174,6 +175,7 @@ TEST(RunAheadTest, SequencesLeaveAndJoin) {
     driver.Finish();
     return driver;
   };
+  run(false);  // a back end may choose algorithms in the first step of a shape
   const Driver ahead = run(true), plain = run(false);
   ExpectEqual(ahead, plain);
   EXPECT_GT(ahead.num_ahead(), 70);

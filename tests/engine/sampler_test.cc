@@ -46,9 +46,9 @@ class SamplerTest : public ::testing::Test {
     for (size_t i = 0; i < rows.size(); ++i) all.insert(all.end(), logits.begin(), logits.end());
     void* device = backend_->Allocate(all.size() * sizeof(float));
     backend_->CopyToDevice(device, all.data(), all.size() * sizeof(float));
-    sampler_.Begin(input);
+    const int32_t first = sampler_.Begin(input);
+    sampler_.Sample(rows, static_cast<float*>(device));
     places_.clear();
-    const int32_t first = sampler_.Sample(rows, static_cast<float*>(device));
     for (size_t i = 0; i < rows.size(); ++i) places_.push_back(first + static_cast<int32_t>(i));
     const SampledRows sampled = sampler_.End();
     EXPECT_EQ(backend_->Synchronize(), "");

@@ -169,7 +169,9 @@ TEST_F(ScheduleAheadTest, LeavesOutWhatEndsByItsLength) {
 }
 
 TEST_F(ScheduleAheadTest, MissingBlocksMeanAPreemption) {
-  Start(TinyPoolConfig());
+  SchedulerConfig config = TinyPoolConfig();
+  config.max_num_batched_tokens = 64;
+  Start(config);
   Add(1, 19);
   Add(2, 15);
   const StepInput first = LaunchDecodeStep();  // of full blocks: both want another one
