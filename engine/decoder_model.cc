@@ -74,9 +74,12 @@ void DecoderModel::Begin(const Batch& batch) {
   if (batch.shape.decode_rows() > 0) {
     backend_->PlanDecode({batch.context_lens, batch.token_budgets, batch.shape.decode_rows()});
   }
-  backend_->Embedding({weights_.embedding.As<bfloat16>(), batch.token_ids,
-                       activations_.residual.As<float>(), batch.shape.num_tokens,
-                       config_.hidden_size});
+  backend_->Embedding({.table = weights_.embedding.As<bfloat16>(),
+                       .token_ids = batch.token_ids,
+                       .out = activations_.residual.As<float>(),
+                       .tokens = batch.shape.num_tokens,
+                       .hidden = config_.hidden_size,
+                       .sampled = batch.sampled});
 }
 
 void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {

@@ -49,12 +49,14 @@ int32_t* InputBatch::Section(int64_t count, const int32_t** device) {
   return host_.data() + begin;
 }
 
-const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& sparse) {
+const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& sparse,
+                              const PendingTokens& pending) {
   batch_ = Batch();
+  batch_.sampled = pending.sampled;
   used_ = 0;
   Order(input, sparse);
   if (backend_->supports_graphs()) Pad(input);
-  PackTokens(input);
+  PackTokens(input, pending);
   PackTables(input);
   PackBudgets(input, sparse);
   backend_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
@@ -108,7 +110,7 @@ void InputBatch::Pad(const StepInput& input) {
   batch_.graph_key = MakeGraphKey(bucket, batch_.block_table_stride, shape.max_token_budget);
 }
 
-void InputBatch::PackTokens(const StepInput& input) {
+void InputBatch::PackTokens(const StepInput& input, const PendingTokens& pending) {
   const BatchShape& shape = batch_.shape;
   int32_t* token_ids = Section(shape.num_tokens, &batch_.token_ids);
   int32_t* positions = Section(shape.num_tokens, &batch_.positions);
@@ -118,7 +120,8 @@ void InputBatch::PackTokens(const StepInput& input) {
   for (int32_t index : order_) {
     const ScheduledSequence& sequence = input.sequences[index];
     for (int32_t p = sequence.num_computed_tokens; p < ContextLen(sequence); ++p, ++token) {
-      token_ids[token] = sequence.tokens[p];
+      const bool known = p < static_cast<int32_t>(sequence.tokens.size());
+      token_ids[token] = known ? sequence.tokens[p] : ~pending.places[sequence.pending_row];
       positions[token] = p;
       slots[token] =
           sequence.block_table[p / plan_.block_size] * plan_.block_size + p % plan_.block_size;

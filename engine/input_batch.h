@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/device_buffer.h"
 #include "engine/memory_plan.h"
 #include "engine/step.h"
@@ -36,7 +37,8 @@ struct Batch {
   BatchShape shape;
   // Not 0: steps with this key differ in what device memory holds only, and may replay a graph.
   GraphKey graph_key = 0;
-  const int32_t* token_ids = nullptr;     // [num_tokens]
+  const int32_t* token_ids = nullptr;     // [num_tokens], or ~i for the token sampled[i]
+  const int32_t* sampled = nullptr;       // as in PendingTokens
   const int32_t* positions = nullptr;     // [num_tokens]
   const int32_t* slot_mapping = nullptr;  // [num_tokens]
   const int32_t* block_tables = nullptr;  // [num_sequences, block_table_stride]
@@ -46,6 +48,14 @@ struct Batch {
   const int32_t* token_budgets = nullptr;  // [decode_rows], 0 where not sparse
   const int32_t* recency = nullptr;        // [decode_rows]
   const int32_t* logit_rows = nullptr;     // [logit_rows], tokens whose logits are needed
+};
+
+// Tokens that the step before samples, for sequences with a pending_row.
+struct PendingTokens {
+  // Device memory, the same for all steps of a model, so that recorded steps can read it.
+  const int32_t* sampled = nullptr;
+  // Where in it each sequence of the step before has its token; -1 where it wanted none.
+  absl::Span<const int32_t> places;
 };
 
 // How the model makes decode rows sparse.
@@ -60,7 +70,8 @@ class InputBatch {
   static absl::StatusOr<InputBatch> Create(const MemoryPlan& plan, Backend* backend);
 
   // Fills the host arrays and starts one copy to the device. The input has been checked.
-  const Batch& Pack(const StepInput& input, const SparsePacking& sparse);
+  const Batch& Pack(const StepInput& input, const SparsePacking& sparse,
+                    const PendingTokens& pending = {});
 
   // StepInput::sequences index of every row, in the order of the batch.
   const std::vector<int32_t>& order() const { return order_; }
@@ -72,7 +83,7 @@ class InputBatch {
   // A step of decode rows only is rounded up to the sizes of its graph.
   void Pad(const StepInput& input);
   int32_t BlocksOf(const ScheduledSequence& sequence) const;
-  void PackTokens(const StepInput& input);
+  void PackTokens(const StepInput& input, const PendingTokens& pending);
   void PackTables(const StepInput& input);
   void PackBudgets(const StepInput& input, const SparsePacking& sparse);
   // Room for `count` numbers in the host array; *device will point to their copy.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -173,58 +172,66 @@ void ModelRunner::FillKvCacheWithRandomNumbers() {
                        /*seed=*/7, /*deviation=*/1);
 }
 
-absl::StatusOr<StepOutput> ModelRunner::Execute(const StepInput& input) {
-  if (!status_.ok()) return status_;
-  const auto start = std::chrono::steady_clock::now();
-  absl::StatusOr<StepOutput> output = RunStep(input);
-  if (!output.ok()) {
-    status_ = output.status();
-    return status_;
+void ModelRunner::Launch(const StepInput& input) {
+  TIDAL_CHECK(launched_.size() < kMaxInFlight);
+  LaunchedStep& step = launched_.emplace_back();
+  step.start = std::chrono::steady_clock::now();
+  step.output.sequences.resize(input.sequences.size());
+  if (input.sequences.empty() || !status_.ok()) return;
+  CheckInput(input);
+  const int32_t first_place = sampler_.Begin(input);
+  Enqueue(input, 0, &step);
+  step.rows = sampler_.End();
+  step.done = backend_->Submit();
+  sampled_places_.assign(input.sequences.size(), -1);
+  for (size_t row = 0; row < step.row_order.size(); ++row) {
+    sampled_places_[step.row_order[row]] = first_place + static_cast<int32_t>(row);
   }
-  output->stats.execute_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return output;
 }
 
-absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
-  StepOutput output;
-  output.sequences.resize(input.sequences.size());
-  if (input.sequences.empty()) return output;
+void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step) {
+  // Rare: many sequences that share a long prefix, so that their contexts add up to more than the
+  // cache holds. Where a row runs does not change its result.
   if (input.sequences.size() > 1 && ScoredTokens(input) > max_scored_tokens_) {
-    return RunInHalves(input);
+    const auto half = static_cast<int32_t>(input.sequences.size() / 2);
+    const auto middle = input.sequences.begin() + half;
+    Enqueue({{input.sequences.begin(), middle}}, first, step);
+    Enqueue({{middle, input.sequences.end()}}, first + half, step);
+    return;
   }
-
   const Batch& batch = Pack(input);
   float* logits = model_->Forward(batch, kv_cache_);
   std::vector<const ScheduledSequence*> rows;
   for (int32_t index : batch_.logit_order()) rows.push_back(&input.sequences[index]);
-  TIDAL_ASSIGN_OR_RETURN(std::vector<SampledToken> tokens, sampler_.Sample(rows, logits));
-
-  for (size_t row = 0; row < tokens.size(); ++row) {
-    output.sequences[batch_.logit_order()[row]].sampled = std::move(tokens[row]);
-  }
+  sampler_.Sample(rows, logits);
+  for (int32_t index : batch_.logit_order()) step->row_order.push_back(first + index);
   for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
-    output.sequences[batch_.order()[row]].ran_sparse = true;
+    step->output.sequences[first + batch_.order()[row]].ran_sparse = true;
   }
-  CountStep(input, batch.shape, &output.stats);
-  output.stats.wait_seconds = sampler_.wait_seconds();
-  return output;
+  step->output.stats += CountStep(input, batch.shape);
 }
 
-// Rare: many sequences that share a long prefix, so that their contexts add up to more than the
-// cache holds. Where a row runs does not change its result.
-absl::StatusOr<StepOutput> ModelRunner::RunInHalves(const StepInput& input) {
-  const auto middle = input.sequences.begin() + static_cast<int64_t>(input.sequences.size() / 2);
-  TIDAL_ASSIGN_OR_RETURN(StepOutput output, RunStep({{input.sequences.begin(), middle}}));
-  TIDAL_ASSIGN_OR_RETURN(StepOutput rest, RunStep({{middle, input.sequences.end()}}));
-  std::move(rest.sequences.begin(), rest.sequences.end(), std::back_inserter(output.sequences));
-  output.stats.prefill_tokens += rest.stats.prefill_tokens;
-  output.stats.decode_rows += rest.stats.decode_rows;
-  output.stats.sparse_rows += rest.stats.sparse_rows;
-  output.stats.selected_tokens += rest.stats.selected_tokens;
-  output.stats.kv_bytes_read += rest.stats.kv_bytes_read;
-  output.stats.wait_seconds += rest.stats.wait_seconds;
-  return output;
+absl::StatusOr<StepOutput> ModelRunner::Collect() {
+  using Seconds = std::chrono::duration<double>;
+  TIDAL_CHECK(!launched_.empty());
+  const auto wait_start = std::chrono::steady_clock::now();
+  if (status_.ok()) {
+    const std::string error = backend_->Wait(launched_.front().done);
+    if (!error.empty()) status_ = absl::UnavailableError(error);
+  }
+  const auto now = std::chrono::steady_clock::now();
+  LaunchedStep step = std::move(launched_.front());
+  launched_.pop_front();
+  if (!status_.ok()) return status_;
+  std::vector<SampledToken> tokens = step.rows.Tokens();
+  for (size_t row = 0; row < tokens.size(); ++row) {
+    TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
+    step.output.sequences[step.row_order[row]].sampled = std::move(tokens[row]);
+  }
+  step.output.stats.wait_seconds = Seconds(now - wait_start).count();
+  step.output.stats.execute_seconds = Seconds(now - std::max(step.start, last_collected_)).count();
+  last_collected_ = now;
+  return std::move(step.output);
 }
 
 int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
@@ -239,8 +246,8 @@ int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
 }
 
 const Batch& ModelRunner::Pack(const StepInput& input) {
-  CheckInput(input);
-  return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction});
+  return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction},
+                     {sampler_.sampled(), sampled_places_});
 }
 
 void ModelRunner::CheckInput(const StepInput& input) const {
@@ -255,10 +262,10 @@ void ModelRunner::CheckInput(const StepInput& input) const {
 
 void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   const int64_t end = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
-  const auto size = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t size = sequence.num_tokens(), known = static_cast<int64_t>(sequence.tokens.size());
   TIDAL_CHECK(sequence.num_computed_tokens >= 0 && sequence.num_new_tokens >= 1);
   TIDAL_CHECK(end <= size && end <= plan_.max_model_len);
-  TIDAL_CHECK(sequence.num_prompt_tokens >= 0 && sequence.num_prompt_tokens <= size);
+  TIDAL_CHECK(sequence.num_prompt_tokens >= 0 && sequence.num_prompt_tokens <= known);
   TIDAL_CHECK(sequence.sampling != nullptr);
   TIDAL_CHECK(!sequence.is_decode || sequence.num_new_tokens == 1);
   TIDAL_CHECK(!sequence.needs_token || end == size);
@@ -267,7 +274,11 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   for (int64_t i = 0; i < blocks; ++i) {
     TIDAL_CHECK(sequence.block_table[i] >= 0 && sequence.block_table[i] < plan_.num_blocks);
   }
-  for (int64_t i = sequence.num_computed_tokens; i < end; ++i) {
+  if (sequence.pending_row >= 0) {
+    TIDAL_CHECK(sequence.pending_row < static_cast<int64_t>(sampled_places_.size()));
+    TIDAL_CHECK(sampled_places_[sequence.pending_row] >= 0);
+  }
+  for (int64_t i = sequence.num_computed_tokens; i < std::min(end, known); ++i) {
     TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
   }
   if (sequence.is_decode && info_.tidal_available &&
@@ -277,19 +288,19 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   }
 }
 
-void ModelRunner::CountStep(const StepInput& input, const BatchShape& shape,
-                            StepStats* stats) const {
+StepStats ModelRunner::CountStep(const StepInput& input, const BatchShape& shape) const {
+  StepStats stats;
   const int32_t decode_rows = shape.sparse_rows + shape.dense_rows;
-  stats->prefill_tokens = shape.num_tokens - shape.decode_rows();
-  stats->decode_rows = decode_rows;
-  stats->sparse_rows = shape.sparse_rows;
+  stats.prefill_tokens = shape.num_tokens - shape.decode_rows();
+  stats.decode_rows = decode_rows;
+  stats.sparse_rows = shape.sparse_rows;
   // Tokens whose K and V a decode row reads, over all layers.
   int64_t rows_read = 0;
   for (int32_t row = 0; row < decode_rows; ++row) {
     const ScheduledSequence& sequence = input.sequences[batch_.order()[row]];
     const int64_t context = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
     const bool sparse = row < shape.sparse_rows;
-    if (sparse) stats->selected_tokens += sequence.attention.token_budget;
+    if (sparse) stats.selected_tokens += sequence.attention.token_budget;
     for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
       const LayerRole role = model_->layer_plan().roles[layer];
       const bool reads_set = role == LayerRole::kReuse || role == LayerRole::kAnchor;
@@ -299,7 +310,8 @@ void ModelRunner::CountStep(const StepInput& input, const BatchShape& shape,
       if (sparse && reads_set) rows_read += sequence.attention.token_budget;
     }
   }
-  stats->kv_bytes_read = rows_read * (plan_.kv_bytes_per_token / config_.num_layers);
+  stats.kv_bytes_read = rows_read * (plan_.kv_bytes_per_token / config_.num_layers);
+  return stats;
 }
 
 }  // namespace tidal

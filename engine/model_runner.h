@@ -2,9 +2,13 @@
 #ifndef TIDAL_ENGINE_MODEL_RUNNER_H_
 #define TIDAL_ENGINE_MODEL_RUNNER_H_
 
+#include <chrono>
+#include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/attention_profile.h"
@@ -28,12 +32,14 @@ class ModelRunner : public Engine {
                                                            const ResolvedAttention& resolved,
                                                            std::unique_ptr<Backend> backend);
 
-  absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
+  void Launch(const StepInput& input) override;
+  absl::StatusOr<StepOutput> Collect() override;
+  bool can_run_ahead() const override { return backend_->info().asynchronous; }
   const EngineInfo& info() const override { return info_; }
   void FillKvCacheWithRandomNumbers() override;
 
-  // The parts of Execute() before sampling, so that a test can run them one by one: Pack(), then
-  // model()'s. Sequences are in the order of batch().order().
+  // The parts of a step before sampling, so that a test can run them one by one: Pack(), then
+  // model()'s. Sequences are in the order of batch().order(). The input is not checked.
   const Batch& Pack(const StepInput& input);
   const InputBatch& batch() const { return batch_; }
   DecoderModel& model() { return *model_; }
@@ -44,14 +50,23 @@ class ModelRunner : public Engine {
  private:
   explicit ModelRunner(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
+  // A step between Launch() and Collect().
+  struct LaunchedStep {
+    std::chrono::steady_clock::time_point start;
+    StepOutput output;  // complete but for tokens and times
+    SampledRows rows;
+    std::vector<int32_t> row_order;  // index in output.sequences of each row
+    Ticket done = 0;
+  };
+
   void CheckInput(const StepInput& input) const;
   void CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
                           ModelWeights weights, int64_t free_before_weights);
-  absl::StatusOr<StepOutput> RunStep(const StepInput& input);
-  absl::StatusOr<StepOutput> RunInHalves(const StepInput& input);
+  // Enqueues the sequences of `input`, which are those of the step from `first` on.
+  void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step);
   int64_t ScoredTokens(const StepInput& input) const;
-  void CountStep(const StepInput& input, const BatchShape& shape, StepStats* stats) const;
+  StepStats CountStep(const StepInput& input, const BatchShape& shape) const;
 
   std::unique_ptr<Backend> backend_;  // first: what follows lives in its memory
   ModelConfig config_;
@@ -63,6 +78,9 @@ class ModelRunner : public Engine {
   InputBatch batch_;
   std::unique_ptr<DecoderModel> model_;
   Sampler sampler_;
+  std::vector<int32_t> sampled_places_;  // of the step launched last: PendingTokens::places
+  std::deque<LaunchedStep> launched_;    // oldest first
+  std::chrono::steady_clock::time_point last_collected_;
   absl::Status status_;  // of the first step that failed
 };
 

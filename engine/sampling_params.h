@@ -23,6 +23,12 @@ struct SamplingParams {
   int32_t num_logprobs = 0;         // alternatives wanted a token, 0 .. kMaxLogprobs
   std::vector<std::pair<TokenId, float>> logit_bias;  // at most kMaxLogitBias, each in [-100, 100]
 
+  // Does sampling depend on which tokens the prompt, or prompt and output, hold?
+  bool NeedsPrompt() const { return repetition_penalty != 1; }
+  bool NeedsTokens() const {
+    return NeedsPrompt() || presence_penalty != 0 || frequency_penalty != 0;
+  }
+
   static constexpr int32_t kMaxLogprobs = 20;
   static constexpr int32_t kMaxLogitBias = 1024;
 

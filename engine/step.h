@@ -28,14 +28,14 @@ struct AttentionPolicy {
   }
 };
 
-// One sequence's share of a step. Views are valid until Execute() returns.
+// One sequence's share of a step. Views are valid until Launch() returns.
 struct ScheduledSequence {
   SequenceId id;
   // All tokens known so far, prompt first. This step runs
   // tokens[num_computed_tokens, num_computed_tokens + num_new_tokens).
   absl::Span<const TokenId> tokens;
   int32_t num_prompt_tokens;
-  int32_t num_computed_tokens;            // already in the KV cache
+  int32_t num_computed_tokens;            // already in the KV cache, or will be when this step runs
   int32_t num_new_tokens;                 // >= 1; exactly 1 in decode
   absl::Span<const BlockId> block_table;  // covers computed + new tokens
   // A decode row may run sparse. Everything else (prompt chunks, even of one token; correction
@@ -44,6 +44,11 @@ struct ScheduledSequence {
   bool needs_token;  // sample from the last new token's logits
   const SamplingParams* sampling;
   AttentionPolicy attention;
+  // Not -1: one more token follows `tokens`, unknown yet: the one that the step launched before
+  // this samples for its sequence of this index. Its sampling has no penalties: they count tokens.
+  int32_t pending_row = -1;
+
+  int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + (pending_row >= 0); }
 };
 
 struct StepInput {
@@ -72,22 +77,46 @@ struct StepStats {
   int32_t sparse_rows = 0;
   int64_t selected_tokens = 0;  // sum over sparse rows of the tokens a reuse layer read
   int64_t kv_bytes_read = 0;    // by attention, all layers, decode rows
-  double execute_seconds = 0;
-  double wait_seconds = 0;  // of those, waiting for the device; the rest is the host's own time
+  double execute_seconds = 0;   // since it was launched or, if that is later, the one before ended
+  double wait_seconds = 0;      // of those, waiting for the device
 };
+
+inline StepStats& operator+=(StepStats& sum, const StepStats& part) {
+  sum.prefill_tokens += part.prefill_tokens;
+  sum.decode_rows += part.decode_rows;
+  sum.sparse_rows += part.sparse_rows;
+  sum.selected_tokens += part.selected_tokens;
+  sum.kv_bytes_read += part.kv_bytes_read;
+  sum.execute_seconds += part.execute_seconds;
+  sum.wait_seconds += part.wait_seconds;
+  return sum;
+}
 
 struct StepOutput {
   std::vector<SequenceOutput> sequences;  // in the order of StepInput::sequences
   StepStats stats;
 };
 
-// Runs steps of a model. Not thread-safe; one thread calls Execute.
+// Runs steps of a model, in the order they are launched. Not thread-safe: one thread drives it.
 // An error is final: the executor is broken (UNAVAILABLE, names the failed operation) and every
-// later call fails too.
+// later step fails too.
 class Executor {
  public:
+  // Steps that may be launched and not collected.
+  static constexpr int kMaxInFlight = 2;
+
   virtual ~Executor() = default;
-  virtual absl::StatusOr<StepOutput> Execute(const StepInput& input) = 0;
+  // Starts a step.
+  virtual void Launch(const StepInput& input) = 0;
+  // Waits for the oldest step not collected. Precondition: there is one.
+  virtual absl::StatusOr<StepOutput> Collect() = 0;
+  // Does a step run while its launcher goes on, so that it pays to launch the next one meanwhile?
+  virtual bool can_run_ahead() const { return false; }
+
+  absl::StatusOr<StepOutput> Execute(const StepInput& input) {
+    Launch(input);
+    return Collect();
+  }
 };
 
 }  // namespace tidal

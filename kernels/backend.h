@@ -1,7 +1,8 @@
 // The one interface between the engine and the hardware: memory, copies, operations.
 //
-// Operations are enqueued in order and may run later; Synchronize() waits for all of them. An
-// operation that the hardware fails makes the back end fail for good: Synchronize() then names it.
+// Operations are enqueued in order, run in that order, and may run later; Submit() names what has
+// been enqueued, Wait() waits for it. An operation that the hardware fails makes the back end fail
+// for good: Wait() then names it.
 // Shapes are checked by the engine; an operation aborts on a shape it was promised not to get.
 // Not thread-safe: one thread drives a back end.
 #ifndef TIDAL_KERNELS_BACKEND_H_
@@ -23,6 +24,8 @@ struct BackendInfo {
   std::string name;    // "cpu", "cuda"
   std::string device;  // "AMD EPYC, 2 threads, avx512_bf16"
   DType matmul_type;   // type of what enters a matrix product
+  // Operations run while the host goes on, so it pays to enqueue a step before the last has ended.
+  bool asynchronous = false;
 };
 
 // The largest step the back end will be asked to run: its scratch memory is taken from this.
@@ -49,6 +52,9 @@ struct DeviceMemory {
 // the same host numbers, whatever device memory holds.
 using GraphKey = uint64_t;
 
+// Names all work enqueued before a Submit().
+using Ticket = uint64_t;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -64,13 +70,17 @@ class Backend {
   virtual double MeasureReadBandwidth() = 0;
   // The source may change as soon as the call returns.
   virtual void CopyToDevice(void* dst, const void* host_src, size_t bytes) = 0;
-  // The copy is there after the next Synchronize().
+  // The copy is there after Wait() for a later Submit(); until then `host_dst` stays writable.
   virtual void CopyToHost(void* host_dst, const void* src, size_t bytes) = 0;
   // Normal numbers of the given deviation: a pure function of (seed, index).
   virtual void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) = 0;
 
-  // Empty when all work so far succeeded, else the failed operation and the reason.
-  [[nodiscard]] virtual std::string Synchronize() = 0;
+  virtual Ticket Submit() = 0;
+  // Waits for the work that `ticket` names; work enqueued later may still run. Empty when no
+  // operation is known to have failed, else the failed operation and the reason.
+  [[nodiscard]] virtual std::string Wait(Ticket ticket) = 0;
+  // Waits for everything.
+  [[nodiscard]] std::string Synchronize() { return Wait(Submit()); }
 
   // Empty when the back end can run such a model, else "field: must be ..., got ...".
   virtual std::string WhyUnsupported(const BackendLimits& /*limits*/) const { return ""; }

@@ -13,9 +13,12 @@ namespace tidal {
 
 struct EmbeddingParams {
   const bfloat16* table;     // [vocab, hidden]
-  const int32_t* token_ids;  // [tokens], each in [0, vocab)
+  const int32_t* token_ids;  // [tokens], each in [0, vocab), or ~i for the token sampled[i]
   float* out;                // [tokens, hidden]
   int32_t tokens, hidden;
+  // Tokens that the host may not know yet, each in [0, vocab): an earlier Sample() writes them.
+  // Null where no id is below 0.
+  const int32_t* sampled = nullptr;
 };
 
 // out[i] = x[rows[i]] / rms(x[rows[i]]) * weight; rows == nullptr means row i itself.

@@ -41,7 +41,7 @@ int32_t BlockManager::Allocate(Sequence* sequence) {
 }
 
 void BlockManager::Append(Sequence* sequence) {
-  TIDAL_CHECK(NeedsBlock(*sequence));
+  TIDAL_CHECK(NeedsBlock(*sequence, /*pending=*/1));
   sequence->blocks.table.push_back(TakeBlock());
 }
 

@@ -33,9 +33,10 @@ class BlockManager {
   // where it has them: full blocks of tokens that run densely, the last token never. Returns the
   // number of tokens found there. Precondition: CanAllocate(sequence, 0).
   int32_t Allocate(Sequence* sequence);
-  // Does the sequence need a block more for its newest token?
-  bool NeedsBlock(const Sequence& sequence) const {
-    return BlocksFor(sequence.num_tokens()) > static_cast<int32_t>(sequence.blocks.table.size());
+  // Does the sequence need a block more for its newest token, or for `pending` tokens after it?
+  bool NeedsBlock(const Sequence& sequence, int32_t pending = 0) const {
+    return BlocksFor(sequence.num_tokens() + pending) >
+           static_cast<int32_t>(sequence.blocks.table.size());
   }
   // Gives it. Precondition: num_available() > 0.
   void Append(Sequence* sequence);

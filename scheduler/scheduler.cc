@@ -27,13 +27,11 @@ void Scheduler::Add(std::unique_ptr<Request> request) {
 }
 
 void Scheduler::Abort(SequenceId id, const absl::Status& status, absl::Time now) {
-  TIDAL_CHECK(rows_.empty());
   auto it = sequences_.find(id);
   if (it != sequences_.end()) Finish(it->second.get(), FinishReason::kCancelled, status, now);
 }
 
 void Scheduler::AbortAll(FinishReason reason, const absl::Status& status, absl::Time now) {
-  rows_.clear();
   while (!running_.empty()) Finish(*running_.begin(), reason, status, now);
   while (!waiting_.empty()) Finish(*waiting_.begin(), reason, status, now);
 }
@@ -46,17 +44,21 @@ StepInput Scheduler::Schedule(absl::Time now) {
   AdmitWaiting(now);
   PlanRows();
   TIDAL_CHECK(rows_.empty() == empty());
-  return BuildStep();
+  return BuildStep(rows_);
 }
 
-void Scheduler::ExpireDeadlines(absl::Time now) {
+std::vector<Sequence*> Scheduler::Expired(absl::Time now) const {
   std::vector<Sequence*> expired;
   for (const Queue* queue : {&running_, &waiting_}) {
     for (Sequence* sequence : *queue) {
       if (sequence->request().deadline <= now) expired.push_back(sequence);
     }
   }
-  for (Sequence* sequence : expired) {
+  return expired;
+}
+
+void Scheduler::ExpireDeadlines(absl::Time now) {
+  for (Sequence* sequence : Expired(now)) {
     Finish(sequence, FinishReason::kCancelled,
            absl::DeadlineExceededError("the request's deadline passed"), now);
   }
@@ -83,11 +85,11 @@ void Scheduler::GrowRunning() {
   }
 }
 
-void Scheduler::MakeRoomForPriority() {
-  if (waiting_.empty() || running_.empty()) return;
+std::vector<Sequence*> Scheduler::PriorityVictims() {
+  if (waiting_.empty()) return {};
   Sequence* first = *waiting_.begin();
   const bool has_seat = num_running() < config_.max_num_seqs;
-  if (has_seat && blocks_.CanAllocate(first, BlockReserve())) return;
+  if (has_seat && blocks_.CanAllocate(first, BlockReserve())) return {};
   // Blocks it would find in the prefix cache are not counted: they may be the victims' own.
   const int32_t needed = blocks_.BlocksFor(first->num_tokens());
   int32_t available = blocks_.num_available();
@@ -98,11 +100,13 @@ void Scheduler::MakeRoomForPriority() {
     victims.push_back(*it);
     available += blocks_.NumExclusiveBlocks(**it);
     --left;
-    if (needed + left <= available) {
-      for (Sequence* victim : victims) Preempt(victim);
-      return;
-    }
+    if (needed + left <= available) return victims;
   }
+  return {};
+}
+
+void Scheduler::MakeRoomForPriority() {
+  for (Sequence* victim : PriorityVictims()) Preempt(victim);
 }
 
 void Scheduler::AdmitWaiting(absl::Time now) {
@@ -182,7 +186,8 @@ void Scheduler::PlanRows() {
   std::vector<Row> chunks;
   for (Sequence* sequence : running_) {
     const NextRun run = sequence->GetNextRun();
-    (run.is_decode ? rows_ : chunks).push_back({sequence, run.max_tokens, run.is_decode, false});
+    (run.is_decode ? rows_ : chunks)
+        .push_back({sequence, run.max_tokens, run.is_decode, /*needs_token=*/false});
   }
   std::stable_partition(chunks.begin(), chunks.end(),
                         [](const Row& row) { return row.sequence->num_output_tokens() > 0; });
@@ -200,29 +205,33 @@ void Scheduler::PlanRows() {
   }
 }
 
-StepInput Scheduler::BuildStep() const {
+StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
   StepInput input;
-  input.sequences.reserve(rows_.size());
-  for (const Row& row : rows_) {
+  input.sequences.reserve(rows.size());
+  for (const Row& row : rows) {
     const Sequence& sequence = *row.sequence;
+    const int32_t pending = row.pending_row >= 0 ? 1 : 0;  // tokens, each computed by a decode row
     input.sequences.push_back({.id = sequence.id(),
                                .tokens = sequence.tokens(),
                                .num_prompt_tokens = sequence.num_prompt_tokens(),
-                               .num_computed_tokens = sequence.num_computed_tokens(),
+                               .num_computed_tokens = sequence.num_computed_tokens() + pending,
                                .num_new_tokens = row.num_tokens,
                                .block_table = sequence.blocks.table,
                                .is_decode = row.is_decode,
                                .needs_token = row.needs_token,
-                               .sampling = sequence.sampling(),
-                               .attention = sequence.request().attention});
+                               .sampling = sequence.sampling(pending),
+                               .attention = sequence.request().attention,
+                               .pending_row = row.pending_row});
   }
   return input;
 }
 
 void Scheduler::Commit(const StepOutput& output, absl::Time now) {
   TIDAL_CHECK(!rows_.empty() && output.sequences.size() == rows_.size());
-  const std::vector<Row> rows = std::exchange(rows_, {});
-  for (size_t i = 0; i < rows.size(); ++i) CommitRow(rows[i], output.sequences[i], now);
+  const std::vector<Row> rows = std::exchange(rows_, std::exchange(ahead_rows_, {}));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].sequence != nullptr) CommitRow(rows[i], output.sequences[i], now);
+  }
   ++totals_.steps;
 }
 
@@ -268,8 +277,15 @@ void Scheduler::Preempt(Sequence* sequence) {
   waiting_.insert(sequence);
 }
 
+// Also while steps that run it are in flight. They still write the blocks it gives back, but steps
+// run in the order they are launched: whoever gets such a block writes it later.
 void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status status,
                        absl::Time now) {
+  for (std::vector<Row>* rows : {&rows_, &ahead_rows_}) {
+    for (Row& row : *rows) {
+      if (row.sequence == sequence) row.sequence = nullptr;
+    }
+  }
   if (sequence->status == SequenceStatus::kRunning) {
     running_.erase(sequence);
     blocks_.Free(sequence);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -60,6 +61,10 @@ struct SchedulerTotals {
 // A sequence alone always fits (admission.h), and the best served one is never preempted for
 // another, so every request ends.
 //
+// While a step is in flight ScheduleAhead() may give the one after it, and then two are in flight.
+// Nothing that the rules would have done is left out or done earlier for that; at most a request
+// is admitted one step later.
+//
 // Not thread-safe: the serving loop's thread owns it.
 class Scheduler {
  public:
@@ -70,21 +75,26 @@ class Scheduler {
 
   // Precondition: CheckAdmissible(), and an id that is not in use.
   void Add(std::unique_ptr<Request> request);
-  // Ends a sequence with this status and kCancelled. Unknown ids are ignored. Not between
-  // Schedule() and Commit().
+  // Ends a sequence with this status and kCancelled. Unknown ids are ignored. What steps in flight
+  // compute for it is ignored too.
   void Abort(SequenceId id, const absl::Status& status, absl::Time now);
-  // Ends every sequence; also between Schedule() and Commit(), when the step failed.
+  // Ends every sequence.
   void AbortAll(FinishReason reason, const absl::Status& status, absl::Time now);
 
-  // The next step; empty only when there is no sequence. Its views are valid until Commit().
+  // The next step; empty only when there is no sequence. Its views are valid until something else
+  // is called. Precondition: no step is in flight; this one is then, unless it is empty.
   StepInput Schedule(absl::Time now);
-  // Records what the step computed: the only place where sequences advance. Not called for an
-  // empty step.
+  // The same for the step after the one in flight, where that is decode rows only and it is certain
+  // now what comes after it, whatever tokens it samples: schedule_ahead.cc has the conditions.
+  // Otherwise nothing, and nothing has changed.
+  std::optional<StepInput> ScheduleAhead(absl::Time now);
+  // Records what the older step in flight computed: the only place where sequences advance.
   void Commit(const StepOutput& output, absl::Time now);
 
   SchedulerEvents TakeEvents();
 
   bool empty() const { return sequences_.empty(); }
+  bool step_in_flight() const { return !rows_.empty(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
   const SchedulerTotals& totals() const { return totals_; }
@@ -94,16 +104,20 @@ class Scheduler {
  private:
   using Queue = std::set<Sequence*, ServedBefore>;
 
-  // A sequence's part of the step between Schedule() and Commit().
+  // A sequence's part of a step in flight.
   struct Row {
-    Sequence* sequence;
+    Sequence* sequence;  // null when it has ended
     int32_t num_tokens;
     bool is_decode;
     bool needs_token;
+    int32_t pending_row = -1;  // as in ScheduledSequence
   };
 
+  std::vector<Sequence*> Expired(absl::Time now) const;
   void ExpireDeadlines(absl::Time now);
   void GrowRunning();
+  // Whom rule 3 preempts, in this order.
+  std::vector<Sequence*> PriorityVictims();
   void MakeRoomForPriority();
   void AdmitWaiting(absl::Time now);
   void Admit(Sequence* sequence, absl::Time now);
@@ -113,7 +127,9 @@ class Scheduler {
   // sequence preempted right after its prompt was computed has computed it for nothing.
   int32_t BlockReserve() const { return num_running(); }
   void PlanRows();
-  StepInput BuildStep() const;
+  static StepInput BuildStep(const std::vector<Row>& rows);
+  bool MayBeginCorrection(const Sequence& sequence) const;
+  bool QueueMoves(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
   void Preempt(Sequence* sequence);
@@ -123,7 +139,7 @@ class Scheduler {
   BlockManager blocks_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   Queue waiting_, running_;
-  std::vector<Row> rows_;  // of the step in flight
+  std::vector<Row> rows_, ahead_rows_;  // of the older and of the newer step in flight
   int64_t next_arrival_number_ = 0;
   SchedulerEvents events_;
   SchedulerTotals totals_;

@@ -16,6 +16,7 @@ struct SchedulerConfig {
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
   int32_t max_queued_requests = 4096;     // waiting requests, inbox included; more are refused
   bool enable_prefix_caching = true;
+  bool overlap = true;            // launch steps while others run, where the executor can
   int32_t correction_period = 0;  // tokens; see SparseAttentionConfig
 
   // INVALID_ARGUMENT "field: must be ..., got ...".

@@ -49,6 +49,11 @@ int32_t Sequence::DenseLimit() const {
   return std::min(num_tokens(), std::max(dense_until_, read_whole));
 }
 
+int32_t Sequence::MostInexactTokens() const {
+  const bool runs_sparse = request_->attention.RunsSparse(num_computed_tokens_ + 1);
+  return num_inexact_tokens() > 0 || runs_sparse ? num_inexact_tokens() + 1 : 0;
+}
+
 NextRun Sequence::GetNextRun() const {
   const int32_t pending = num_tokens() - num_computed_tokens_;
   TIDAL_CHECK(pending >= 1);
@@ -58,8 +63,8 @@ NextRun Sequence::GetNextRun() const {
   return {1, true};  // a tidal token that lost its KV: decoded again as it was the first time
 }
 
-const SamplingParams* Sequence::sampling() const {
-  const bool too_short = num_output_tokens() < request_->stop.min_tokens;
+const SamplingParams* Sequence::sampling(int32_t pending) const {
+  const bool too_short = num_output_tokens() + pending < request_->stop.min_tokens;
   return too_short && sampling_without_stop_ ? &*sampling_without_stop_ : &request_->sampling;
 }
 
@@ -72,15 +77,13 @@ void Sequence::AdvanceComputed(int32_t count, bool ran_sparse) {
 
 std::optional<FinishReason> Sequence::AppendToken(TokenId token, int32_t max_model_len) {
   TIDAL_CHECK(num_computed_tokens_ == num_tokens());
+  const bool ends_by_length = EndsByLength(max_model_len);
   tokens_.push_back(token);
   const StopCriteria& stop = request_->stop;
   const bool is_stop = std::find(stop.stop_token_ids.begin(), stop.stop_token_ids.end(), token) !=
                        stop.stop_token_ids.end();
   if (is_stop && num_output_tokens() > stop.min_tokens) return FinishReason::kStop;
-  if (num_output_tokens() >= stop.max_tokens || num_tokens() >= max_model_len) {
-    return FinishReason::kLength;
-  }
-  return std::nullopt;
+  return ends_by_length ? std::optional(FinishReason::kLength) : std::nullopt;
 }
 
 int32_t Sequence::BeginCorrection() {

@@ -70,15 +70,23 @@ class Sequence {
   // Computed tokens without.
   int32_t num_inexact_tokens() const { return num_computed_tokens_ - num_exact_tokens(); }
 
+  // num_inexact_tokens() after a decode row, at most.
+  int32_t MostInexactTokens() const;
+
   // Precondition: num_computed_tokens() < num_tokens(), which holds for every live sequence.
   NextRun GetNextRun() const;
 
-  // The request's sampling; before min_tokens with the stop tokens forbidden. Valid until the next
-  // AppendToken().
-  const SamplingParams* sampling() const;
+  // The request's sampling; before min_tokens with the stop tokens forbidden. For the next token,
+  // or for the one that follows `pending` tokens which are still being sampled.
+  const SamplingParams* sampling(int32_t pending = 0) const;
 
   // `count` more tokens are in the cache; `ran_sparse` only for a decode row.
   void AdvanceComputed(int32_t count, bool ran_sparse);
+  // Would it end with one more token, whichever?
+  bool EndsByLength(int32_t max_model_len) const {
+    return num_output_tokens() + 1 >= request_->stop.max_tokens ||
+           num_tokens() + 1 >= max_model_len;
+  }
   // Appends a sampled token; says why it ends the generation, if it does.
   std::optional<FinishReason> AppendToken(TokenId token, int32_t max_model_len);
   // Rewinds to the first inexact token; all tokens known now will be run densely. Returns how many

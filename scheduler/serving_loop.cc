@@ -90,22 +90,37 @@ class ServingLoop::Impl {
  private:
   void Run() {
     while (DrainInbox()) {
-      if (scheduler_.empty()) {
+      if (scheduler_.step_in_flight() || !scheduler_.empty()) {
+        LaunchSteps();
+        if (!FinishStep()) return;
+      } else {
         Publish({});
         WaitForWork();
-      } else if (!RunOneStep()) {
-        return;
       }
+    }
+    while (scheduler_.step_in_flight()) {
+      if (!FinishStep()) return;
     }
     EndAll(FinishReason::kCancelled, absl::UnavailableError("the server has stopped"));
   }
 
-  // One step of every running sequence. False when the executor broke.
-  bool RunOneStep() {
-    const StepInput input = scheduler_.Schedule(clock_());
+  // One step of every running sequence, where none is in flight; and the one after it, where it can
+  // be known already.
+  void LaunchSteps() {
+    if (!scheduler_.step_in_flight()) {
+      const StepInput input = scheduler_.Schedule(clock_());
+      if (!input.sequences.empty()) executor_->Launch(input);  // empty: all passed their deadlines
+    }
+    if (!config_.overlap || !executor_->can_run_ahead()) return;
+    if (auto ahead = scheduler_.ScheduleAhead(clock_())) executor_->Launch(*ahead);
+  }
+
+  // Waits for the older step in flight, if there is one, and tells what came of it. False when the
+  // executor broke.
+  bool FinishStep() {
     StepStats stats;
-    if (!input.sequences.empty()) {  // empty: all were past their deadline
-      absl::StatusOr<StepOutput> output = executor_->Execute(input);
+    if (scheduler_.step_in_flight()) {
+      absl::StatusOr<StepOutput> output = executor_->Collect();
       if (!output.ok()) return Fail(output.status());
       scheduler_.Commit(*output, clock_());
       stats = output->stats;

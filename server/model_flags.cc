@@ -41,6 +41,10 @@ ABSL_FLAG(double, gpu_memory_utilization, 0.9,
           "Share of the GPU's memory that weights, scratch and KV cache may take together.");
 ABSL_FLAG(bool, enable_prefix_caching, true,
           "Keep the KV cache of ended requests and reuse it for prompts that begin the same.");
+ABSL_FLAG(
+    bool, overlap, true,
+    "Schedule and launch the next decode step while one runs, on a GPU. Off only to look for a "
+    "fault.");
 ABSL_FLAG(int32_t, max_queued_requests, 4096,
           "Sequences that may wait for a place. More are refused (HTTP 429, RESOURCE_EXHAUSTED).");
 ABSL_FLAG(std::string, attention_mode, "auto",
@@ -97,6 +101,7 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   options.backend.cuda_device = absl::GetFlag(FLAGS_cuda_device);
   options.backend.cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs);
   options.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
+  options.overlap = absl::GetFlag(FLAGS_overlap);
   options.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
   const std::string mode = absl::GetFlag(FLAGS_attention_mode);
   if (mode != "auto" && mode != "full") {

@@ -86,6 +86,7 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
   config.max_num_batched_tokens = info.max_num_batched_tokens;
   config.max_queued_requests = options.max_queued_requests;
   config.enable_prefix_caching = options.enable_prefix_caching;
+  config.overlap = options.overlap;
   config.correction_period = options.correction_period.value_or(info.attention.correction_period);
   return config;
 }

@@ -26,6 +26,7 @@ struct ModelOptions {
   EngineConfig engine;        // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
   std::string chat_template;  // a file or the text of one; empty: the model's
   bool enable_prefix_caching = true;
+  bool overlap = true;
   int32_t max_queued_requests = 4096;
   AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan
   std::optional<int32_t> token_budget;       // default of a request; nothing = the model's

@@ -53,7 +53,8 @@ class CpuBackend final : public Backend {
   void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) override {
     cpu::FillRandom(dst, count, seed, deviation, pool_);
   }
-  std::string Synchronize() override { return matmul_.error(); }
+  Ticket Submit() override { return 0; }
+  std::string Wait(Ticket /*ticket*/) override { return matmul_.error(); }
   bool Reserve(const BackendLimits& limits) override {
     return decode_workspace_.Reserve(limits, pool_.num_threads()) &&
            prefill_workspace_.Reserve(limits, pool_.num_threads());

@@ -41,7 +41,8 @@ const RowKernels& GetRowKernels([[maybe_unused]] bool avx512_bf16) {
 void Embedding(const EmbeddingParams& p, ThreadPool& pool) {
   ForRowRanges(pool, p.tokens, p.hidden, [&](int32_t first, int32_t last) {
     for (int32_t i = first; i < last; ++i) {
-      const bfloat16* row = p.table + int64_t{p.token_ids[i]} * p.hidden;
+      const int32_t id = p.token_ids[i];
+      const bfloat16* row = p.table + int64_t{id < 0 ? p.sampled[~id] : id} * p.hidden;
       float* out = p.out + int64_t{i} * p.hidden;
       for (int32_t j = 0; j < p.hidden; ++j) out[j] = ToFloat(row[j]);
     }

@@ -105,6 +105,7 @@ class CudaBackend final : public Backend {
     info_.name = "cuda";
     info_.device = device_->name();
     info_.matmul_type = DType::kBF16;
+    info_.asynchronous = true;
   }
   ~CudaBackend() override {
     cudaStreamSynchronize(context_.stream);
@@ -144,9 +145,12 @@ class CudaBackend final : public Backend {
     cuda::FillRandom(dst, count, seed, deviation, context_);
   }
 
-  std::string Synchronize() override {
+  Ticket Submit() override {
     JoinSelection();
-    staging_.Finish();
+    return staging_.Submit();
+  }
+  std::string Wait(Ticket ticket) override {
+    staging_.Wait(ticket);
     context_.Check(cudaGetLastError(), "step");
     return context_.error;
   }

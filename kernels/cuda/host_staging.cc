@@ -14,6 +14,9 @@ constexpr size_t kAlignment = 256;
 }  // namespace
 
 HostStaging::~HostStaging() {
+  for (cudaEvent_t event : submitted_) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
   for (Half& half : halves_) {
     if (half.done != nullptr) cudaEventDestroy(half.done);
     if (half.memory != nullptr) cudaFreeHost(half.memory);
@@ -32,6 +35,11 @@ bool HostStaging::Reserve() {
       return false;
     }
   }
+  for (cudaEvent_t& event : submitted_) {
+    if (!context_.Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event")) {
+      return false;
+    }
+  }
   return true;
 }
 
@@ -41,9 +49,10 @@ char* HostStaging::Take(size_t* bytes) {
     current_ ^= 1;
     Half& next = halves_[current_];
     context_.Check(cudaEventSynchronize(next.done), "copy");
-    HandOut(next);
+    HandOut(next_ticket_, next);
     next.used = 0;
   }
+  enqueued_since_submit_ = true;
   Half& half = halves_[current_];
   *bytes = std::min(*bytes, kHalfBytes - half.used);
   char* const memory = half.memory + half.used;
@@ -71,24 +80,36 @@ void HostStaging::ToHost(void* host_dst, const void* src, size_t bytes) {
     context_.Check(cudaMemcpyAsync(pinned, static_cast<const char*>(src) + done, count,
                                    cudaMemcpyDeviceToHost, context_.stream),
                    "copy from the device");
-    halves_[current_].arrivals.push_back({static_cast<char*>(host_dst) + done, pinned, count});
+    halves_[current_].arrivals.push_back(
+        {static_cast<char*>(host_dst) + done, pinned, count, next_ticket_});
     done += count;
   }
 }
 
-void HostStaging::HandOut(Half& half) {
-  for (const Arrival& arrival : half.arrivals) {
-    std::memcpy(arrival.dst, arrival.pinned, arrival.bytes);
+void HostStaging::HandOut(Ticket ticket, Half& half) {
+  auto next = half.arrivals.begin();
+  for (; next != half.arrivals.end() && next->ticket <= ticket; ++next) {
+    std::memcpy(next->dst, next->pinned, next->bytes);
   }
-  half.arrivals.clear();
+  half.arrivals.erase(half.arrivals.begin(), next);
 }
 
-void HostStaging::Finish() {
-  context_.Check(cudaStreamSynchronize(context_.stream), "step");
+Ticket HostStaging::Submit() {
+  context_.Check(cudaEventRecord(submitted_[next_ticket_ % submitted_.size()], context_.stream),
+                 "event record");
+  enqueued_since_submit_ = false;
+  return next_ticket_++;
+}
+
+void HostStaging::Wait(Ticket ticket) {
+  context_.Check(cudaEventSynchronize(submitted_[ticket % submitted_.size()]), "step");
   // In the order of the copies: the other half is the older one.
-  HandOut(halves_[current_ ^ 1]);
-  HandOut(halves_[current_]);
-  halves_[0].used = halves_[1].used = 0;
+  HandOut(ticket, halves_[current_ ^ 1]);
+  HandOut(ticket, halves_[current_]);
+  // Where nothing is under way, the memory that is warm is used again.
+  if (ticket + 1 == next_ticket_ && !enqueued_since_submit_) {
+    halves_[0].used = halves_[1].used = 0;
+  }
 }
 
 }  // namespace tidal::cuda

@@ -5,15 +5,17 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/device_context.h"
 
 namespace tidal::cuda {
 
-// Two halves of pinned memory, filled in turn; a half is used again when the copies out of it are
-// done. Not thread-safe. The context outlives it.
+// Two halves of pinned memory, filled in turn; a half is used again when the copies through it are
+// done. Tickets are numbers counted up. Not thread-safe. The context outlives it.
 class HostStaging {
  public:
   explicit HostStaging(DeviceContext& context) : context_(context) {}
@@ -26,10 +28,13 @@ class HostStaging {
 
   // Enqueues; the source may change when the call returns.
   void ToDevice(void* dst, const void* host_src, size_t bytes);
-  // Enqueues; the copy is there after Finish().
+  // Enqueues; the copy is there after Wait() for the next ticket.
   void ToHost(void* host_dst, const void* src, size_t bytes);
-  // Waits for the stream and hands out what ToHost() promised.
-  void Finish();
+
+  // Names everything that the stream has been given so far.
+  Ticket Submit();
+  // Waits for that and hands out what ToHost() promised before it.
+  void Wait(Ticket ticket);
 
  private:
   // A copy from the device that has arrived in pinned memory, or will.
@@ -37,21 +42,28 @@ class HostStaging {
     void* dst;
     const void* pinned;
     size_t bytes;
+    Ticket ticket;
   };
   struct Half {
     char* memory = nullptr;
     size_t used = 0;
-    cudaEvent_t done = nullptr;  // of the last copy through it
-    std::vector<Arrival> arrivals;
+    cudaEvent_t done = nullptr;     // of the last copy through it
+    std::vector<Arrival> arrivals;  // in the order of their tickets
   };
 
   // Room for up to `bytes`, at least one; *bytes is what there is.
   char* Take(size_t* bytes);
-  void HandOut(Half& half);
+  // Copies to the host that come with `ticket` or one before it.
+  static void HandOut(Ticket ticket, Half& half);
 
   DeviceContext& context_;
   Half halves_[2];
   int current_ = 0;
+  // Of the latest tickets, in turn. One that stands for a later ticket by now waits too long, never
+  // too short.
+  std::array<cudaEvent_t, 4> submitted_ = {};
+  Ticket next_ticket_ = 0;
+  bool enqueued_since_submit_ = false;
 };
 
 }  // namespace tidal::cuda

@@ -26,10 +26,12 @@ LaunchShape RowShape(int32_t rows, int64_t items) {
 // kWidth: elements a thread takes at a time, 8 (16 bytes) or 1. items = hidden / kWidth.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
-    EmbeddingKernel(const bfloat16* table, const int32_t* token_ids, float* out, int32_t items) {
+    EmbeddingKernel(const bfloat16* table, const int32_t* token_ids, const int32_t* sampled,
+                    float* out, int32_t items) {
   WaitForPreviousKernel();
   const int64_t row = blockIdx.x;
-  const bfloat16* in = table + int64_t{token_ids[row]} * items * kWidth;
+  const int32_t id = token_ids[row];
+  const bfloat16* in = table + int64_t{id < 0 ? sampled[~id] : id} * items * kWidth;
   float* to = out + row * items * kWidth;
   for (int32_t i = blockIdx.y * kThreads + threadIdx.x; i < items; i += gridDim.y * kThreads) {
     if constexpr (kWidth == 8) {
@@ -111,10 +113,10 @@ void Embedding(const EmbeddingParams& p, DeviceContext& context) {
   if (p.hidden % 8 == 0 && Aligned16(p.table, p.out)) {
     const int32_t items = p.hidden / 8;
     Launch(context, "Embedding", EmbeddingKernel<8>, RowShape(p.tokens, items), p.table,
-           p.token_ids, p.out, items);
+           p.token_ids, p.sampled, p.out, items);
   } else {
     Launch(context, "Embedding", EmbeddingKernel<1>, RowShape(p.tokens, p.hidden), p.table,
-           p.token_ids, p.out, p.hidden);
+           p.token_ids, p.sampled, p.out, p.hidden);
   }
 }
 

@@ -277,6 +277,7 @@ TEST(EngineDeathTest, BrokenPromisesOfTheSchedulerAbort) {
   std::vector<TokenId> tokens = Prompt(20);
   tokens[7] = 101;
   EXPECT_DEATH(run([&](auto& s) { s.tokens = tokens; }), "CHECK failed");
+  EXPECT_DEATH(run([](auto& s) { s.pending_row = 0; }), "CHECK failed") << "no step before";
 }
 
 }  // namespace

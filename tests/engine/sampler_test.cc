@@ -36,19 +36,24 @@ class SamplerTest : public ::testing::Test {
   // One row of these logits a sequence.
   std::vector<SampledToken> Sample(const std::vector<TestSequence>& sequences,
                                    const std::vector<float>& logits) {
-    std::vector<ScheduledSequence> scheduled;
+    StepInput input;
     for (const TestSequence& sequence : sequences) {
-      scheduled.push_back(sequence.Prefill(sequence.remaining()));
+      input.sequences.push_back(sequence.Prefill(sequence.remaining()));
     }
     std::vector<const ScheduledSequence*> rows;
-    for (const ScheduledSequence& sequence : scheduled) rows.push_back(&sequence);
+    for (const ScheduledSequence& sequence : input.sequences) rows.push_back(&sequence);
     std::vector<float> all;
     for (size_t i = 0; i < rows.size(); ++i) all.insert(all.end(), logits.begin(), logits.end());
     void* device = backend_->Allocate(all.size() * sizeof(float));
     backend_->CopyToDevice(device, all.data(), all.size() * sizeof(float));
-    auto tokens = sampler_.Sample(rows, static_cast<float*>(device));
+    const int32_t first = sampler_.Begin(input);
+    sampler_.Sample(rows, static_cast<float*>(device));
+    places_.clear();
+    for (size_t i = 0; i < rows.size(); ++i) places_.push_back(first + static_cast<int32_t>(i));
+    const SampledRows sampled = sampler_.End();
+    EXPECT_EQ(backend_->Synchronize(), "");
     backend_->Free(device);
-    return tokens.value();
+    return sampled.Tokens();
   }
   TokenId SampleOne(const TestSequence& sequence, const std::vector<float>& logits) {
     return Sample({sequence}, logits)[0].id;
@@ -57,6 +62,7 @@ class SamplerTest : public ::testing::Test {
   int32_t vocab_size_ = 0;
   std::unique_ptr<Backend> backend_;
   Sampler sampler_;
+  std::vector<int32_t> places_;  // in sampled(), of the last step's tokens
 };
 
 // A prompt {1} and an output {2, 2}.
@@ -175,6 +181,22 @@ TEST_F(SamplerTest, ManyPenaltiesAreSampledInGroups) {
   std::vector<TokenId> ids;
   for (const SampledToken& token : tokens) ids.push_back(token.id);
   EXPECT_THAT(ids, ElementsAre(vocab - 1, vocab - 1, 0, vocab - 1, vocab - 1, 0, vocab - 1));
+}
+
+// The step in flight is read from device memory while the next one's tokens are written.
+TEST_F(SamplerTest, TheTokensOfTwoStepsStayOnTheDevice) {
+  Create(8, 4);
+  TestSequence sequence = PromptAndOutput();
+  sequence.sampling.num_logprobs = 2;
+  std::vector<int32_t> places;
+  for (TokenId best = 0; best < 4; ++best) {
+    std::vector<float> logits(8, 0);
+    logits[best] = 1;
+    Sample({sequence, sequence}, logits);
+    for (const int32_t place : places) EXPECT_EQ(sampler_.sampled()[place], best - 1);
+    places = places_;
+    for (const int32_t place : places) EXPECT_EQ(sampler_.sampled()[place], best);
+  }
 }
 
 TEST_F(SamplerTest, NoRowsIsFine) {

@@ -45,6 +45,24 @@ TEST_P(RowOpsTest, EmbeddingCopiesRows) {
   }
 }
 
+TEST_P(RowOpsTest, EmbeddingTakesSampledTokensByTheirPlace) {
+  const int32_t hidden = 24;
+  const auto table = RandomFloats(9 * hidden, 1);
+  const auto table_bf16 = AsBFloat16(table);
+  const std::vector<int32_t> ids = {3, ~2, 0, ~0, ~2}, sampled = {8, 1, 5};
+  const std::vector<int32_t> expected = {3, 5, 0, 8, 5};
+  std::vector<float> out(ids.size() * hidden);
+  backend_->Embedding({.table = table_bf16.data(),
+                       .token_ids = ids.data(),
+                       .out = out.data(),
+                       .tokens = static_cast<int32_t>(ids.size()),
+                       .hidden = hidden,
+                       .sampled = sampled.data()});
+  for (size_t i = 0; i < out.size(); ++i) {
+    ASSERT_EQ(out[i], table[expected[i / hidden] * hidden + i % hidden]);
+  }
+}
+
 TEST_P(RowOpsTest, RmsNormEqualsReference) {
   for (const int32_t hidden : {1, 15, 16, 33, 256, 1000}) {
     for (const int32_t tokens : {1, 3, 300}) {

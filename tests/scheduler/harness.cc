@@ -67,14 +67,30 @@ void Harness::Abort(SequenceId id) {
   TakeEvents();
 }
 
-std::vector<Harness::Row> Harness::Step() {
-  std::vector<Row> rows;
-  const StepInput input = scheduler_->Schedule(now);
+void Harness::Launch(const StepInput& input) {
+  executor_.Launch(input);
+  std::vector<Row>& rows = launched_.emplace_back();
   for (const ScheduledSequence& s : input.sequences) {
     rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.is_decode, s.needs_token});
   }
-  if (!rows.empty()) {
-    absl::StatusOr<StepOutput> output = executor_.Execute(input);
+}
+
+std::vector<Harness::Row> Harness::Step() {
+  if (launched_.empty()) {
+    const StepInput input = scheduler_->Schedule(now);
+    if (!input.sequences.empty()) Launch(input);
+  }
+  if (overlap) {
+    if (const std::optional<StepInput> ahead = scheduler_->ScheduleAhead(now)) {
+      Launch(*ahead);
+      ++num_ahead_;
+    }
+  }
+  std::vector<Row> rows;
+  if (!launched_.empty()) {
+    rows = std::move(launched_.front());
+    launched_.pop_front();
+    absl::StatusOr<StepOutput> output = executor_.Collect();
     EXPECT_TRUE(output.ok()) << output.status();
     if (!output.ok()) {
       scheduler_->AbortAll(FinishReason::kError, output.status(), now);
@@ -88,7 +104,7 @@ std::vector<Harness::Row> Harness::Step() {
 }
 
 void Harness::RunToEnd(int32_t max_steps) {
-  for (int32_t i = 0; i < max_steps && !scheduler_->empty(); ++i) Step();
+  for (int32_t i = 0; i < max_steps && (!scheduler_->empty() || !launched_.empty()); ++i) Step();
   EXPECT_TRUE(scheduler_->empty()) << scheduler_->num_running() << " sequences still run, "
                                    << scheduler_->num_waiting() << " wait";
   if (scheduler_->empty()) {

@@ -4,6 +4,7 @@
 #define TIDAL_TESTS_SCHEDULER_HARNESS_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,7 +55,8 @@ class Harness {
 
   void Add(std::unique_ptr<Request> request);
   void Abort(SequenceId id);
-  // One step, if there is anything to run; its rows by the way they were ordered.
+  // One step, if there is anything to run; its rows by the way they were ordered. With `overlap`
+  // the step after it is launched before it is collected, where the scheduler allows it.
   std::vector<Row> Step();
   // Until nothing is left; fails the test after `max_steps`.
   void RunToEnd(int32_t max_steps = 10000);
@@ -69,15 +71,23 @@ class Harness {
   const std::map<SequenceId, Result>& results() const { return results_; }
   bool finished(SequenceId id) const { return results_.at(id).finish.has_value(); }
 
+  // Steps that were launched while another was in flight.
+  int64_t num_ahead() const { return num_ahead_; }
+
   absl::Time now = absl::UnixEpoch();
+  bool overlap = false;
 
  private:
+  // Gives the step to the executor and remembers its rows.
+  void Launch(const StepInput& input);
   void CheckInvariants() const;
 
   const SchedulerConfig config_;
   const int32_t vocab_size_;
   std::unique_ptr<Scheduler> scheduler_;
   KvExecutor executor_;
+  std::deque<std::vector<Row>> launched_;
+  int64_t num_ahead_ = 0;
   std::map<SequenceId, Result> results_;
 };
 

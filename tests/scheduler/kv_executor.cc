@@ -47,7 +47,7 @@ KvExecutor::KvExecutor(const SchedulerConfig& config, int32_t vocab_size)
       vocab_size_(vocab_size),
       slots_(static_cast<size_t>(config.num_blocks) * config.block_size) {}
 
-absl::StatusOr<StepOutput> KvExecutor::Execute(const StepInput& input) {
+absl::StatusOr<StepOutput> KvExecutor::Run(const StepInput& input) {
   StepOutput output;
   absl::flat_hash_set<SequenceId> seen;
   int32_t tokens = 0;

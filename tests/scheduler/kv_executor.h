@@ -15,21 +15,23 @@
 #include "engine/step.h"
 #include "scheduler/request.h"
 #include "scheduler/scheduler_config.h"
+#include "tests/support/eager_executor.h"
 
 namespace tidal {
 
 // Not thread-safe, like Executor. A step that reads a value which is not the sequence's own, or
 // breaks the rules of step.h, is an INTERNAL error.
-class KvExecutor : public Executor {
+class KvExecutor : public EagerExecutor {
  public:
   KvExecutor(const SchedulerConfig& config, int32_t vocab_size);
-
-  absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
 
   // What a request must receive however it is scheduled: computed without a scheduler, one token
   // after the other, by the rules of docs/sparse_attention.md.
   static std::vector<TokenId> ExpectedOutput(const Request& request, const SchedulerConfig& config,
                                              int32_t vocab_size);
+
+ protected:
+  absl::StatusOr<StepOutput> Run(const StepInput& input) override;
 
  private:
   struct Slot {

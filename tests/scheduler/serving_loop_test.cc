@@ -2,18 +2,13 @@
 
 #include <atomic>
 #include <memory>
-#include <numeric>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/scheduler/harness.h"
-#include "tests/support/fake_executor.h"
+#include "tests/scheduler/serving_loop_fixture.h"
 
 namespace tidal {
 namespace {
@@ -22,77 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-const SamplingParams kGreedy = MakeRequest(0, Prompt(1), 1)->sampling;
-constexpr absl::Duration kLong = absl::Seconds(60);
-
-FakeExecutorOptions OptionsFor(const SchedulerConfig& config) {
-  FakeExecutorOptions options;
-  options.num_blocks = config.num_blocks;
-  options.block_size = config.block_size;
-  options.max_num_seqs = config.max_num_seqs;
-  options.max_num_batched_tokens = config.max_num_batched_tokens;
-  return options;
-}
-
-struct Result {
-  std::vector<TokenId> tokens;
-  FinishInfo finish;
-};
-
-Result ReadAll(TokenStream& stream) {
-  Result result;
-  for (;;) {
-    TokenStream::Events events = stream.WaitAndTakeAll(kLong);
-    for (const SampledToken& token : events.tokens) result.tokens.push_back(token.id);
-    if (events.finish) {
-      result.finish = *events.finish;
-      return result;
-    }
-    if (events.tokens.empty()) {
-      ADD_FAILURE() << "nothing came for a long time";
-      return result;
-    }
-  }
-}
-
-// An executor whose steps wait for a permission each.
-class GatedExecutor : public Executor {
- public:
-  explicit GatedExecutor(FakeExecutorOptions options) : fake_(std::move(options)) {}
-
-  absl::StatusOr<StepOutput> Execute(const StepInput& input) override {
-    absl::MutexLock lock(&mutex_);
-    ++entered_;
-    mutex_.Await(absl::Condition(
-        +[](GatedExecutor* self) ABSL_NO_THREAD_SAFETY_ANALYSIS { return self->permits_ > 0; },
-        this));
-    if (permits_ != kOpen) --permits_;
-    return fake_.Execute(input);
-  }
-
-  void Permit(int32_t steps) {
-    absl::MutexLock lock(&mutex_);
-    permits_ += steps;
-  }
-  void Open() {
-    absl::MutexLock lock(&mutex_);
-    permits_ = kOpen;
-  }
-  // Until the loop is inside its `step`-th step (1 is the first).
-  void AwaitEntered(int32_t step) {
-    absl::MutexLock lock(&mutex_);
-    auto entered = [this, step]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return entered_ >= step; };
-    ASSERT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&entered), kLong));
-  }
-
- private:
-  static constexpr int32_t kOpen = 1 << 30;
-  absl::Mutex mutex_;
-  FakeExecutor fake_ ABSL_GUARDED_BY(mutex_);
-  int32_t permits_ ABSL_GUARDED_BY(mutex_) = 0;
-  int32_t entered_ ABSL_GUARDED_BY(mutex_) = 0;
-};
 
 TEST(ServingLoopTest, StreamsTheTokensOfARequest) {
   const SchedulerConfig config = SmallConfig();
@@ -110,88 +34,6 @@ TEST(ServingLoopTest, StreamsTheTokensOfARequest) {
   EXPECT_EQ(result.finish.output_tokens, 20);
   EXPECT_EQ(result.finish.dense_steps, 19);
 }
-
-// A loop with its executor and the streams of its requests.
-class ServingLoopFixture : public ::testing::Test {
- protected:
-  void StartLoop(FakeExecutorOptions options) {
-    executor_ = std::make_unique<GatedExecutor>(std::move(options));
-    LoopObserver observer;
-    observer.on_step = [this](const StepStats& step, const LoopStats& stats) {
-      absl::MutexLock lock(&mutex_);
-      tokens_run_ += step.prefill_tokens + step.decode_rows;
-      last_stats_ = stats;
-    };
-    observer.on_finish = [this](const Request& request, const FinishInfo& info) {
-      absl::MutexLock lock(&mutex_);
-      finished_.emplace_back(request.id, info.reason);
-    };
-    observer.on_failure = [this](const absl::Status& status) {
-      absl::MutexLock lock(&mutex_);
-      failure_ = status;
-    };
-    loop_ = std::make_unique<ServingLoop>(config_, executor_.get(), std::move(observer), [this] {
-      absl::MutexLock lock(&mutex_);
-      return now_;
-    });
-    loop_->Start();
-  }
-
-  std::shared_ptr<TokenStream> Submit(std::unique_ptr<Request> request) {
-    auto stream = request->stream;
-    const absl::Status status = loop_->Submit(std::move(request));
-    EXPECT_TRUE(status.ok()) << status;
-    return stream;
-  }
-
-  // Until new requests are refused for good.
-  void AwaitClosed() {
-    for (SequenceId id = 1000; id < 11000; ++id) {
-      const absl::Status status = loop_->Submit(MakeRequest(id, Prompt(1), 1));
-      if (status.code() == absl::StatusCode::kUnavailable) return;
-      absl::SleepFor(absl::Milliseconds(1));
-    }
-    FAIL() << "requests are still accepted";
-  }
-
-  void AdvanceClock(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
-    now_ += by;
-  }
-  absl::Time Now() {
-    absl::MutexLock lock(&mutex_);
-    return now_;
-  }
-  absl::Status failure() {
-    absl::MutexLock lock(&mutex_);
-    return failure_;
-  }
-  std::vector<std::pair<SequenceId, FinishReason>> finished() {
-    absl::MutexLock lock(&mutex_);
-    return finished_;
-  }
-  int64_t tokens_run() {
-    absl::MutexLock lock(&mutex_);
-    return tokens_run_;
-  }
-  // Until the loop has told of a state like this.
-  template <typename Predicate>
-  void AwaitStats(Predicate predicate) {
-    absl::MutexLock lock(&mutex_);
-    auto holds = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return predicate(last_stats_); };
-    ASSERT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&holds), kLong));
-  }
-
-  SchedulerConfig config_ = SmallConfig();
-  absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
-  LoopStats last_stats_ ABSL_GUARDED_BY(mutex_);
-  int64_t tokens_run_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::vector<std::pair<SequenceId, FinishReason>> finished_ ABSL_GUARDED_BY(mutex_);
-  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<GatedExecutor> executor_;
-  std::unique_ptr<ServingLoop> loop_;
-};
 
 TEST_F(ServingLoopFixture, TellsTheObserverAndFillsTheStats) {
   StartLoop(OptionsFor(config_));

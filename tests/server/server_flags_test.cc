@@ -63,6 +63,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"block_size", "32"},
        {"kv_cache_bytes", "64MiB"},
        {"enable_prefix_caching", "false"},
+       {"overlap", "false"},
        {"max_queued_requests", "5"},
        {"attention_mode", "full"},
        {"attention_profile", "paper"},
@@ -99,6 +100,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_EQ(model.engine.block_size, 32);
   EXPECT_EQ(model.engine.kv_cache_bytes, 64 << 20);
   EXPECT_FALSE(model.enable_prefix_caching);
+  EXPECT_FALSE(model.overlap);
   EXPECT_EQ(model.max_queued_requests, 5);
   EXPECT_EQ(model.default_attention_mode, AttentionMode::kFull);
   EXPECT_EQ(model.engine.attention_profile, "paper");

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -22,8 +23,9 @@ class Simulation {
  public:
   explicit Simulation(int32_t seed) : random_(seed), config_(MakeConfig()) {}
 
-  void Run(int32_t num_steps) {
+  void Run(int32_t num_steps, bool overlap) {
     Harness harness(config_, kVocabSize);
+    harness.overlap = overlap;
     for (int32_t step = 0; step < num_steps && !testing::Test::HasFailure(); ++step) {
       harness.now += absl::Milliseconds(1);
       if (harness.scheduler().num_waiting() < 12 && Chance(arrival_percent_)) {
@@ -39,12 +41,14 @@ class Simulation {
     harness.ExpectOutputs();
     EXPECT_EQ(harness.results().size(), next_id_ - 1);
     totals_ = harness.scheduler().totals();
+    num_ahead_ = harness.num_ahead();
     EXPECT_EQ(harness.scheduler().blocks().num_available(), config_.num_blocks);
     for (const auto& [id, result] : harness.results()) CheckCounts(*result.finish);
   }
 
   int64_t num_requests() const { return next_id_ - 1; }
   const SchedulerTotals& totals() const { return totals_; }
+  int64_t num_ahead() const { return num_ahead_; }
 
  private:
   int32_t Uniform(int32_t low, int32_t high) {
@@ -81,6 +85,7 @@ class Simulation {
       request->sampling.temperature = 1;
       request->sampling.seed = Uniform(1, 1000);
     }
+    if (Chance(5)) request->sampling.presence_penalty = 1;  // ignored by the executor
     if (Chance(10)) request->deadline = now + absl::Milliseconds(Uniform(0, 60));
     return request;
   }
@@ -109,37 +114,44 @@ class Simulation {
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
   SchedulerTotals totals_;
+  int64_t num_ahead_ = 0;
 };
 
 constexpr int32_t kGroups = 6, kSeedsPerGroup = 20;
 
-class SchedulerSimulationTest : public ::testing::TestWithParam<int32_t> {};
+class SchedulerSimulationTest : public ::testing::TestWithParam<std::tuple<int32_t, bool>> {};
 
 TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
+  const auto [group, overlap] = GetParam();
   SchedulerTotals totals;
-  int64_t num_requests = 0;
+  int64_t num_requests = 0, num_ahead = 0;
   for (int32_t i = 0; i < kSeedsPerGroup && !HasFailure(); ++i) {
-    const int32_t seed = GetParam() * kSeedsPerGroup + i;
+    const int32_t seed = group * kSeedsPerGroup + i;
     SCOPED_TRACE(seed);
     Simulation simulation(seed);
-    simulation.Run(2500);
+    simulation.Run(2500, overlap);
     totals.steps += simulation.totals().steps;
     totals.preemptions += simulation.totals().preemptions;
     totals.prefix_hits += simulation.totals().prefix_hits;
     totals.corrected_tokens += simulation.totals().corrected_tokens;
     num_requests += simulation.num_requests();
+    num_ahead += simulation.num_ahead();
   }
-  std::cout << num_requests << " requests, " << totals.steps << " steps, " << totals.preemptions
-            << " preemptions, " << totals.prefix_hits << " prefix hits, " << totals.corrected_tokens
-            << " corrected tokens\n";
+  std::cout << num_requests << " requests, " << totals.steps << " steps, " << num_ahead
+            << " of them ahead, " << totals.preemptions << " preemptions, " << totals.prefix_hits
+            << " prefix hits, " << totals.corrected_tokens << " corrected tokens\n";
   // The load is worth the name; all groups together run more than 100,000 steps.
   EXPECT_GE(totals.steps, 100000 / kGroups + 1);
   EXPECT_GE(totals.preemptions, 200);
   EXPECT_GE(totals.prefix_hits, 2000);
   EXPECT_GE(totals.corrected_tokens, 500);
+  EXPECT_GE(num_ahead, overlap ? 3000 : 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulationTest, ::testing::Range(0, kGroups));
+// With and without overlap every request gets the tokens it would get alone, so overlap changes
+// none.
+INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulationTest,
+                         ::testing::Combine(::testing::Range(0, kGroups), ::testing::Bool()));
 
 }  // namespace
 }  // namespace tidal

@@ -31,7 +31,7 @@ FakeExecutor::FakeExecutor(FakeExecutorOptions options)
     : options_(std::move(options)),
       slots_(static_cast<size_t>(options_.num_blocks) * options_.block_size) {}
 
-absl::StatusOr<StepOutput> FakeExecutor::Execute(const StepInput& input) {
+absl::StatusOr<StepOutput> FakeExecutor::Run(const StepInput& input) {
   if (options_.on_step) options_.on_step(input);
   if (!status_.ok()) return status_;
   if (num_steps_ == options_.fail_at_step) {

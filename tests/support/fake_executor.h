@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/step.h"
+#include "tests/support/eager_executor.h"
 
 namespace tidal {
 
@@ -26,19 +27,17 @@ struct FakeExecutorOptions {
   int32_t max_num_batched_tokens = 2048;
   // Replaces the hash below, for example to end a sequence at a given length. Null = the hash.
   std::function<TokenId(absl::Span<const TokenId> tokens)> next_token;
-  // Runs at the start of every Execute(), on the caller's thread: to record, to wait, to count.
+  // Runs at the start of every step, on the caller's thread: to record, to wait, to count.
   std::function<void(const StepInput&)> on_step;
-  // Execute() fails for good from this step on (0 is the first); -1 = never.
+  // Steps fail for good from this one on (0 is the first); -1 = never.
   int64_t fail_at_step = -1;
 };
 
 // Not thread-safe, like Executor. A broken promise of the scheduler is an INTERNAL error that names
 // the sequence, the position and the block, and, like every executor error, it is final.
-class FakeExecutor : public Executor {
+class FakeExecutor : public EagerExecutor {
  public:
   explicit FakeExecutor(FakeExecutorOptions options);
-
-  absl::StatusOr<StepOutput> Execute(const StepInput& input) override;
 
   // The token this executor answers after `tokens`; `seed` counts only when temperature > 0.
   TokenId NextToken(absl::Span<const TokenId> tokens, const SamplingParams& sampling) const;
@@ -48,8 +47,11 @@ class FakeExecutor : public Executor {
                                       const SamplingParams& sampling = {}) const;
 
   int64_t num_steps() const { return num_steps_; }
-  // Ok, or the first error Execute() returned.
+  // Ok, or the first error.
   const absl::Status& status() const { return status_; }
+
+ protected:
+  absl::StatusOr<StepOutput> Run(const StepInput& input) override;
 
  private:
   struct Slot {

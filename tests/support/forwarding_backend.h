@@ -16,7 +16,7 @@ class ForwardingBackend : public Backend {
  public:
   explicit ForwardingBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
-  std::string error;   // what Synchronize() answers when not empty
+  std::string error;   // what Wait() answers when not empty
   bool eager = false;  // what would be recorded runs at once, and nothing is replayed
   size_t max_allocation = std::numeric_limits<size_t>::max();  // larger ones fail
 
@@ -36,8 +36,9 @@ class ForwardingBackend : public Backend {
   void FillRandom(bfloat16* dst, int64_t count, uint64_t seed, float deviation) override {
     backend_->FillRandom(dst, count, seed, deviation);
   }
-  std::string Synchronize() override {
-    const std::string result = backend_->Synchronize();
+  Ticket Submit() override { return backend_->Submit(); }
+  std::string Wait(Ticket ticket) override {
+    const std::string result = backend_->Wait(ticket);
     return error.empty() ? result : error;
   }
   std::string WhyUnsupported(const BackendLimits& limits) const override {

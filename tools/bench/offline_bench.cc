@@ -44,6 +44,10 @@ class OfflineBench {
  private:
   ScheduledSequence Scheduled(int32_t index, int32_t computed, int32_t count, bool is_decode,
                               const AttentionPolicy& policy) const;
+  // `batch` sequences decode a token after `computed` others: their own, or where it is pending the
+  // one that the step before samples.
+  StepInput DecodeStep(int32_t batch, int32_t computed, bool pending,
+                       const AttentionPolicy& policy) const;
   // Blocks as a server that has run for a while hands them out.
   void ShuffleBlocks(std::mt19937& random);
   absl::Status Prefill(int32_t index, int32_t length);
@@ -70,6 +74,19 @@ ScheduledSequence OfflineBench::Scheduled(int32_t index, int32_t computed, int32
           .needs_token = is_decode,
           .sampling = &sampling_,
           .attention = policy};
+}
+
+StepInput OfflineBench::DecodeStep(int32_t batch, int32_t computed, bool pending,
+                                   const AttentionPolicy& policy) const {
+  StepInput input;
+  for (int32_t i = 0; i < batch; ++i) {
+    ScheduledSequence& row = input.sequences.emplace_back(
+        Scheduled(i, computed, /*count=*/1, /*is_decode=*/true, policy));
+    if (!pending) continue;
+    row.tokens.remove_suffix(1);
+    row.pending_row = i;
+  }
+  return input;
 }
 
 absl::Status OfflineBench::Prepare() {
@@ -160,15 +177,18 @@ absl::StatusOr<BenchResult> OfflineBench::TimeDecode(AttentionMode mode, int32_t
                                .dense_below = info_.attention.dense_below};
   std::vector<double> seconds, host_seconds;
   int64_t kv_bytes = 0;
-  for (int32_t step = 0; step < kWarmupSteps + options_.steps; ++step) {
-    StepInput input;
-    for (int32_t i = 0; i < batch; ++i) {
-      input.sequences.push_back(Scheduled(i, context - 1 + step, 1, /*is_decode=*/true, policy));
+  const int32_t num_steps = kWarmupSteps + options_.steps, num_ahead = options_.overlap ? 1 : 0;
+  auto start = std::chrono::steady_clock::now();
+  for (int32_t step = 0, launched = 0; step < num_steps; ++step) {
+    for (; launched < std::min(num_steps, step + 1 + num_ahead); ++launched) {
+      engine_.Launch(
+          DecodeStep(batch, context - 1 + launched, /*pending=*/launched > step, policy));
     }
-    const auto start = std::chrono::steady_clock::now();
-    TIDAL_ASSIGN_OR_RETURN(StepOutput output, engine_.Execute(input));
+    TIDAL_ASSIGN_OR_RETURN(StepOutput output, engine_.Collect());
+    const double step_seconds =
+        SecondsSince(std::exchange(start, std::chrono::steady_clock::now()));
     if (step < kWarmupSteps) continue;
-    seconds.push_back(SecondsSince(start));
+    seconds.push_back(step_seconds);
     host_seconds.push_back(seconds.back() - output.stats.wait_seconds);
     kv_bytes += output.stats.kv_bytes_read;
   }
@@ -177,6 +197,7 @@ absl::StatusOr<BenchResult> OfflineBench::TimeDecode(AttentionMode mode, int32_t
   result.token_budget = mode == AttentionMode::kTidal ? options_.token_budget : 0;
   result.tokens_per_second = batch / (result.ms_per_step / 1e3);
   result.host_us = Median(host_seconds) * 1e6;
+  result.overlap = options_.overlap;
   return result;
 }
 

@@ -21,10 +21,12 @@ struct OfflineBenchOptions {
   int32_t steps = 32;                    // timed decode steps a cell
   double read_bandwidth = 0;             // bytes per second, measured
   bool random_kv_cache = false;          // contexts are random rows instead of prefilled prompts
+  bool overlap = false;                  // launch each decode step while the one before runs
 };
 
-// One cell. A decode cell's time is the median over its steps; each step decodes one more token of
-// every sequence, so the context grows from `context` by the number of steps.
+// One cell. A decode cell's time is the median over its steps of the time from the end of the one
+// before to its own; each step decodes one more token of every sequence, so the context grows from
+// `context` by the number of steps.
 struct BenchResult {
   std::string mode;          // "full", "tidal", "prefill"
   int32_t token_budget = 0;  // 0 unless tidal
@@ -37,6 +39,7 @@ struct BenchResult {
   double bound_ms = 0;       // (weight_bytes + kv_bytes) / read_bandwidth
   double bound_share = 0;    // bound_ms / ms_per_step
   double host_us = 0;        // of a step, not spent waiting for the device
+  bool overlap = false;      // the device worked meanwhile
 };
 
 // Tokens of the longest sequence that will run.

@@ -39,6 +39,8 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1"}),
           "sequences in a step");
 ABSL_FLAG(std::vector<std::string>, prefill, {}, "prompt lengths whose prefill is timed as well");
 ABSL_FLAG(int32_t, steps, 32, "timed decode steps a cell; the median is reported");
+ABSL_FLAG(bool, overlap, false,
+          "launch each decode step while the one before runs, as a server does on a GPU");
 ABSL_FLAG(std::string, attention_profile, "default",
           "default, quality, paper, or a pattern string");
 ABSL_FLAG(int32_t, max_num_batched_tokens, 2048, "tokens of a prefill step");
@@ -75,6 +77,7 @@ absl::StatusOr<OfflineBenchOptions> OptionsFromFlags() {
         absl::StrCat("--load_format: must be safetensors or dummy, got '", format, "'"));
   }
   options.random_kv_cache = format == "dummy";
+  options.overlap = absl::GetFlag(FLAGS_overlap);
   return options;
 }
 
@@ -110,7 +113,8 @@ nlohmann::json ToJson(const BenchResult& r) {
           {"kv_bytes", r.kv_bytes},
           {"bound_ms", r.bound_ms},
           {"bound_share", r.bound_share},
-          {"host_us", r.host_us}};
+          {"host_us", r.host_us},
+          {"overlap", r.overlap}};
 }
 
 void PrintRow(const BenchResult& r) {

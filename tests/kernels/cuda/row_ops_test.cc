@@ -62,6 +62,27 @@ TEST_F(CudaRowOpsTest, EmbeddingCopiesRows) {
   }
 }
 
+TEST_F(CudaRowOpsTest, EmbeddingTakesSampledTokensByTheirPlace) {
+  for (const int32_t hidden : {24, 37}) {
+    const auto table = RandomFloats(9 * hidden, 1);
+    const std::vector<int32_t> ids = {3, ~2, 0, ~0, ~2}, expected = {3, 5, 0, 8, 5};
+    auto device_table = OnDevice(AsBFloat16(table));
+    auto device_ids = OnDevice(ids);
+    auto device_sampled = OnDevice(std::vector<int32_t>{8, 1, 5});
+    auto out = OnDevice(std::vector<float>(ids.size() * hidden, kPoison));
+    backend_->Embedding({.table = device_table.get(),
+                         .token_ids = device_ids.get(),
+                         .out = out.get(),
+                         .tokens = static_cast<int32_t>(ids.size()),
+                         .hidden = hidden,
+                         .sampled = device_sampled.get()});
+    const std::vector<float> got = out.Read();
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i], table[expected[i / hidden] * hidden + i % hidden]);
+    }
+  }
+}
+
 TEST_F(CudaRowOpsTest, RmsNormEqualsReference) {
   // One to eight vectors a thread, and what has no vectors.
   for (const int32_t hidden : {1, 15, 16, 33, 256, 1000, 2052, 4096, 8188, 14336, 16384, 16388}) {

@@ -1,0 +1,70 @@
+// Scheduler::ScheduleAhead(): the step after the one in flight, before that one's tokens are known.
+//
+// It is certain what comes next when the step in flight is decode rows that each sample a token,
+// because then every sequence runs exactly that token, or has ended. One that ends by its length
+// is known to; one that ends by a stop token has a row in the next step, whose result Commit()
+// ignores. Everything else that Schedule() does must have nothing to do: no deadline, no
+// preemption, no admission, no correction; and no sampling may look at the token itself.
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "scheduler/scheduler.h"
+
+namespace tidal {
+
+std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
+  TIDAL_CHECK(ahead_rows_.empty());
+  std::vector<Row> next;
+  int32_t num_live = 0, num_blocks = 0;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    const Row& row = rows_[i];
+    if (row.sequence == nullptr) continue;
+    const Sequence& sequence = *row.sequence;
+    ++num_live;
+    if (!row.is_decode || !row.needs_token) return std::nullopt;
+    if (sequence.EndsByLength(config_.max_model_len)) continue;
+    if (sequence.sampling(/*pending=*/1)->NeedsTokens() || MayBeginCorrection(sequence)) {
+      return std::nullopt;
+    }
+    num_blocks += blocks_.NeedsBlock(sequence, /*pending=*/1) ? 1 : 0;
+    next.push_back({.sequence = row.sequence,
+                    .num_tokens = 1,
+                    .is_decode = true,
+                    .needs_token = true,
+                    .pending_row = static_cast<int32_t>(i)});
+  }
+  // Without tokens in this step, a sequence has some in the next.
+  if (next.empty() || num_live < num_running()) return std::nullopt;
+  const bool some_end = static_cast<int32_t>(next.size()) < num_live;
+  if (num_blocks > blocks_.num_available() || !Expired(now).empty() || QueueMoves(some_end)) {
+    return std::nullopt;
+  }
+  for (const Row& row : next) {
+    if (blocks_.NeedsBlock(*row.sequence, /*pending=*/1)) blocks_.Append(row.sequence);
+  }
+  ahead_rows_ = std::move(next);
+  return BuildStep(ahead_rows_);
+}
+
+bool Scheduler::MayBeginCorrection(const Sequence& sequence) const {
+  return config_.correction_period > 0 && sequence.MostInexactTokens() >= config_.correction_period;
+}
+
+// Would Schedule() preempt for a waiting sequence, or admit one? `some_end`: running sequences will
+// have given back their seats and blocks.
+bool Scheduler::QueueMoves(bool some_end) {
+  if (waiting_.empty()) return false;
+  if (some_end || !PriorityVictims().empty()) return true;
+  if (num_running() == config_.max_num_seqs) return false;
+  int32_t num_skipped = 0;
+  for (Sequence* sequence : waiting_) {
+    if (blocks_.CanAllocate(sequence, BlockReserve())) return true;
+    if (sequence->times_overtaken >= kMaxOvertaken || ++num_skipped == kMaxOvertaken) return false;
+  }
+  return false;
+}
+
+}  // namespace tidal
