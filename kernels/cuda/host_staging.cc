@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cuda/small_copy.h"
+
 namespace tidal::cuda {
 namespace {
 
@@ -61,14 +63,20 @@ char* HostStaging::Take(size_t* bytes) {
   return memory;
 }
 
+void HostStaging::Copy(void* dst, const void* src, size_t bytes, const char* operation) {
+  if (IsSmallCopy(dst, src, bytes)) {
+    SmallCopy(dst, src, bytes, operation, context_);
+  } else {
+    context_.Check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, context_.stream), operation);
+  }
+}
+
 void HostStaging::ToDevice(void* dst, const void* host_src, size_t bytes) {
   for (size_t done = 0; done < bytes;) {
     size_t count = bytes - done;
     char* const pinned = Take(&count);
     std::memcpy(pinned, static_cast<const char*>(host_src) + done, count);
-    context_.Check(cudaMemcpyAsync(static_cast<char*>(dst) + done, pinned, count,
-                                   cudaMemcpyHostToDevice, context_.stream),
-                   "copy to the device");
+    Copy(static_cast<char*>(dst) + done, pinned, count, "copy to the device");
     done += count;
   }
 }
@@ -77,9 +85,7 @@ void HostStaging::ToHost(void* host_dst, const void* src, size_t bytes) {
   for (size_t done = 0; done < bytes;) {
     size_t count = bytes - done;
     char* const pinned = Take(&count);
-    context_.Check(cudaMemcpyAsync(pinned, static_cast<const char*>(src) + done, count,
-                                   cudaMemcpyDeviceToHost, context_.stream),
-                   "copy from the device");
+    Copy(pinned, static_cast<const char*>(src) + done, count, "copy from the device");
     halves_[current_].arrivals.push_back(
         {static_cast<char*>(host_dst) + done, pinned, count, next_ticket_});
     done += count;

@@ -51,6 +51,8 @@ class HostStaging {
     std::vector<Arrival> arrivals;  // in the order of their tickets
   };
 
+  // Enqueues a copy from or to pinned memory.
+  void Copy(void* dst, const void* src, size_t bytes, const char* operation);
   // Room for up to `bytes`, at least one; *bytes is what there is.
   char* Take(size_t* bytes);
   // Copies to the host that come with `ticket` or one before it.
