@@ -80,18 +80,6 @@ class Device {
   cudaEvent_t scored_ = nullptr, selected_ = nullptr;
 };
 
-cuda::PrefillLibrary LibraryOf(CudaPrefill prefill) {
-  switch (prefill) {
-    case CudaPrefill::kCudnn:
-      return cuda::PrefillLibrary::kCudnn;
-    case CudaPrefill::kOwn:
-      return cuda::PrefillLibrary::kOwn;
-    case CudaPrefill::kAuto:
-      break;
-  }
-  return cuda::PrefillLibrary::kAuto;
-}
-
 class CudaBackend final : public Backend {
  public:
   CudaBackend(std::unique_ptr<Device> device, const CudaBackendOptions& options)
@@ -101,7 +89,7 @@ class CudaBackend final : public Backend {
         staging_(context_),
         graphs_(context_),
         matmul_(context_),
-        prefill_(context_, LibraryOf(options.prefill)) {
+        prefill_(context_, cuda::PrefillLibrary::kAuto) {
     info_.name = "cuda";
     info_.device = device_->name();
     info_.matmul_type = DType::kBF16;

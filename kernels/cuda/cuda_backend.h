@@ -2,7 +2,6 @@
 #ifndef TIDAL_KERNELS_CUDA_CUDA_BACKEND_H_
 #define TIDAL_KERNELS_CUDA_CUDA_BACKEND_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -10,12 +9,9 @@
 
 namespace tidal {
 
-enum class CudaPrefill : uint8_t { kAuto, kCudnn, kOwn };
-
 struct CudaBackendOptions {
   int device = 0;  // as CUDA numbers them
   bool graphs = true;
-  CudaPrefill prefill = CudaPrefill::kAuto;
 };
 
 // Null when there is no such device or it cannot be used; *error then says why.
