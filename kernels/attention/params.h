@@ -66,7 +66,8 @@ struct DecodeRows {
 };
 
 // One query token a row over its whole context, or its window's part of it. The result of a row
-// does not depend on the other rows, on their number, or on which physical blocks it uses.
+// does not depend on which physical blocks it uses; on the other rows at most in how its sums are
+// rounded (CUDA), or not at all (CPU).
 struct PagedDecodeParams {
   const bfloat16* q;   // [rows, H, D]
   PagedKvCache kv;     // already holds the current token
