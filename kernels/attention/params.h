@@ -34,7 +34,7 @@ struct BlockTables {
 
 // The first position that the query at `position` sees. A window of W > 0 shows it its own position
 // and the W - 1 before; 0 shows it everything.
-inline int32_t FirstVisible(int32_t position, int32_t window) {
+constexpr int32_t FirstVisible(int32_t position, int32_t window) {
   return window > 0 ? std::max(0, position + 1 - window) : 0;
 }
 

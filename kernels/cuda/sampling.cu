@@ -192,13 +192,7 @@ __device__ inline void WriteTopLogprobs(Slice& s, const SamplingParamsView& p, i
   own.count[0] = __popc(kept);
   const Partial* warps;
   SumBlock<false, true>(s, own, &warps);
-  int32_t place = own.count[0];
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-    const int32_t other = __shfl_up_sync(kAllLanes, place, d);
-    if (Lane() >= d) place += other;
-  }
-  place -= own.count[0];
+  int32_t place = InclusiveWarpSum(own.count[0], Lane()) - own.count[0];
   for (int w = 0; w < Warp(); ++w) place += warps[w].count[0];
 #pragma unroll
   for (int j = 0; j < 4; ++j) {

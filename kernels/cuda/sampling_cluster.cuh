@@ -10,6 +10,8 @@
 #include <climits>
 #include <cstdint>
 
+#include "kernels/cuda/warp.cuh"
+
 namespace tidal::cuda::sampling {
 
 constexpr int kThreads = 512;
@@ -17,7 +19,6 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kMaxRanks = 8;             // blocks of a cluster
 constexpr int kWarpStep = 128;           // elements a warp reads at a time, four a lane
 constexpr int kListSize = 4 * kThreads;  // candidates that one block finishes alone
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 // What threads, warps and blocks add up; the meaning is the caller's.
 struct alignas(16) Partial {

@@ -27,16 +27,6 @@ __device__ inline double UniformDraw(uint64_t seed, uint64_t counter) {
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-// The sum over the lanes up to this one.
-__device__ inline double SumThroughLane(double x) {
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-    const double other = __shfl_up_sync(kAllLanes, x, d);
-    if (Lane() >= d) x += other;
-  }
-  return x;
-}
-
 // Draws from rank 0's list: the first candidate whose running sum exceeds uniform * total, else the
 // last kept one. One thread gets the token, all others kNoToken.
 __device__ inline int32_t DrawFromList(Slice& s, const ListPart& part, Threshold t,
@@ -47,7 +37,7 @@ __device__ inline int32_t DrawFromList(Slice& s, const ListPart& part, Threshold
   for (int j = 0; j < 4; ++j) {
     if (kept >> j & 1) own += static_cast<double>(part.values[j]);
   }
-  const double through_lane = SumThroughLane(own);
+  const double through_lane = InclusiveWarpSum(own, Lane());
   Partial p = {};
   p.mass[0] = own;
   const Partial* warps;
@@ -128,7 +118,7 @@ __device__ inline int32_t DrawFromRow(Slice& s, Threshold t, double uniform) {
     for (int j = 0; j < 4; ++j) {
       if (kept >> j & 1) own += static_cast<double>(x[j]);
     }
-    const double through = SumThroughLane(own);
+    const double through = InclusiveWarpSum(own, Lane());
     const unsigned reaching = __ballot_sync(kAllLanes, kept != 0 && sum + through > target);
     const int chosen = reaching != 0 ? __ffs(static_cast<int>(reaching)) - 1 : 31 - __clz(lanes);
     // The chosen lane's token: the first to reach the target, else its last.

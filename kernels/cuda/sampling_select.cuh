@@ -131,12 +131,7 @@ __device__ inline unsigned KeptByWarp(const float (&x)[4], Threshold t, int32_t&
     if (x[i] == t.value) ++ties;
   }
   if (__ballot_sync(kAllLanes, ties > 0) == 0) return kept;
-  int32_t through = ties;  // of this lane and those before it
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-    const int32_t other = __shfl_up_sync(kAllLanes, through, d);
-    if (Lane() >= d) through += other;
-  }
+  const int32_t through = InclusiveWarpSum(ties, Lane());
   int32_t before = through - ties;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -209,12 +204,7 @@ __device__ inline int32_t MakeList(Slice& s, Threshold t) {
     const float x[4] = {v.x, v.y, v.z, v.w};
     const unsigned kept = KeptByWarp(x, t, ties_left);
     if (__ballot_sync(kAllLanes, kept != 0) == 0) continue;
-    int32_t through = __popc(kept);
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-      const int32_t other = __shfl_up_sync(kAllLanes, through, d);
-      if (Lane() >= d) through += other;
-    }
+    const int32_t through = InclusiveWarpSum(__popc(kept), Lane());
     int32_t at = place + through - __popc(kept);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {

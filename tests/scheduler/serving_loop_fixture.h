@@ -3,7 +3,9 @@
 #ifndef TIDAL_TESTS_SCHEDULER_SERVING_LOOP_FIXTURE_H_
 #define TIDAL_TESTS_SCHEDULER_SERVING_LOOP_FIXTURE_H_
 
+#include <atomic>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -133,6 +135,38 @@ class ServingLoopFixture : public ::testing::Test {
     const absl::Status status = loop_->Submit(std::move(request));
     EXPECT_TRUE(status.ok()) << status;
     return stream;
+  }
+
+  // Clients that send `each` requests one after the other and cancel every third. Everybody gets
+  // the tokens of their own prompt, and all of them unless cancelled. Returns how many were
+  // complete.
+  int32_t RunClients(int32_t num_clients, int32_t each) {
+    const FakeExecutor reference(OptionsFor(config_));
+    std::atomic<int32_t> complete = 0;
+    std::vector<std::thread> clients;
+    for (int32_t client = 0; client < num_clients; ++client) {
+      clients.emplace_back([&, client] {
+        for (int32_t i = 0; i < each; ++i) {
+          const SequenceId id = 1 + client * each + i;
+          const std::vector<TokenId> prompt = Prompt(1 + (id * 7) % 40, 1 + id % 5);
+          const int32_t max_tokens = 1 + (id * 13) % 40;
+          auto stream = Submit(MakeRequest(id, prompt, max_tokens));
+          if (id % 3 == 0) loop_->Cancel(id);
+          const Result result = ReadAll(*stream);
+          const auto count = static_cast<int32_t>(result.tokens.size());
+          EXPECT_EQ(result.tokens, reference.ExpectedOutput(prompt, count, kGreedy))
+              << "request " << id;
+          EXPECT_LE(count, max_tokens);
+          EXPECT_TRUE(id % 3 == 0 || count == max_tokens);
+          if (result.finish.reason == FinishReason::kLength) {
+            EXPECT_EQ(count, max_tokens);
+            ++complete;
+          }
+        }
+      });
+    }
+    for (std::thread& client : clients) client.join();
+    return complete.load();
   }
 
   // Until new requests are refused for good.

@@ -161,24 +161,7 @@ TEST_F(ServingLoopOverlapTest, ManyRequestsGetTheirOwnTokens) {
   config_.max_queued_requests = 1000;
   StartAhead();
   executor_->Open();
-  constexpr int32_t kClients = 3, kEach = 60;
-  std::vector<std::thread> clients;
-  for (int32_t client = 0; client < kClients; ++client) {
-    clients.emplace_back([&, client] {
-      for (int32_t i = 0; i < kEach; ++i) {
-        const SequenceId id = 1 + client * kEach + i;
-        const std::vector<TokenId> prompt = Prompt(1 + (id * 7) % 40, 1 + id % 5);
-        auto stream = Submit(MakeRequest(id, prompt, 1 + (id * 13) % 40));
-        if (id % 3 == 0) loop_->Cancel(id);
-        const Result result = ReadAll(*stream);
-        const auto count = static_cast<int32_t>(result.tokens.size());
-        EXPECT_EQ(result.tokens, Expected(prompt, count)) << "request " << id;
-        EXPECT_LE(count, 1 + (id * 13) % 40);
-        EXPECT_TRUE(id % 3 == 0 || count == 1 + (id * 13) % 40);
-      }
-    });
-  }
-  for (std::thread& client : clients) client.join();
+  RunClients(/*num_clients=*/3, /*each=*/60);
   EXPECT_TRUE(loop_->Drain(absl::InfiniteFuture()));
   EXPECT_EQ(loop_->stats().free_blocks, 24);
 }

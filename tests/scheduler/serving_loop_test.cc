@@ -1,6 +1,5 @@
 #include "scheduler/serving_loop.h"
 
-#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -256,29 +255,8 @@ TEST_F(ServingLoopFixture, ConcurrentClientsGetTheirOwnTokens) {
   StartLoop(OptionsFor(config_));
   executor_->Open();
   constexpr int32_t kClients = 4, kEach = 60;
-  std::atomic<int32_t> complete = 0;
-  const FakeExecutor reference(OptionsFor(config_));
-  std::vector<std::thread> clients;
-  for (int32_t client = 0; client < kClients; ++client) {
-    clients.emplace_back([&, client] {
-      for (int32_t i = 0; i < kEach; ++i) {
-        const SequenceId id = 1 + client * kEach + i;
-        const std::vector<TokenId> prompt = Prompt(1 + (id * 7) % 40, 1 + id % 5);
-        auto stream = Submit(MakeRequest(id, prompt, 1 + (id * 13) % 40));
-        if (id % 3 == 0) loop_->Cancel(id);
-        const Result result = ReadAll(*stream);
-        std::vector<TokenId> expected =
-            reference.ExpectedOutput(prompt, static_cast<int32_t>(result.tokens.size()), kGreedy);
-        EXPECT_EQ(result.tokens, expected) << "request " << id;
-        if (result.finish.reason == FinishReason::kLength) {
-          EXPECT_EQ(result.tokens.size(), 1 + (id * 13) % 40);
-          ++complete;
-        }
-      }
-    });
-  }
-  for (std::thread& client : clients) client.join();
-  EXPECT_GE(complete.load(), kClients * kEach * 2 / 3);
+  const int32_t complete = RunClients(kClients, kEach);
+  EXPECT_GE(complete, kClients * kEach * 2 / 3);
   EXPECT_EQ(finished().size(), kClients * kEach);
   EXPECT_TRUE(loop_->Drain(absl::InfiniteFuture()));
   const LoopStats stats = loop_->stats();

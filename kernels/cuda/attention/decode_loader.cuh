@@ -10,10 +10,9 @@
 
 #include "kernels/cuda/attention/attention_mma.cuh"
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/warp.cuh"
 
 namespace tidal::cuda::decode {
-
-inline constexpr unsigned kAllLanes = 0xffffffffu;
 
 // A row of K or V in shared memory is kDim / 8 pieces of 16 bytes. Piece c of token t lies at place
 // c ^ Swizzle(t), so that the same piece of 8 successive tokens covers all 32 banks.

@@ -1,12 +1,13 @@
+#include "kernels/attention/params.h"
 #include "kernels/cuda/attention/decode_plan.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp.cuh"
 
 namespace tidal::cuda::decode {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 __device__ int64_t SumOfWarp(int64_t x) {
   for (int distance = 16; distance > 0; distance /= 2) {
@@ -18,16 +19,11 @@ __device__ int64_t SumOfWarp(int64_t x) {
 enum class Work : uint8_t { kDense, kScoring, kReuse, kWindowed };
 constexpr int kLists = 4;
 
-// Of a windowed layer, to the last token of a context.
-__device__ int32_t FirstVisible(const PlanArgs& args, int32_t length) {
-  return max(0, length - args.window);
-}
-
 // Tokens of a row that are read.
 template <Work kWork>
 __device__ int32_t TokensOf(const PlanArgs& args, int row) {
   const int32_t length = args.context_lens[row];
-  if (kWork == Work::kWindowed) return length - FirstVisible(args, length) / 16 * 16;
+  if (kWork == Work::kWindowed) return length - FirstVisible(length - 1, args.window) / 16 * 16;
   const int32_t budget = kWork == Work::kReuse ? args.token_budgets[row] : 0;
   return budget > 0 ? min(budget, length) : length;
 }
@@ -91,7 +87,8 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
 
   const RowCut cut = CutRow<kWork>(args, row, share);
   const bool sparse = args.token_budgets[row] > 0;
-  const int32_t visible = kWork == Work::kWindowed ? FirstVisible(args, args.context_lens[row]) : 0;
+  const int32_t visible =
+      kWork == Work::kWindowed ? FirstVisible(args.context_lens[row] - 1, args.window) : 0;
   for (int i = lane; i < cut.num_splits * heads; i += 32) {
     const int32_t split = i / heads;
     const int32_t begin = split * cut.tokens;

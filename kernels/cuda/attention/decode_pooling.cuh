@@ -13,6 +13,7 @@
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/score_pooling.cuh"
+#include "kernels/cuda/warp.cuh"
 
 namespace tidal::cuda::decode {
 
@@ -83,12 +84,7 @@ class ScorePooler {
         my_tiles_ = (range.end + kTileTokens - 1) / kTileTokens * args_.rule.sets;
       }
     }
-    tiles_through_ = my_tiles_;
-#pragma unroll
-    for (int distance = 1; distance < 32; distance *= 2) {
-      const int below = __shfl_up_sync(kAllLanes, tiles_through_, distance);
-      if (lane_ >= distance) tiles_through_ += below;
-    }
+    tiles_through_ = InclusiveWarpSum(my_tiles_, lane_);
   }
 
   // Finds the row and the place of tile at_.tile. False when there is no such tile.

@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(kThreads, Shape<kDim, kRowTiles, kKeys>::kMinB
   const int first_position = args.context_lens[sequence] - query_len;
   const int last_row = min(first_row + S::kRows, rows) - 1;
   const int key_end = first_position + last_row / args.group + 1;
-  const int key_begin = args.FirstVisible(first_position + first_row / args.group);
+  const int key_begin = FirstVisible(first_position + first_row / args.group, args.window);
   const int first_tile = key_begin / kKeys, key_tiles = (key_end + kKeys - 1) / kKeys;
 
   // The warp's rows: keys up to see_all are seen by all of them, keys after see_any by none; so are
@@ -261,7 +261,8 @@ __global__ void __launch_bounds__(kThreads, Shape<kDim, kRowTiles, kKeys>::kMinB
   const int see_any =
       warp_row < rows ? first_position + (min(warp_row + S::kWarpRows, rows) - 1) / args.group : -1;
 
-  const int seen_by_any = args.FirstVisible(see_all), seen_by_all = args.FirstVisible(see_any);
+  const int seen_by_any = FirstVisible(see_all, args.window),
+            seen_by_all = FirstVisible(see_any, args.window);
 
   const uint32_t queries = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
   const uint32_t stages = queries + S::kQueryBytes;

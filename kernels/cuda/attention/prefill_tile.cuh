@@ -32,11 +32,6 @@ struct Args {
   float scale_log2;        // softmax_scale * log2(e)
   int32_t window;          // of FirstVisible(); the largest number there is instead of 0
   bool out_is_float;
-
-  // The first key that the query at `position` sees.
-  __device__ int FirstVisible(int position) const {
-    return max(0, position + 1 - window);
-  }
 };
 
 template <int kDim>

@@ -9,9 +9,9 @@
 
 #include <cstdint>
 
-namespace tidal::cuda {
+#include "kernels/cuda/warp.cuh"
 
-constexpr unsigned kFullWarp = 0xffffffffu;
+namespace tidal::cuda {
 
 // The blocks that work on one set, 2^n of them: a cluster on sm_90, one block elsewhere.
 class BlockCluster {
@@ -63,15 +63,6 @@ class BlockCluster {
  private:
   int rank_ = 0, size_ = 1;
 };
-
-__device__ inline int32_t InclusiveWarpSum(int32_t x, int lane) {
-#pragma unroll
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const int32_t below = __shfl_up_sync(kFullWarp, x, distance);
-    if (lane >= distance) x += below;
-  }
-  return x;
-}
 
 constexpr int kRadixBins = 2048;
 constexpr int kLog2RadixGroups = 6;
@@ -156,7 +147,7 @@ class RadixSelect {
         sum += cluster_.Of(shared_.histogram, block)[bin];
       }
       shared_.sums[group * 32 + lane] = sum;
-      sum = __reduce_add_sync(kFullWarp, sum);
+      sum = __reduce_add_sync(kAllLanes, sum);
       if (lane == 0) shared_.group_sums[group] = sum;
     }
     cluster_.Sync();
@@ -168,9 +159,9 @@ class RadixSelect {
     const int32_t upper = group_sum(kRadixGroups - 1 - 2 * lane);
     const int32_t lower = group_sum(kRadixGroups - 2 - 2 * lane);
     const int32_t through = InclusiveWarpSum(upper + lower, lane);
-    int at = __ffs(__ballot_sync(kFullWarp, through >= wanted)) - 1;
-    int32_t above = __shfl_sync(kFullWarp, through - upper - lower, at);
-    const int32_t upper_at = __shfl_sync(kFullWarp, upper, at);
+    int at = __ffs(__ballot_sync(kAllLanes, through >= wanted)) - 1;
+    int32_t above = __shfl_sync(kAllLanes, through - upper - lower, at);
+    const int32_t upper_at = __shfl_sync(kAllLanes, upper, at);
     int group = kRadixGroups - 1 - 2 * at;
     if (above + upper_at < wanted) {
       above += upper_at;
@@ -180,10 +171,10 @@ class RadixSelect {
     const int32_t count =
         cluster_.Of(shared_.sums, group >> log2_groups)[(group & (groups - 1)) * 32 + 31 - lane];
     const int32_t bins_through = InclusiveWarpSum(count, lane);
-    at = __ffs(__ballot_sync(kFullWarp, above + bins_through >= wanted)) - 1;
+    at = __ffs(__ballot_sync(kAllLanes, above + bins_through >= wanted)) - 1;
     return {static_cast<uint32_t>(group * 32 + 31 - at),
-            above + __shfl_sync(kFullWarp, bins_through - count, at),
-            __shfl_sync(kFullWarp, count, at)};
+            above + __shfl_sync(kAllLanes, bins_through - count, at),
+            __shfl_sync(kAllLanes, count, at)};
   }
 
   const BlockCluster cluster_;

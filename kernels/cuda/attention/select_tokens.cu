@@ -173,8 +173,8 @@ class SetSelector {
         equal += __popc(match.equal);
       }
     }
-    greater = __reduce_add_sync(kFullWarp, greater);
-    equal = __reduce_add_sync(kFullWarp, equal);
+    greater = __reduce_add_sync(kAllLanes, greater);
+    equal = __reduce_add_sync(kAllLanes, equal);
     if (lane == 0) shared_.chosen[warp] = {greater, equal};
     cluster_.Sync();
 
@@ -184,8 +184,8 @@ class SetSelector {
       greater += chosen.x;
       equal += chosen.y;
     }
-    greater = __reduce_add_sync(kFullWarp, greater);
-    equal = __reduce_add_sync(kFullWarp, equal);
+    greater = __reduce_add_sync(kAllLanes, greater);
+    equal = __reduce_add_sync(kAllLanes, equal);
     cluster_.Arrive();  // done with the other blocks' memory
     WriteForced(range_.head, range_.head + range_.ranked);
 
@@ -198,7 +198,7 @@ class SetSelector {
 #pragma unroll
       for (int n = 0; n < kQuadsInFlight; ++n) {
         const Match match = MatchQuad(keys[n], threshold.key);
-        if (!__any_sync(kFullWarp, match.greater | match.equal)) continue;
+        if (!__any_sync(kAllLanes, match.greater | match.equal)) continue;
         // Two counts, of at most 128 each, in one sum.
         const int32_t mine = __popc(match.greater) | __popc(match.equal) << 16;
         const int32_t through = InclusiveWarpSum(mine, lane);
@@ -214,7 +214,7 @@ class SetSelector {
           greater_before += is_greater;
           equal_before += is_equal;
         }
-        const int32_t all = __shfl_sync(kFullWarp, through, 31);
+        const int32_t all = __shfl_sync(kAllLanes, through, 31);
         greater += all & 0xffff;
         equal += all >> 16;
       }
