@@ -28,6 +28,7 @@ struct Request {
   StopCriteria stop;
   AttentionPolicy attention;
   int32_t priority = 0;    // lower runs earlier, as in vLLM
+  std::string tenant;      // who asked; empty: nobody in particular
   std::string cache_salt;  // prefix cache entries are shared only between equal salts
   absl::Time arrival = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();  // cancelled at the first step after it

@@ -26,8 +26,8 @@ const char* Name(Metrics::Finished reason) {
 
 }  // namespace
 
-Generation::Generation(const GenerationContext* context, absl::Time arrival, absl::Time deadline)
-    : context_(context), arrival_(arrival), deadline_(deadline) {
+Generation::Generation(const GenerationContext* context, absl::Time arrival, Caller caller)
+    : context_(context), arrival_(arrival), caller_(std::move(caller)) {
   context_->live_generations->fetch_add(1);
 }
 
@@ -74,7 +74,8 @@ absl::Status Generation::Submit() {
     sequence->priority = request_.priority;
     sequence->cache_salt = request_.cache_salt;
     sequence->arrival = arrival_;
-    sequence->deadline = deadline_;
+    sequence->tenant = caller_.tenant;
+    sequence->deadline = caller_.deadline;
     Output& output =
         outputs_.emplace_back(i, sequence->id, context_->model->tokenizer.get(), request_);
     sequence->stream = output.stream;

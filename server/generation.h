@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 #include "proto/tidal/v1/inference.pb.h"
 #include "scheduler/serving_loop.h"
+#include "server/caller.h"
 #include "server/generation_request.h"
 #include "server/metrics.h"
 #include "server/output_assembler.h"
@@ -57,7 +58,7 @@ struct GenerationContext {
 // Thread-safe; one consumer. Kept alive by its consumer and, until it has ended, by itself.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
-  Generation(const GenerationContext* context, absl::Time arrival, absl::Time deadline);
+  Generation(const GenerationContext* context, absl::Time arrival, Caller caller);
   ~Generation();
 
   // One thing to send, or the end: ok when everything was sent. After the end there is nothing
@@ -115,7 +116,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   v1::GenerateResponse MakeUsage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const GenerationContext* context_;
-  const absl::Time arrival_, deadline_;
+  const absl::Time arrival_;
+  const Caller caller_;
   std::atomic<bool> pump_posted_{false};
 
   absl::Mutex mutex_;

@@ -41,11 +41,10 @@ absl::Status GenerationService::RunOnIntake(WorkerPool::Job job) {
                                                    " new requests waiting: try again later"));
 }
 
-std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request,
-                                                     absl::Time deadline) {
+std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request, Caller caller) {
   absl::Status status = Admit();
   const std::string request_id = request.request_id();
-  auto generation = std::make_shared<Generation>(&context_, absl::Now(), deadline);
+  auto generation = std::make_shared<Generation>(&context_, absl::Now(), std::move(caller));
   if (status.ok()) {
     status =
         RunOnIntake([generation, request = std::move(request)] { generation->Begin(request); });

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "proto/tidal/v1/inference.pb.h"
 #include "scheduler/serving_loop.h"
+#include "server/caller.h"
 #include "server/generation.h"
 #include "server/metrics.h"
 #include "server/served_model.h"
@@ -37,8 +38,8 @@ class GenerationService {
   GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
                     GenerationServiceOptions options);
 
-  // Never fails: errors are the generation's end. `deadline` InfiniteFuture: none.
-  std::shared_ptr<Generation> Start(v1::GenerateRequest request, absl::Time deadline);
+  // Never fails: errors are the generation's end.
+  std::shared_ptr<Generation> Start(v1::GenerateRequest request, Caller caller);
 
   // These two take the time of a tokenizer: call them through RunOnIntake().
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) const;

@@ -115,7 +115,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
   TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<tidal::ModelRuntime> runtime,
                          tidal::ModelRuntime::Load(options, {}));
   const std::shared_ptr<Generation> generation =
-      runtime->service().Start(MakeRequest(std::move(prompt)), absl::InfiniteFuture());
+      runtime->service().Start(MakeRequest(std::move(prompt)), {});
   return Print(*generation);
 }
 

@@ -15,11 +15,14 @@
 namespace tidal {
 namespace {
 
-absl::Time Deadline(const grpc::CallbackServerContext& context) {
+Caller CallerOf(const grpc::CallbackServerContext& context) {
+  Caller caller;
   const std::chrono::system_clock::time_point deadline = context.deadline();
   // gRPC's "no deadline" is the largest time it can express.
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
-  return absl::FromChrono(deadline);
+  if (deadline != std::chrono::system_clock::time_point::max()) {
+    caller.deadline = absl::FromChrono(deadline);
+  }
+  return caller;
 }
 
 // gRPC answers UNIMPLEMENTED to a message it cannot parse, as if there were no such method; so the
@@ -46,7 +49,7 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   GenerateReactor(GenerationService* service, const grpc::CallbackServerContext& context,
                   v1::GenerateRequest request)
-      : generation_(service->Start(std::move(request), Deadline(context))) {
+      : generation_(service->Start(std::move(request), CallerOf(context))) {
     Advance();
   }
 

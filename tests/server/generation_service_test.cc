@@ -191,7 +191,7 @@ TEST(GenerationServiceTest, CancelFreesTheSequences) {
   harness.Say(std::vector<TokenId>{200});  // never ends
   v1::GenerateRequest request = harness.MakeRequest();
   request.set_n(3);
-  const auto generation = harness.service().Start(request, absl::InfiniteFuture());
+  const auto generation = harness.service().Start(request, {});
   EXPECT_TRUE(generation->WaitNext().event->has_prompt());
   generation->Cancel();
   gate.Open();
@@ -204,7 +204,7 @@ TEST(GenerationServiceTest, CancelFreesTheSequences) {
 
 TEST(GenerationServiceTest, CancelBeforeTheRequestIsReadWorks) {
   ServiceHarness harness;
-  const auto generation = harness.service().Start(harness.MakeRequest(), absl::InfiniteFuture());
+  const auto generation = harness.service().Start(harness.MakeRequest(), {});
   generation->Cancel();
   EXPECT_TRUE(absl::IsCancelled(*generation->WaitNext().end));
 }
@@ -214,8 +214,9 @@ TEST(GenerationServiceTest, DeadlineEndsTheRequest) {
   options.on_step = [](const StepInput&) { absl::SleepFor(absl::Milliseconds(5)); };
   ServiceHarness harness(options);
   harness.Say(std::vector<TokenId>{200});
-  const auto generation =
-      harness.service().Start(harness.MakeRequest(), absl::Now() + absl::Milliseconds(50));
+  Caller caller;
+  caller.deadline = absl::Now() + absl::Milliseconds(50);
+  const auto generation = harness.service().Start(harness.MakeRequest(), caller);
   Generation::Item item;
   do {
     item = generation->WaitNext();
@@ -231,7 +232,7 @@ TEST(GenerationServiceTest, AFullQueueIsResourceExhausted) {
   ServiceHarness harness(options);
   v1::GenerateRequest request = harness.MakeRequest();
   request.set_n(100);
-  const auto generation = harness.service().Start(request, absl::InfiniteFuture());
+  const auto generation = harness.service().Start(request, {});
   gate.Open();
   Generation::Item item;
   do {
@@ -247,8 +248,8 @@ TEST(GenerationServiceTest, LiveRequestsAreBounded) {
   options.on_step = gate.Hook();
   options.service.max_live_requests = 2;
   ServiceHarness harness(options);
-  auto first = harness.service().Start(harness.MakeRequest(), absl::InfiniteFuture());
-  auto second = harness.service().Start(harness.MakeRequest(), absl::InfiniteFuture());
+  auto first = harness.service().Start(harness.MakeRequest(), {});
+  auto second = harness.service().Start(harness.MakeRequest(), {});
   EXPECT_TRUE(absl::IsResourceExhausted(harness.Run(harness.MakeRequest()).status));
   gate.Open();
 }
@@ -274,7 +275,7 @@ TEST(GenerationServiceTest, ABrokenModelEndsRequestsWithUnavailable) {
 TEST(GenerationServiceTest, AClientThatStopsReadingHoldsNobodyUp) {
   ServiceHarness harness;
   harness.Say("1234567890");
-  const auto unread = harness.service().Start(harness.MakeRequest(), absl::InfiniteFuture());
+  const auto unread = harness.service().Start(harness.MakeRequest(), {});
   EXPECT_EQ(harness.Run(harness.MakeRequest()).outputs[0].text, "1234567890");
   harness.WaitUntilIdle();
   // What it did not take has become one piece.

@@ -1,0 +1,18 @@
+// Who asks, and how long they wait: what a request's connection says, beside its message.
+#ifndef TIDAL_SERVER_CALLER_H_
+#define TIDAL_SERVER_CALLER_H_
+
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace tidal {
+
+struct Caller {
+  std::string tenant;                            // whose key the request carried; empty: no key
+  absl::Time deadline = absl::InfiniteFuture();  // nobody reads the answer after it
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_CALLER_H_
