@@ -5,7 +5,9 @@
 #   --component programs   what a user runs (the default component)
 #   --component tests      bin/ of the tests that a GPU machine should run
 set(TIDAL_PROGRAMS tidal-server tidal-gateway tidal-generate tidal-bench)
-set_target_properties(${TIDAL_PROGRAMS} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib")
+# RPATH, not the newer RUNPATH: a RUNPATH is not followed for what libraries need themselves.
+set_target_properties(${TIDAL_PROGRAMS} PROPERTIES
+  INSTALL_RPATH "$ORIGIN/../lib" LINK_OPTIONS "-Wl,--disable-new-dtags")
 
 # CUDA's driver and libraries are the machine's own, as is glibc.
 set(TIDAL_MACHINE_LIBRARIES
@@ -23,7 +25,8 @@ install(DIRECTORY models/tidal-nano DESTINATION models COMPONENT programs)
 if(TIDAL_BUILD_TESTS)
   get_property(tests GLOBAL PROPERTY TIDAL_DEVICE_TESTS)
   if(tests)
-    set_target_properties(${tests} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib")
+    set_target_properties(${tests} PROPERTIES
+      INSTALL_RPATH "$ORIGIN/../lib" LINK_OPTIONS "-Wl,--disable-new-dtags")
     install(TARGETS ${tests} RUNTIME_DEPENDENCY_SET tidal_tests
             RUNTIME DESTINATION bin COMPONENT tests EXCLUDE_FROM_ALL)
     install(RUNTIME_DEPENDENCY_SET tidal_tests
