@@ -54,7 +54,8 @@ class Program:
         self._process.send_signal(signal.SIGTERM)
         _, log = self._process.communicate(timeout=START_TIMEOUT_S)
         if not any(error) and self._process.returncode != 0:
-            raise SystemExit(f"ask_image: {self.name} ended with {self._process.returncode}:\n{log}")
+            sys.stderr.write(log)
+            raise SystemExit(f"ask_image: {self.name} ended with {self._process.returncode}")
 
     def complete(self):
         request = urllib.request.Request(self.fields["http"].strip('"') + "/v1/completions",

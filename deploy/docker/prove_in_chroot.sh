@@ -85,15 +85,11 @@ say "programs and shared libraries: ${installed} MB"
 say "C library and licences: $(megabytes "${image}/usr") MB"
 say "models: $(megabytes "${image}/tidalserve/models") MB"
 say "whole root file system: $(megabytes "${image}") MB"
-say "compressed (gzip): $(tar -C "${image}" -c . | gzip | wc -c | awk '{printf "%.1f", $1 / 1e6}') MB"
+compressed=$(tar -C "${image}" -c . | gzip | wc -c | awk '{printf "%.1f", $1 / 1e6}')
+say "compressed (gzip): ${compressed} MB"
 if [[ "${variant}" == cpu ]] && ((${installed%.*} >= 150)); then
   say "programs and shared libraries must stay under 150 MB" >&2
   exit 1
 fi
 
-# As a container: the image read-only, with /proc and /dev, and nobody's user id.
-mount --bind "${image}" "${image}"
-mount -o remount,bind,ro "${image}"
-mount -t proc proc "${image}/proc"
-mount --bind /dev "${image}/dev"
-exec python3 "${source_dir}/deploy/docker/ask_image.py" "${image}"
+exec "${source_dir}/deploy/docker/run_image.sh" "${image}"

@@ -22,7 +22,8 @@ for argument in "$@"; do
       ;;
   esac
 done
-: "${install_dir:?runtime_stage: --install_dir is missing}" "${root:?runtime_stage: --root is missing}"
+: "${install_dir:?runtime_stage: --install_dir is missing}"
+: "${root:?runtime_stage: --root is missing}"
 readonly install_dir root cuda_dir model
 readonly home=${root}/tidalserve
 readonly programs=(tidal-server tidal-gateway)

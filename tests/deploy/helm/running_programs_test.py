@@ -1,0 +1,163 @@
+"""What the chart says of the programs is true of the built ones: flags, probes, metrics."""
+
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import chart
+import grpc
+import yaml
+
+sys.path.append(str(chart.ROOT / "tests/integration"))
+import programs  # noqa: E402
+
+# What the chart uses ahead of the programs. Empty where both are of one version; what has arrived
+# must not stay here.
+AWAITED_FLAGS = {"api_key_file", "config", "grpc_cert_file", "grpc_key_file", "health_port",
+                 "tls_client_ca_file", "tls_cert_file of tidal-gateway",
+                 "tls_key_file of tidal-gateway"}
+AWAITED_PATHS = {"/health/started"}
+AWAITED_SERVICES = {"live"}
+
+SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
+
+
+def flags_of_program(name):
+    """The names of all flags, as the program's help lists them."""
+    text = subprocess.run([programs.BIN_DIR / name, "--helpfull"], capture_output=True,
+                          text=True).stdout
+    return set(re.findall(r"^ +--(\w+) \(", text, re.MULTILINE))
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class LocalProgram(programs.Program):
+    """The program of a rendered Deployment, with its own command line made to fit this machine."""
+
+    def __init__(self, release, deployment, ready_message, folder, **other_flags):
+        container = chart.container_of(deployment)
+        (name,) = container["command"]
+        known = flags_of_program(name)
+        flags = {flag: value for flag, value in chart.flags_of(container).items() if flag in known}
+        self.ports = {port: free_port() for port in chart.ports_of(container)
+                      if f"{port}_port" in flags}
+        flags |= {f"{port}_port": number for port, number in self.ports.items()}
+        flags |= {"host": "127.0.0.1", **other_flags}
+        config = chart.config_of(release, deployment)
+        if "config" in flags:
+            flags["config"] = pathlib.Path(folder) / f"{name}.yaml"
+            flags["config"].write_text(yaml.safe_dump(config))
+        else:
+            flags |= config
+        super().__init__(name, ready_message, [f"--{flag}={value}" for flag, value in flags.items()])
+
+    def probe(self, get):
+        """Status of an httpGet probe."""
+        port = self.ports.get(get["port"], self.ports["http"])
+        self.url = f"http://127.0.0.1:{port}"
+        return self.get(get["path"])[0]
+
+
+def grpc_health(port, service):
+    """What a gRPC probe of Kubernetes gets."""
+    request = b"\x0a" + bytes([len(service)]) + service.encode() if service else b""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        return check(request, timeout=10)
+
+
+class FlagsTest(unittest.TestCase):
+    def test_flags_exist(self):
+        known = {name: flags_of_program(name) for name in ("tidal-server", "tidal-gateway")}
+        for values_name, values in chart.good_values().items():
+            release = chart.Release(values)
+            for deployment in release.deployments():
+                container = chart.container_of(deployment)
+                (program,) = container["command"]
+                used = chart.flags_of(container).keys() | chart.config_of(release, deployment)
+                missing = {flag for flag in used - known[program]
+                           if not {flag, f"{flag} of {program}"} & AWAITED_FLAGS}
+                self.assertEqual(set(), missing, f"{values_name}: {program}")
+
+    def test_no_flag_is_awaited_that_has_come(self):
+        for awaited in AWAITED_FLAGS:
+            flag, _, program = awaited.partition(" of ")
+            come = any(flag in flags_of_program(name)
+                       for name in ([program] if program else ["tidal-server", "tidal-gateway"]))
+            self.assertFalse(come, f"{awaited} exists: take it out of AWAITED_FLAGS")
+
+    def test_refused_flags_are_real(self):
+        """Flags that the chart sets itself and refuses in the config are spelled right."""
+        text = (chart.CHART / "templates/_validate.tpl").read_text()
+        (names,) = re.findall(r"range \$flag := list ((?:\"\w+\" ?)+)", text)
+        known = flags_of_program("tidal-server") | flags_of_program("tidal-gateway")
+        self.assertLessEqual(set(names.replace('"', "").split()), known | AWAITED_FLAGS)
+
+
+class ProbesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        release = chart.Release({})
+        gateway, server = sorted(release.deployments(), key=lambda each: each["metadata"]["name"])
+        cls.containers = [chart.container_of(each) for each in (server, gateway)]
+        cls.server = LocalProgram(release, server, '"ready"', cls.folder.name,
+                                  model=chart.ROOT / "models/tidal-nano")
+        cls.gateway = LocalProgram(
+            release, gateway, "gateway listens", cls.folder.name,
+            grpc_target=f"dns:///localhost:{cls.server.ports['grpc']}")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.gateway.stop()
+        cls.server.stop()
+        cls.folder.cleanup()
+
+    def test_http_probes_are_answered(self):
+        for program, container in zip((self.server, self.gateway), self.containers):
+            for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if name not in container:
+                    continue
+                get = container[name]["httpGet"]
+                status = program.probe(get)
+                if get["path"] in AWAITED_PATHS:
+                    self.assertEqual(404, status, f"{get} exists: take it out of AWAITED_PATHS")
+                else:
+                    self.assertEqual(200, status, get)
+
+    def test_grpc_probes_are_answered(self):
+        container = chart.container_of(chart.Release(
+            {"server": {"probes": {"type": "grpc"}}}).deployments()[1])
+        for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+            service = container[name]["grpc"]["service"]
+            if service in AWAITED_SERVICES:
+                with self.assertRaises(grpc.RpcError, msg=f"{service} is no longer awaited"):
+                    grpc_health(self.server.ports["grpc"], service)
+            else:
+                self.assertEqual(SERVING, grpc_health(self.server.ports["grpc"], service))
+
+    def test_metrics_of_the_autoscaler_exist(self):
+        (scaled,) = chart.Release(chart.good_values()["gpu"]).of_kind("ScaledObject")
+        self.server.url = f"http://127.0.0.1:{self.server.ports['http']}"
+        for trigger in scaled["spec"]["triggers"]:
+            (metric,) = re.findall(r"\((vllm:\w+)\{", trigger["metadata"]["query"])
+            self.assertEqual(0, self.server.metric(metric))
+
+    def test_labels_for_routers_promise_the_metrics_that_exist(self):
+        """Routers of the Gateway API read these from engines with the label vllm."""
+        self.server.url = f"http://127.0.0.1:{self.server.ports['http']}"
+        for metric in ("vllm:num_requests_waiting", "vllm:num_requests_running",
+                       "vllm:kv_cache_usage_perc", "vllm:cache_config_info"):
+            self.server.metric(metric)
+
+
+if __name__ == "__main__":
+    unittest.main()
