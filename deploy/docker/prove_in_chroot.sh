@@ -50,7 +50,10 @@ if [[ ! -f "${stage}/etc/debian_version" ]]; then
 fi
 mount -t proc proc "${stage}/proc"
 mount --bind /dev "${stage}/dev"
-cp /etc/resolv.conf "${stage}/etc" # Nothing else of this machine.
+# How this machine reaches package sources, and nothing else of it.
+cp /etc/resolv.conf "${stage}/etc"
+cp /etc/ssl/certs/ca-certificates.crt "${stage}/etc/machine-certificates.crt"
+export PIP_CERT=/etc/machine-certificates.crt
 
 rm -rf "${stage}"/{source,image}
 mkdir -p "${stage}/source"
