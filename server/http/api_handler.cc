@@ -18,6 +18,7 @@
 #include "server/http/generate_exchange.h"
 #include "server/http/openai_codec.h"
 #include "server/http/openai_error.h"
+#include "server/http/process_metrics.h"
 #include "server/tracing/tracer.h"
 
 namespace tidal {
@@ -229,6 +230,7 @@ HttpResponse ApiHandler::Metrics() const {
       TextResponse(200, options_.render_metrics ? options_.render_metrics() : "");
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body += stats_.Render();
+  response.body += RenderProcessMetrics();
   if (options_.tracer != nullptr) response.body += options_.tracer->RenderMetrics();
   return response;
 }

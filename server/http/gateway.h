@@ -4,7 +4,7 @@
 //
 // Readiness (/health, /health/ready, /ping) is what the channel's grpc.health.v1 service answers
 // for the empty service name. /metrics is render_metrics() followed by the gateway's own
-// tidal:http_* families.
+// tidal:http_* families and those of the process.
 #ifndef TIDAL_SERVER_HTTP_GATEWAY_H_
 #define TIDAL_SERVER_HTTP_GATEWAY_H_
 
