@@ -224,7 +224,8 @@ VARIABLES = [
     {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"},
     variable("job", "Job", "label_values(tidal:build_info, job)"),
     variable("instance", "Instance", 'label_values(tidal:build_info{job=~"$job"}, instance)'),
-    variable("model_name", "Model", 'label_values(vllm:cache_config_info{job=~"$job"}, model_name)'),
+    variable("model_name", "Model",
+             'label_values(vllm:cache_config_info{job=~"$job"}, model_name)'),
 ]
 
 
