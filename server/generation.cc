@@ -52,6 +52,7 @@ void Generation::Begin(const v1::GenerateRequest& request) {
   {
     absl::MutexLock lock(&mutex_);
     request_ = *std::move(parsed);
+    is_chat_ = request.has_chat();
     if (!cancelled_) error_ = Submit();
     if (!error_.ok()) CancelUnfinished();
     if (outputs_.empty()) Conclude();
@@ -173,11 +174,17 @@ void Generation::Conclude() {
   concluded_ = true;
   GenerationSummary summary;
   summary.request_id = request_.request_id;
+  summary.model = context_->model->names.front();
+  summary.caller = caller_.trace;
+  summary.is_chat = is_chat_;
   summary.status = cancelled_ ? absl::CancelledError("cancelled by the client") : error_;
   summary.n = request_.n;
   summary.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   summary.time_to_first_token = time_to_first_token_;
-  summary.total = absl::Now() - arrival_;
+  summary.arrival = arrival_;
+  summary.end = absl::Now();
+  summary.attention = request_.attention;
+  summary.max_tokens = request_.stop.max_tokens;
   int32_t longest = 0;
   for (const Output& output : outputs_) {
     const Metrics::Finished reason = FinishedReason(output);
@@ -190,6 +197,7 @@ void Generation::Conclude() {
     summary.dense_steps += output.info->dense_steps;
     summary.preemptions += output.info->preemptions;
     longest = std::max(longest, tokens);
+    summary.outputs.push_back(*output.info);
   }
   if (!outputs_.empty()) context_->metrics->OnRequestFinished(request_.n, longest);
   if (context_->on_end) context_->on_end(summary);

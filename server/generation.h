@@ -32,16 +32,22 @@
 
 namespace tidal {
 
-// How one request went, for its log line. Carries nothing of what was said.
+// How one request went, for its log line and its spans. Carries nothing of what was said.
 struct GenerationSummary {
   std::string request_id;
+  std::string model;
+  TraceContext caller;   // the span that asked
+  bool is_chat = false;  // the prompt came as a conversation
   absl::Status status;
   // Of each output: "stop", "length", "abort" or "error", with commas. Empty: none was begun.
   std::string finish;
+  std::vector<FinishInfo> outputs;  // the same outputs
+  AttentionPolicy attention;
+  int32_t max_tokens = 0;
   int32_t n = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
   int32_t sparse_steps = 0, dense_steps = 0, preemptions = 0;
   absl::Duration time_to_first_token = absl::InfiniteDuration();  // infinite: none came
-  absl::Duration total = absl::ZeroDuration();
+  absl::Time arrival, end;
 };
 
 // What generations share; owned by their service. Everything outlives them.
@@ -121,6 +127,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::atomic<bool> pump_posted_{false};
 
   absl::Mutex mutex_;
+  bool is_chat_ ABSL_GUARDED_BY(mutex_) = false;
   GenerationRequest request_ ABSL_GUARDED_BY(mutex_);
   std::deque<Output> outputs_ ABSL_GUARDED_BY(mutex_);
   int next_output_ ABSL_GUARDED_BY(mutex_) = 0;  // round robin over outputs in NextEvent

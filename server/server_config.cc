@@ -70,6 +70,7 @@ absl::Status ModelOptions::Validate() const {
 
 absl::Status ServerConfig::Validate() const {
   TIDAL_RETURN_IF_ERROR(model.Validate());
+  TIDAL_RETURN_IF_ERROR(tracing.Validate());
   TIDAL_RETURN_IF_ERROR(Require(!host.empty(), "host", "an address to listen on", "nothing"));
   TIDAL_RETURN_IF_ERROR(CheckPort("http_port", http_port));
   TIDAL_RETURN_IF_ERROR(CheckPort("grpc_port", grpc_port));

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "kernels/backends.h"
 #include "server/logging.h"
+#include "server/tracing/tracing_options.h"
 
 namespace tidal {
 
@@ -49,6 +50,7 @@ struct ServerConfig {
   absl::Duration stall_timeout = absl::Seconds(120);  // a step may take this long
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
+  TracingOptions tracing;
 
   absl::Status Validate() const;
 };

@@ -10,6 +10,7 @@
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 #include "server/model_flags.h"
+#include "server/tracing_flags.h"
 
 ABSL_FLAG(std::string, host, "127.0.0.1",
           "Address to listen on, for HTTP and gRPC. 0.0.0.0 or :: for all.");
@@ -65,6 +66,7 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.stall_timeout = absl::GetFlag(FLAGS_stall_timeout);
   TIDAL_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   TIDAL_ASSIGN_OR_RETURN(config.log_format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
+  TIDAL_ASSIGN_OR_RETURN(config.tracing, TracingOptionsFromFlags());
   TIDAL_RETURN_IF_ERROR(config.Validate());
   return config;
 }

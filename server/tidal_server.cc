@@ -11,11 +11,13 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
+#include "server/generation_spans.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
 #include "server/model_runtime.h"
 #include "server/port_check.h"
+#include "server/tracing/tracer.h"
 
 namespace tidal {
 namespace {
@@ -27,14 +29,16 @@ int64_t Milliseconds(absl::Duration duration) {
   return duration == absl::InfiniteDuration() ? -1 : absl::ToInt64Milliseconds(duration);
 }
 
-void LogRequest(const GenerationSummary& summary) {
+void LogRequest(const GenerationSummary& summary, const std::string& trace_id) {
   const std::string status = absl::StatusCodeToString(summary.status.code());
   if (summary.finish.empty()) {  // the reason may quote the client, the code does not
-    Log(LogLevel::kInfo, "request refused", {{"id", summary.request_id}, {"status", status}});
+    Log(LogLevel::kInfo, "request refused",
+        {{"id", summary.request_id}, {"trace_id", trace_id}, {"status", status}});
     return;
   }
   Log(LogLevel::kInfo, "request",
       {{"id", summary.request_id},
+       {"trace_id", trace_id},
        {"status", status},
        {"finish", summary.finish},
        {"n", summary.n},
@@ -45,7 +49,7 @@ void LogRequest(const GenerationSummary& summary) {
        {"dense_steps", summary.dense_steps},
        {"preemptions", summary.preemptions},
        {"ttft_ms", Milliseconds(summary.time_to_first_token)},
-       {"total_ms", Milliseconds(summary.total)}});
+       {"total_ms", Milliseconds(summary.end - summary.arrival)}});
 }
 
 void LogModel(const ServedModel& model) {
@@ -70,7 +74,8 @@ void LogModel(const ServedModel& model) {
 
 class TidalServer::Impl {
  public:
-  explicit Impl(const ServerConfig& config) : config_(config) {}
+  explicit Impl(const ServerConfig& config)
+      : config_(config), tracer_(config.tracing, "tidal-server") {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start() {
@@ -78,7 +83,7 @@ class TidalServer::Impl {
     TIDAL_RETURN_IF_ERROR(CheckPortIsFree("http_port", config_.host, config_.http_port));
     TIDAL_RETURN_IF_ERROR(CheckPortIsFree("grpc_port", config_.host, config_.grpc_port));
     RuntimeHooks hooks;
-    hooks.on_request_end = LogRequest;
+    hooks.on_request_end = [this](const GenerationSummary& summary) { OnRequestEnd(summary); };
     hooks.on_failure = [this](const absl::Status& status) { OnFailure(status); };
     TIDAL_ASSIGN_OR_RETURN(runtime_, ModelRuntime::Load(config_.model, std::move(hooks)));
     LogModel(runtime_->model());
@@ -128,10 +133,17 @@ class TidalServer::Impl {
     options.api_keys = config_.api_keys;
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
     options.render_metrics = [this] { return runtime_->metrics().Render(); };
+    options.tracer = &tracer_;
     options.is_live = [this] { return IsLive(); };
     auto channel = grpc_->InProcessChannel();
     TIDAL_ASSIGN_OR_RETURN(http_, Gateway::Start(std::move(options), std::move(channel)));
     return absl::OkStatus();
+  }
+
+  void OnRequestEnd(const GenerationSummary& summary) {
+    const TraceContext span = tracer_.NewSpan(summary.caller);
+    LogRequest(summary, span.trace_id);
+    if (span.sampled) tracer_.Export(MakeGenerationSpans(summary, span, tracer_));
   }
 
   bool IsLive() const {
@@ -156,6 +168,7 @@ class TidalServer::Impl {
   }
 
   const ServerConfig config_;
+  Tracer tracer_;  // outlives those who make spans
   std::atomic<bool> stopped_{false};
   absl::Mutex mutex_;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;

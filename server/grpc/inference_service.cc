@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -15,8 +16,21 @@
 namespace tidal {
 namespace {
 
+// The values of a key, joined as those of an HTTP header are.
+std::string Metadata(const grpc::CallbackServerContext& context, const char* key) {
+  std::string joined;
+  const auto [begin, end] = context.client_metadata().equal_range(key);
+  for (auto entry = begin; entry != end; ++entry) {
+    absl::StrAppend(&joined, joined.empty() ? "" : ",",
+                    absl::string_view(entry->second.data(), entry->second.size()));
+  }
+  return joined;
+}
+
 Caller CallerOf(const grpc::CallbackServerContext& context) {
   Caller caller;
+  caller.trace = ParseTraceContext(Metadata(context, kTraceParentHeader),
+                                   Metadata(context, kTraceStateHeader));
   const std::chrono::system_clock::time_point deadline = context.deadline();
   // gRPC's "no deadline" is the largest time it can express.
   if (deadline != std::chrono::system_clock::time_point::max()) {

@@ -18,6 +18,8 @@
 #include "server/http/generate_exchange.h"
 #include "server/http/openai_codec.h"
 #include "server/http/openai_error.h"
+#include "server/http/process_metrics.h"
+#include "server/tracing/tracer.h"
 
 namespace tidal {
 namespace {
@@ -121,7 +123,7 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
     }
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
-      return Generate(std::move(connection), request, route.endpoint, std::move(id));
+      return Generate(std::move(connection), request, route, std::move(id));
     case Endpoint::kTokenize:
       return Tokenize(std::move(connection), request, std::move(id));
     case Endpoint::kDetokenize:
@@ -141,13 +143,16 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
 }
 
 void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                          Endpoint endpoint, std::string request_id) {
+                          const Route& route, std::string request_id) {
+  auto span = std::make_unique<HttpSpan>(options_.tracer, request, route.path);
   absl::StatusOr<OpenAiRequest> parsed =
       draining_ ? absl::UnavailableError("the server is shutting down")
-      : endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
-                                               : ParseCompletionRequest(request.body);
+      : route.endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
+                                                     : ParseCompletionRequest(request.body);
   if (!parsed.ok()) {
-    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
+    const ApiError error = ToApiError(parsed.status());
+    span->End(error.http_status);
+    return connection->Respond(ErrorResponse(error, request_id));
   }
   if (!parsed->request_id.empty()) request_id = RequestId(parsed->request_id);
   for (size_t i = 0; i < parsed->calls.size(); ++i) {
@@ -155,7 +160,7 @@ void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequ
                                                               : absl::StrCat(request_id, "-", i));
   }
   GenerateExchange::Start(std::move(connection), *stub_, *std::move(parsed), std::move(request_id),
-                          options_.max_unsent_bytes);
+                          options_.max_unsent_bytes, std::move(span));
 }
 
 void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
@@ -225,6 +230,8 @@ HttpResponse ApiHandler::Metrics() const {
       TextResponse(200, options_.render_metrics ? options_.render_metrics() : "");
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body += stats_.Render();
+  response.body += RenderProcessMetrics();
+  if (options_.tracer != nullptr) response.body += options_.tracer->RenderMetrics();
   return response;
 }
 

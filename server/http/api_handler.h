@@ -32,7 +32,7 @@ class ApiHandler {
  private:
   bool IsAuthorized(const HttpRequest& request) const;
   void Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                Endpoint endpoint, std::string request_id);
+                const Route& route, std::string request_id);
   void Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
                 std::string request_id);
   void Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,

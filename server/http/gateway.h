@@ -4,7 +4,7 @@
 //
 // Readiness (/health, /health/ready, /ping) is what the channel's grpc.health.v1 service answers
 // for the empty service name. /metrics is render_metrics() followed by the gateway's own
-// tidal:http_* families.
+// tidal:http_* families and those of the process.
 #ifndef TIDAL_SERVER_HTTP_GATEWAY_H_
 #define TIDAL_SERVER_HTTP_GATEWAY_H_
 
@@ -23,6 +23,8 @@ class Channel;
 
 namespace tidal {
 
+class Tracer;
+
 struct GatewayOptions {
   std::string host = "127.0.0.1";  // address or name to listen on; "::" or "0.0.0.0" for all
   int port = 0;                    // 0 = any free one, see Gateway::port()
@@ -32,6 +34,9 @@ struct GatewayOptions {
   std::function<std::string()> render_metrics;
   // Answers /health/live; called on an io thread. Empty: always live.
   std::function<bool()> is_live;
+  // Records a span of each completion and tells its numbers in /metrics; outlives the gateway.
+  // Null: no tracing.
+  Tracer* tracer = nullptr;
   // Where not empty, every path but health, ping, version and metrics wants one of them as
   // "Authorization: Bearer KEY".
   std::vector<std::string> api_keys;

@@ -23,25 +23,27 @@ Reply MakeReply(const ReplyOptions& options, const std::string& request_id) {
 }  // namespace
 
 void GenerateExchange::Start(std::shared_ptr<Connection> connection, v1::Inference::Stub& stub,
-                             OpenAiRequest request, std::string request_id,
-                             size_t max_unsent_bytes) {
-  std::shared_ptr<GenerateExchange> exchange(
-      new GenerateExchange(connection, request, std::move(request_id), max_unsent_bytes));
+                             OpenAiRequest request, std::string request_id, size_t max_unsent_bytes,
+                             std::unique_ptr<HttpSpan> span) {
+  std::shared_ptr<GenerateExchange> exchange(new GenerateExchange(
+      connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
   exchange->StartCalls(stub, std::move(request));
   connection->Listen([exchange] { exchange->ReadOn(); },
                      [exchange] {
                        exchange->ended_ = true;
                        exchange->CancelCalls();
+                       exchange->span_->End(499);
                      });
 }
 
 GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
                                    const OpenAiRequest& request, std::string request_id,
-                                   size_t max_unsent_bytes)
+                                   size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span)
     : connection_(std::move(connection)),
       options_(request.reply),
       request_id_(std::move(request_id)),
       max_unsent_bytes_(max_unsent_bytes),
+      span_(std::move(span)),
       reply_(MakeReply(options_, request_id_)),
       paused_(request.calls.size()),
       started_(request.calls.size()) {}
@@ -49,7 +51,7 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
 void GenerateExchange::StartCalls(v1::Inference::Stub& stub, OpenAiRequest request) {
   for (size_t i = 0; i < request.calls.size(); ++i) {
     calls_.push_back(std::make_shared<GenerateCall>(
-        connection_, std::move(request.calls[i]),
+        connection_, std::move(request.calls[i]), span_->context(),
         [self = shared_from_this(), i](const v1::GenerateResponse& event) {
           self->OnEvent(i, event);
         },
@@ -108,12 +110,14 @@ void GenerateExchange::Finish() {
     absl::StatusOr<std::string> body = collected->Finish();
     if (!body.ok()) return Fail(body.status());
     ended_ = true;
+    span_->End(200);
     return connection_->Respond(JsonResponse(*std::move(body), request_id_));
   }
   const absl::Status status = std::get<StreamedReply>(reply_).Finish(&pending_);
   if (!status.ok()) return Fail(status);
   SendStream();
   ended_ = true;
+  span_->End(200);
   connection_->EndStream(/*keep_alive=*/true);
 }
 
@@ -121,7 +125,11 @@ void GenerateExchange::Fail(const absl::Status& status) {
   ended_ = true;
   CancelCalls();
   const ApiError error = ToApiError(status, options_);
-  if (!streaming_) return connection_->Respond(ErrorResponse(error, request_id_));
+  if (!streaming_) {
+    span_->End(error.http_status);
+    return connection_->Respond(ErrorResponse(error, request_id_));
+  }
+  span_->End(200, absl::StatusCodeToString(status.code()));
   pending_ += SseEvent(RenderError(error));
   SendStream();
   connection_->EndStream(/*keep_alive=*/false);

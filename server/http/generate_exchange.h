@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/http/generate_call.h"
+#include "server/http/http_span.h"
 #include "server/http/openai_codec.h"
 #include "server/http/openai_reply.h"
 
@@ -21,11 +22,12 @@ class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
  public:
   // A streamed reply stops reading events while `max_unsent_bytes` wait for the client.
   static void Start(std::shared_ptr<Connection> connection, v1::Inference::Stub& stub,
-                    OpenAiRequest request, std::string request_id, size_t max_unsent_bytes);
+                    OpenAiRequest request, std::string request_id, size_t max_unsent_bytes,
+                    std::unique_ptr<HttpSpan> span);
 
  private:
   GenerateExchange(std::shared_ptr<Connection> connection, const OpenAiRequest& request,
-                   std::string request_id, size_t max_unsent_bytes);
+                   std::string request_id, size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span);
 
   void StartCalls(v1::Inference::Stub& stub, OpenAiRequest request);
   void OnEvent(size_t call, const v1::GenerateResponse& event);
@@ -41,6 +43,7 @@ class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
   const ReplyOptions options_;
   const std::string request_id_;
   const size_t max_unsent_bytes_;
+  const std::unique_ptr<HttpSpan> span_;
   std::variant<CollectedReply, StreamedReply> reply_;
   std::vector<std::shared_ptr<GenerateCall>> calls_;
   std::vector<bool> paused_;   // by call: has an event behind it and waits for the client

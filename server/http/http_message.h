@@ -15,6 +15,8 @@ struct HttpRequest {
   std::string path;           // target without its query
   std::string authorization;  // header "Authorization"; empty when absent
   std::string request_id;     // header "X-Request-Id"; empty when absent
+  std::string trace_parent;   // headers "traceparent", joined with commas; empty when absent
+  std::string trace_state;    // headers "tracestate", likewise
   std::string body;
   bool keep_alive = true;  // the client wants the connection kept
   bool chunked_ok = true;  // HTTP/1.1: a reply may be chunked

@@ -5,6 +5,14 @@
 
 namespace tidal {
 
+// A rate over a series that appears with its first event misses that event; so what alerts look at
+// is there from the start, as 0.
+HttpStats::HttpStats() {
+  for (const char* handler : {"/v1/completions", "/v1/chat/completions"}) {
+    for (const int status : {200, 400, 429, 499, 500, 503}) ended_[{handler, status}] = 0;
+  }
+}
+
 void HttpStats::ConnectionOpened() {
   absl::MutexLock lock(&mutex_);
   ++connections_;

@@ -17,6 +17,7 @@ namespace tidal {
 // Thread-safe.
 class HttpStats {
  public:
+  HttpStats();
   void ConnectionOpened();
   void ConnectionClosed();
   int connections() const;
@@ -41,7 +42,8 @@ class HttpStats {
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<std::pair<std::string, int>, uint64_t> ended_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, int>, uint64_t> ended_
+      ABSL_GUARDED_BY(mutex_);  // by route and status
 };
 
 }  // namespace tidal

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "server/tracing/trace_context.h"
 
 namespace tidal {
 
@@ -26,6 +27,17 @@ RequestParser::State FaultOf(const boost::beast::error_code& error) {
 
 std::string ToString(boost::beast::string_view text) {
   return std::string(text.data(), text.size());
+}
+
+// The values of all headers of one name.
+std::string JoinFields(const http::fields& fields, const char* name) {
+  std::string joined;
+  const auto [begin, end] = fields.equal_range(name);
+  for (auto field = begin; field != end; ++field) {
+    if (!joined.empty()) joined += ',';
+    joined += ToString(field->value());
+  }
+  return joined;
 }
 
 }  // namespace
@@ -67,6 +79,8 @@ HttpRequest RequestParser::Release() {
   request.path.resize(std::min(request.path.find_first_of("?#"), request.path.size()));
   request.authorization = ToString(message[http::field::authorization]);
   request.request_id = ToString(message["X-Request-Id"]);
+  request.trace_parent = JoinFields(message, kTraceParentHeader);
+  request.trace_state = JoinFields(message, kTraceStateHeader);
   request.body = std::move(message.body());
   request.keep_alive = keep_alive;
   request.chunked_ok = message.version() >= 11;

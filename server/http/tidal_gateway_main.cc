@@ -24,6 +24,8 @@
 #include "server/command_line.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
+#include "server/tracing/tracer.h"
+#include "server/tracing_flags.h"
 
 ABSL_FLAG(std::string, grpc_target, "127.0.0.1:50051",
           "The servers, as gRPC names targets: HOST:PORT, dns:///NAME:PORT, ipv4:A:PORT,B:PORT. "
@@ -75,9 +77,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
   return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_grpc_target), credentials, arguments);
 }
 
-absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway() {
+absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(tidal::Tracer* tracer) {
   TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
   tidal::GatewayOptions options;
+  options.tracer = tracer;
   options.host = absl::GetFlag(FLAGS_host);
   options.port = absl::GetFlag(FLAGS_http_port);
   options.io_threads = absl::GetFlag(FLAGS_io_threads);
@@ -108,7 +111,10 @@ int main(int argc, char** argv) {
   sigaddset(&end_signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &end_signals, nullptr);
 
-  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway();
+  const absl::StatusOr<tidal::TracingOptions> tracing = tidal::TracingOptionsFromFlags();
+  if (!tracing.ok()) return Fail(tracing.status());
+  tidal::Tracer tracer(*tracing, "tidal-gateway");
+  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway(&tracer);
   if (!gateway.ok()) return Fail(gateway.status());
   tidal::Log(tidal::LogLevel::kInfo, "gateway listens",
              {{"http", absl::StrCat("http://", absl::GetFlag(FLAGS_host), ":", (*gateway)->port())},

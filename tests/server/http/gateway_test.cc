@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
+#include "server/tracing/tracer.h"
 #include "tests/server/http/fake_inference.h"
 #include "tests/server/http/http_client.h"
 
@@ -20,6 +21,7 @@ namespace tidal {
 namespace {
 
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -116,6 +118,47 @@ TEST_F(GatewayTest, OtherEndpoints) {
   EXPECT_THAT(metrics.body, HasSubstr("vllm:num_requests_running 0\n"));
   EXPECT_THAT(metrics.body,
               HasSubstr(R"(tidal:http_requests_total{handler="/v1/models",code="200"} 1)"));
+}
+
+TEST_F(GatewayTest, PassesTheCallersTraceOn) {
+  std::vector<std::string> got;  // by the service, of the last call
+  fake_.script = [&got](grpc::ServerContext& context, const v1::GenerateRequest& request,
+                        FakeInference::Writer& writer) {
+    got.clear();
+    for (const char* key : {"traceparent", "tracestate"}) {
+      const auto [begin, end] = context.client_metadata().equal_range(key);
+      for (auto entry = begin; entry != end; ++entry) {
+        got.emplace_back(entry->second.data(), entry->second.size());
+      }
+    }
+    return FakeInference::Hello(context, request, writer);
+  };
+  StartGateway();
+  const std::string parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
+  const auto pass = [&](const std::string& headers) {
+    EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt, headers)).status, 200);
+    return got;
+  };
+  const std::string header = "traceparent: " + parent + "\r\n";
+  EXPECT_THAT(pass(header), ElementsAre(parent)) << "unchanged: this gateway records nothing";
+  EXPECT_THAT(pass(header + "tracestate: a=1\r\ntracestate: b=2\r\n"),
+              ElementsAre(parent, "a=1,b=2"));
+  EXPECT_THAT(pass(header + "tracestate: not a state\r\n"), ElementsAre(parent));
+  EXPECT_THAT(pass(""), ElementsAre());
+  EXPECT_THAT(pass(header + header), ElementsAre()) << "two parents are none";
+
+  TracingOptions tracing;
+  tracing.otlp_endpoint = "http://127.0.0.1:1/";
+  Tracer tracer(tracing, "test");
+  gateway_.reset();
+  options_.tracer = &tracer;
+  StartGateway();
+  pass(header);
+  ASSERT_EQ(got.size(), 1);
+  EXPECT_TRUE(absl::StartsWith(got[0], parent.substr(0, 36))) << "the same trace";
+  EXPECT_NE(got[0], parent) << "the gateway's span stands between";
+  EXPECT_EQ(Metric("tidal:spans_exported_total"), "0");
+  gateway_.reset();
 }
 
 TEST_F(GatewayTest, Health) {

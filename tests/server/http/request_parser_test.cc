@@ -31,6 +31,16 @@ TEST(RequestParser, OneRequestInOnePiece) {
   EXPECT_TRUE(request.chunked_ok);
 }
 
+TEST(RequestParser, TraceHeaders) {
+  RequestParser parser(8192, 100);
+  absl::string_view input =
+      "GET / HTTP/1.1\r\nTraceParent:  00-a \r\nTRACESTATE: a=1\r\ntracestate: b=2\r\n\r\n";
+  ASSERT_EQ(parser.Put(&input), State::kDone);
+  const HttpRequest request = parser.Release();
+  EXPECT_EQ(request.trace_parent, "00-a");
+  EXPECT_EQ(request.trace_state, "a=1,b=2") << "several headers are one list";
+}
+
 TEST(RequestParser, EverySplit) {
   const std::string bytes = kPost;
   for (size_t split = 0; split <= bytes.size(); ++split) {
