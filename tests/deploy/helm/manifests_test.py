@@ -1,5 +1,6 @@
 """What the chart makes: valid for Kubernetes, and its parts fit each other."""
 
+import json
 import pathlib
 import unittest
 
@@ -34,8 +35,8 @@ class ManifestsTest(unittest.TestCase):
         made = {each["kind"] for release in self.releases.values() for each in release.objects}
         self.assertLessEqual({
             "Deployment", "Service", "ConfigMap", "PersistentVolumeClaim", "PodDisruptionBudget",
-            "ServiceAccount", "NetworkPolicy", "ServiceMonitor", "PodMonitor", "ScaledObject",
-            "InferencePool", "HTTPRoute"}, made)
+            "ServiceAccount", "NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule",
+            "ScaledObject", "InferencePool", "HTTPRoute"}, made)
 
     def test_kubernetes_takes_every_object(self):
         versions = [OLDEST_KUBERNETES, kubernetes_validate.latest_version()]
@@ -166,6 +167,25 @@ class ManifestsTest(unittest.TestCase):
                 service = release.named("Service", name)
                 self.assertEqual("None", service["spec"]["clusterIP"])
                 self.assertEqual(int(port), service["spec"]["ports"][0]["port"])
+
+    def test_rules_and_dashboard_are_those_of_deploy(self):
+        release = self.releases["gpu"]
+        (rules,) = release.of_kind("PrometheusRule")
+        source = yaml.safe_load((chart.ROOT / "deploy/prometheus/tidalserve.rules.yaml").read_text())
+        self.assertEqual(source, rules["spec"])
+        dashboard = release.named("ConfigMap", "demo-tidalserve-dashboard")
+        self.assertEqual(json.loads((chart.ROOT / "deploy/grafana/tidalserve.json").read_text()),
+                         json.loads(dashboard["data"]["tidalserve.json"]))
+        self.assertEqual("1", dashboard["metadata"]["labels"]["grafana_dashboard"])
+
+    def test_the_rules_find_the_jobs_of_the_monitors(self):
+        jobs = {rule["replacement"] for release in self.releases.values()
+                for kind in ("ServiceMonitor", "PodMonitor") for monitor in release.of_kind(kind)
+                for endpoint in monitor["spec"].get("endpoints",
+                                                    monitor["spec"].get("podMetricsEndpoints"))
+                for rule in endpoint["relabelings"] if rule["targetLabel"] == "job"}
+        scraped = yaml.safe_load((chart.ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+        self.assertEqual(jobs, {job["job_name"] for job in scraped["scrape_configs"]})
 
     def test_autoscaling_owns_the_number_of_servers(self):
         scaled = self.releases["gpu"]
