@@ -35,10 +35,10 @@ void QueueBudget::OnOutput(int32_t tokens) {
   output_tokens_ += (tokens - output_tokens_) * kOutputWeight;
 }
 
-void QueueBudget::OnRefusal(const QueueLoad& wanted) {
+void QueueBudget::OnRefusal(int64_t tokens) {
   // More would not change RetryAfter().
   const double most = std::max(rate(), 1.0) * absl::ToDoubleSeconds(kLongestRetry);
-  refused_tokens_ = std::min(refused_tokens_ + static_cast<double>(wanted.tokens), most);
+  refused_tokens_ = std::min(refused_tokens_ + static_cast<double>(tokens), most);
 }
 
 int64_t QueueBudget::ExpectedTokens(int64_t prompt_tokens, int64_t max_tokens) const {

@@ -30,7 +30,7 @@ class QueueBudget {
   // An output of so many tokens has ended.
   void OnOutput(int32_t tokens);
   // A request of so much was refused.
-  void OnRefusal(const QueueLoad& wanted);
+  void OnRefusal(int64_t tokens);
 
   // What a request weighs: of its max_tokens as many as outputs usually have.
   int64_t ExpectedTokens(int64_t prompt_tokens, int64_t max_tokens) const;

@@ -1,5 +1,6 @@
 #include "scheduler/request_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -48,9 +49,11 @@ absl::Status RequestQueue::CheckRoom(absl::string_view tenant, int32_t num_reque
 absl::Status RequestQueue::CheckRoomLocked(absl::string_view tenant, const QueueLoad& wanted) {
   if (!closed_.ok()) return closed_;
   if (budget_.HasRoom(waiting_, startable_, tenant, wanted)) return absl::OkStatus();
-  ++refusals_;
-  budget_.OnRefusal(wanted);
   const QueueLoad& waiting = waiting_.total();
+  ++refusals_;
+  // What was refused before its prompt was known is taken to be as large as what waits.
+  const int64_t usual = wanted.requests * waiting.tokens / waiting.requests;
+  budget_.OnRefusal(std::max(wanted.tokens, usual));
   return WithRetryAfter(absl::ResourceExhaustedError(
                             absl::StrCat("the queue is full: ", waiting.requests, " requests of ",
                                          waiting.tokens, " tokens are waiting")),

@@ -30,8 +30,8 @@ struct GatewayOptions {
 
   // Prometheus text; called on an io thread. Empty: only the gateway's own metrics.
   std::function<std::string()> render_metrics;
-  // Answers /health/live; called on an io thread. Empty: always live.
-  std::function<bool()> is_live;
+  // Answer /health/started and /health/live; called on an io thread. Empty: always.
+  std::function<bool()> is_started, is_live;
   // Where not empty, every path but health, ping, version and metrics wants one of them as
   // "Authorization: Bearer KEY".
   std::vector<std::string> api_keys;

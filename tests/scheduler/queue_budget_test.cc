@@ -119,13 +119,13 @@ TEST(QueueBudgetTest, EveryRefusedRequestIsToldALaterTime) {
   QueueBudget budget(Config(10, 1000));
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(1)) << "not measured";
   Measure(budget, 100);
-  budget.OnRefusal({1, 150});
+  budget.OnRefusal(150);
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(2));
-  budget.OnRefusal({1, 150});
+  budget.OnRefusal(150);
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(3));
   budget.OnStep(250, absl::Milliseconds(2500), /*full=*/true);
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(1));
-  for (int32_t i = 0; i < 1000; ++i) budget.OnRefusal({1, 1'000'000});
+  for (int32_t i = 0; i < 1000; ++i) budget.OnRefusal(1'000'000);
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(60));
   budget.OnStep(1, absl::Seconds(1), /*full=*/false);
   EXPECT_EQ(budget.RetryAfter(), absl::Seconds(1)) << "nothing waits any more";
