@@ -277,9 +277,14 @@ TEST_P(GrpcServerTest, HealthFollowsTheServer) {
     ASSERT_TRUE(Check(service, &response).ok());
     EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
   }
+  ASSERT_TRUE(Check("live", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING) << "a status of its own";
+  server_->SetLive(true);
   server_->SetReady(false);
   ASSERT_TRUE(Check("", &response).ok());
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  ASSERT_TRUE(Check("live", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
 }
 
 TEST_P(GrpcServerTest, WatchesSeeEachChangeAndTheEnd) {
