@@ -30,7 +30,10 @@ int64_t Milliseconds(absl::Duration duration) {
 void LogRequest(const GenerationSummary& summary) {
   const std::string status = absl::StatusCodeToString(summary.status.code());
   if (summary.finish.empty()) {  // the reason may quote the client, the code does not
-    Log(LogLevel::kInfo, "request refused", {{"id", summary.request_id}, {"status", status}});
+    // A full queue is told once by the health monitor, not by a line for each whom it turns away.
+    const bool is_full = absl::IsResourceExhausted(summary.status);
+    Log(is_full ? LogLevel::kDebug : LogLevel::kInfo, "request refused",
+        {{"id", summary.request_id}, {"status", status}});
     return;
   }
   Log(LogLevel::kInfo, "request",

@@ -37,6 +37,7 @@ BODY = {"prompt": "Once upon a time", "max_tokens": MAX_TOKENS}
 
 
 def own_core():
+    """Keeps this thread, and what it starts from now on, on one core."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[-1]})
@@ -48,7 +49,7 @@ def run_load(server, *arguments):
         subprocess.run([programs.BIN_DIR / "tidal-bench", "load", f"--target={server.url}",
                         f"--prompt_tokens={PROMPT_TOKENS}", f"--max_tokens={MAX_TOKENS}",
                         f"--json={report.name}", *arguments],
-                       check=False, preexec_fn=own_core, stdout=subprocess.DEVNULL,
+                       check=False, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
         return json.load(report)
 
@@ -85,9 +86,12 @@ class OverloadTest(unittest.TestCase):
             "--num_threads=1", f"--max_num_seqs={SEATS}", "--max_num_batched_tokens=256",
             f"--max_queue_time={MAX_QUEUE_TIME_S}s",
             environment={"MALLOC_ARENA_MAX": "2"})
+        self.cores = os.sched_getaffinity(0)
+        own_core()
         self.idle_kv_usage = self.server.metric("vllm:kv_cache_usage_perc")
 
     def tearDown(self):
+        os.sched_setaffinity(0, self.cores)
         self.assertEqual(0, self.server.stop(), self.server.log())
 
     def attempt(self):
