@@ -114,8 +114,8 @@ class Checker {
         Expect(seen.insert(s.id).second, "sequence ", s.id, " is queued twice");
         if (i == 0) continue;
         const SequenceSnapshot& before = (*queue)[i - 1];
-        Expect(std::tie(before.priority, before.arrival_number) <
-                   std::tie(s.priority, s.arrival_number),
+        Expect(std::tie(before.priority, before.turn, before.arrival_number) <
+                   std::tie(s.priority, s.turn, s.arrival_number),
                "sequences ", before.id, " and ", s.id, " are out of order");
       }
     }
@@ -136,6 +136,7 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence) {
   return {.id = sequence.id(),
           .status = sequence.status,
           .priority = sequence.request().priority,
+          .turn = sequence.turn,
           .arrival_number = sequence.arrival_number(),
           .num_tokens = sequence.num_tokens(),
           .num_prompt_tokens = sequence.num_prompt_tokens(),

@@ -16,6 +16,7 @@ struct SequenceSnapshot {
   SequenceId id;
   SequenceStatus status;
   int32_t priority;
+  int64_t turn = 0;
   int64_t arrival_number;
   int32_t num_tokens, num_prompt_tokens, max_tokens;
   int32_t num_computed_tokens, num_exact_tokens, dense_until;

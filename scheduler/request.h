@@ -27,10 +27,11 @@ struct Request {
   SamplingParams sampling;
   StopCriteria stop;
   AttentionPolicy attention;
-  int32_t priority = 0;    // lower runs earlier, as in vLLM
-  std::string tenant;      // who asked; empty: nobody in particular
-  std::string cache_salt;  // prefix cache entries are shared only between equal salts
-  absl::Time arrival = absl::InfinitePast();
+  int32_t priority = 0;         // lower runs earlier, as in vLLM
+  std::string tenant;           // who asked; empty: nobody in particular
+  int64_t expected_tokens = 0;  // prompt and likely output; its weight among what waits, set there
+  std::string cache_salt;       // prefix cache entries are shared only between equal salts
+  absl::Time arrival = absl::InfinitePast();     // as SteadyNow(), like all times here
   absl::Time deadline = absl::InfiniteFuture();  // cancelled at the first step after it
   std::shared_ptr<TokenStream> stream;
 };

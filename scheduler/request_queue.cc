@@ -1,25 +1,63 @@
 #include "scheduler/request_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/base/check.h"
+#include "scheduler/retry_after.h"
+#include "scheduler/steady_time.h"
 
 namespace tidal {
+namespace {
 
-RequestQueue::RequestQueue(int32_t capacity)
-    : capacity_(capacity), closed_(absl::UnavailableError("the server has not started")) {}
+constexpr absl::Duration kDrainPoll = absl::Milliseconds(2);
 
-absl::Status RequestQueue::Submit(std::unique_ptr<Request> request) {
+}  // namespace
+
+RequestQueue::RequestQueue(const SchedulerConfig& config)
+    : config_(config),
+      budget_(config),
+      closed_(absl::UnavailableError("the server has not started")) {}
+
+absl::Status RequestQueue::Submit(std::vector<std::unique_ptr<Request>> requests) {
+  TIDAL_CHECK(!requests.empty());
   absl::MutexLock lock(&mutex_);
-  if (!closed_.ok()) return closed_;
-  if (NumWaitingLocked() >= capacity_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", capacity_, " requests are waiting"));
+  QueueLoad wanted;
+  for (auto& request : requests) {
+    request->expected_tokens = budget_.ExpectedTokens(static_cast<int64_t>(request->prompt.size()),
+                                                      request->stop.max_tokens);
+    wanted += {1, request->expected_tokens};
   }
-  inbox_.submitted.push_back(std::move(request));
-  ++num_live_;
+  if (absl::Status status = CheckRoomLocked(requests.front()->tenant, wanted); !status.ok()) {
+    return status;
+  }
+  waiting_.Add(requests.front()->tenant, wanted);
+  for (auto& request : requests) inbox_.submitted.push_back(std::move(request));
+  num_live_ += wanted.requests;
   return absl::OkStatus();
+}
+
+absl::Status RequestQueue::CheckRoom(absl::string_view tenant, int32_t num_requests,
+                                     int64_t prompt_tokens) {
+  absl::MutexLock lock(&mutex_);
+  const int64_t tokens = budget_.ExpectedTokens(prompt_tokens, /*max_tokens=*/1);
+  return CheckRoomLocked(tenant, {num_requests, num_requests * tokens});
+}
+
+absl::Status RequestQueue::CheckRoomLocked(absl::string_view tenant, const QueueLoad& wanted) {
+  if (!closed_.ok()) return closed_;
+  if (budget_.HasRoom(waiting_, startable_, tenant, wanted)) return absl::OkStatus();
+  const QueueLoad& waiting = waiting_.total();
+  ++refusals_;
+  // What was refused before its prompt was known is taken to be as large as what waits.
+  const int64_t usual = wanted.requests * waiting.tokens / waiting.requests;
+  budget_.OnRefusal(std::max(wanted.tokens, usual));
+  return WithRetryAfter(absl::ResourceExhaustedError(
+                            absl::StrCat("the queue is full: ", waiting.requests, " requests of ",
+                                         waiting.tokens, " tokens are waiting")),
+                        absl::ToInt64Seconds(budget_.RetryAfter()));
 }
 
 void RequestQueue::Cancel(SequenceId id) {
@@ -52,7 +90,6 @@ RequestQueue::Inbox RequestQueue::TakeAll() {
   absl::MutexLock lock(&mutex_);
   inbox_.cancelled.assign(cancelled_.begin(), cancelled_.end());
   cancelled_.clear();
-  num_waiting_ += static_cast<int32_t>(inbox_.submitted.size());
   return std::exchange(inbox_, Inbox{});
 }
 
@@ -61,9 +98,23 @@ void RequestQueue::WaitForWork() {
   mutex_.Await(absl::Condition(this, &RequestQueue::HasWorkLocked));
 }
 
-void RequestQueue::ReportWaiting(int32_t num_waiting) {
+void RequestQueue::ReportWaiting(const TenantLoads& waiting, const QueueLoad& startable) {
   absl::MutexLock lock(&mutex_);
-  num_waiting_ = num_waiting;
+  waiting_ = waiting;
+  for (const auto& request : inbox_.submitted) {
+    waiting_.Add(request->tenant, {1, request->expected_tokens});
+  }
+  startable_ = startable;
+}
+
+void RequestQueue::ReportStep(int64_t tokens, absl::Duration elapsed, bool full) {
+  absl::MutexLock lock(&mutex_);
+  budget_.OnStep(tokens, elapsed, full);
+}
+
+void RequestQueue::ReportOutput(int32_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  budget_.OnOutput(tokens);
 }
 
 void RequestQueue::ReportEnded(int32_t num_ended) {
@@ -73,22 +124,34 @@ void RequestQueue::ReportEnded(int32_t num_ended) {
 }
 
 bool RequestQueue::WaitUntilNoneLeft(absl::Time deadline) {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(this, &RequestQueue::NoneLeft), deadline);
+  // A mutex waits by the wall clock, which may be set meanwhile; a sleep does not.
+  while (!NoneLeft()) {
+    if (SteadyNow() >= deadline) return false;
+    absl::SleepFor(kDrainPoll);
+  }
+  return true;
 }
 
-int32_t RequestQueue::num_waiting() const {
+bool RequestQueue::NoneLeft() const {
   absl::MutexLock lock(&mutex_);
-  return NumWaitingLocked();
+  return num_live_ == 0;
+}
+
+RequestQueue::State RequestQueue::state() const {
+  absl::MutexLock lock(&mutex_);
+  State state;
+  state.waiting = waiting_.total();
+  state.request_limit = config_.max_queued_requests;
+  state.token_limit = budget_.token_limit();
+  state.tokens_per_second = budget_.rate();
+  state.retry_after = budget_.RetryAfter();
+  state.refusals = refusals_;
+  return state;
 }
 
 bool RequestQueue::HasWork() const {
   absl::MutexLock lock(&mutex_);
   return HasWorkLocked();
-}
-
-int32_t RequestQueue::NumWaitingLocked() const {
-  return num_waiting_ + static_cast<int32_t>(inbox_.submitted.size());
 }
 
 bool RequestQueue::HasWorkLocked() const {

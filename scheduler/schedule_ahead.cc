@@ -39,7 +39,7 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
   // Without tokens in this step, a sequence has some in the next.
   if (next.empty() || num_live < num_running()) return std::nullopt;
   const bool some_end = static_cast<int32_t>(next.size()) < num_live;
-  if (num_blocks > blocks_.num_available() || !Expired(now).empty() || QueueMoves(some_end)) {
+  if (num_blocks > blocks_.num_available() || AnyTimedOut(now) || QueueMoves(some_end)) {
     return std::nullopt;
   }
   for (const Row& row : next) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "scheduler/token_budget.h"
 
@@ -22,7 +23,10 @@ Scheduler::~Scheduler() {
 void Scheduler::Add(std::unique_ptr<Request> request) {
   const SequenceId id = request->id;
   auto sequence = std::make_unique<Sequence>(std::move(request), next_arrival_number_++);
-  waiting_.insert(sequence.get());
+  const Request& added = sequence->request();
+  sequence->turn = fair_order_.Enter(added.priority, added.tenant, added.expected_tokens);
+  Enqueue(sequence.get());
+  AddTimeout(*sequence);
   TIDAL_CHECK(sequences_.emplace(id, std::move(sequence)).second);
 }
 
@@ -38,7 +42,7 @@ void Scheduler::AbortAll(FinishReason reason, const absl::Status& status, absl::
 
 StepInput Scheduler::Schedule(absl::Time now) {
   TIDAL_CHECK(rows_.empty());
-  ExpireDeadlines(now);
+  EndTimedOut(now);
   GrowRunning();
   MakeRoomForPriority();
   AdmitWaiting(now);
@@ -47,21 +51,50 @@ StepInput Scheduler::Schedule(absl::Time now) {
   return BuildStep(rows_);
 }
 
-std::vector<Sequence*> Scheduler::Expired(absl::Time now) const {
-  std::vector<Sequence*> expired;
-  for (const Queue* queue : {&running_, &waiting_}) {
-    for (Sequence* sequence : *queue) {
-      if (sequence->request().deadline <= now) expired.push_back(sequence);
-    }
-  }
-  return expired;
+void Scheduler::Enqueue(Sequence* sequence) {
+  const Request& request = sequence->request();
+  waiting_load_.Add(request.tenant, {1, request.expected_tokens});
+  waiting_.insert(sequence);
 }
 
-void Scheduler::ExpireDeadlines(absl::Time now) {
-  for (Sequence* sequence : Expired(now)) {
+void Scheduler::Dequeue(Sequence* sequence) {
+  const Request& request = sequence->request();
+  waiting_load_.Remove(request.tenant, {1, request.expected_tokens});
+  waiting_.erase(sequence);
+}
+
+absl::Time Scheduler::TimeoutOf(const Sequence& sequence) const {
+  const Request& request = sequence.request();
+  const bool has_run = sequence.info.first_scheduled != absl::InfinitePast();
+  if (has_run || config_.max_queue_time == absl::InfiniteDuration()) return request.deadline;
+  return std::min(request.deadline, request.arrival + config_.max_queue_time);
+}
+
+void Scheduler::AddTimeout(const Sequence& sequence) {
+  const absl::Time timeout = TimeoutOf(sequence);
+  if (timeout != absl::InfiniteFuture()) timeouts_.emplace(timeout, sequence.id());
+}
+
+void Scheduler::RemoveTimeout(const Sequence& sequence) {
+  timeouts_.erase({TimeoutOf(sequence), sequence.id()});
+}
+
+void Scheduler::EndTimedOut(absl::Time now) {
+  while (AnyTimedOut(now)) {
+    Sequence* sequence = sequences_.at(timeouts_.begin()->second).get();
     Finish(sequence, FinishReason::kCancelled,
-           absl::DeadlineExceededError("the request's deadline passed"), now);
+           sequence->request().deadline <= now
+               ? absl::DeadlineExceededError("the request's deadline passed")
+               : absl::ResourceExhaustedError(absl::StrCat(
+                     "the server is busy: the request waited for ",
+                     absl::FormatDuration(config_.max_queue_time), " and was not begun")),
+           now);
   }
+}
+
+QueueLoad Scheduler::startable() const {
+  return {config_.max_num_seqs - num_running(),
+          static_cast<int64_t>(blocks_.num_available()) * blocks_.block_size()};
 }
 
 void Scheduler::GrowRunning() {
@@ -131,7 +164,7 @@ void Scheduler::AdmitWaiting(absl::Time now) {
         passed_over.front()->request().priority != sequence->request().priority) {
       return;
     }
-    it = waiting_.erase(it);
+    ++it;
     Admit(sequence, now);
     tokens -= SureChunk(sequence->GetNextRun().max_tokens, tokens, config_.block_size);
     for (Sequence* other : passed_over) ++other->times_overtaken;
@@ -170,13 +203,18 @@ bool Scheduler::WaitsForPrefix(const Sequence& sequence) const {
 }
 
 void Scheduler::Admit(Sequence* sequence, absl::Time now) {
+  const Request& request = sequence->request();
+  Dequeue(sequence);
+  fair_order_.Serve(request.priority, request.tenant, sequence->turn);
   const int32_t cached = blocks_.Allocate(sequence);
   sequence->ResetComputed(cached);
   sequence->status = SequenceStatus::kRunning;
   sequence->times_overtaken = 0;
   running_.insert(sequence);
   if (sequence->info.first_scheduled != absl::InfinitePast()) return;  // was preempted
+  RemoveTimeout(*sequence);
   sequence->info.first_scheduled = now;
+  AddTimeout(*sequence);
   sequence->info.cached_tokens = cached;
   if (config_.enable_prefix_caching) totals_.prefix_queries += sequence->num_prompt_tokens();
   totals_.prefix_hits += cached;
@@ -274,7 +312,9 @@ void Scheduler::Preempt(Sequence* sequence) {
   sequence->status = SequenceStatus::kWaiting;
   ++sequence->info.preemptions;
   ++totals_.preemptions;
-  waiting_.insert(sequence);
+  const Request& request = sequence->request();
+  fair_order_.Return(request.priority, request.tenant, sequence->turn);
+  Enqueue(sequence);
 }
 
 // Also while steps that run it are in flight. They still write the blocks it gives back, but steps
@@ -290,8 +330,10 @@ void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status sta
     running_.erase(sequence);
     blocks_.Free(sequence);
   } else {
-    waiting_.erase(sequence);
+    Dequeue(sequence);
+    fair_order_.Leave(sequence->request().priority, sequence->request().tenant);
   }
+  RemoveTimeout(*sequence);
   FinishInfo info = std::move(sequence->info);
   info.reason = reason;
   info.status = std::move(status);

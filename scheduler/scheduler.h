@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,7 +14,9 @@
 #include "absl/time/time.h"
 #include "engine/step.h"
 #include "scheduler/block_manager.h"
+#include "scheduler/fair_order.h"
 #include "scheduler/invariants.h"
+#include "scheduler/queue_load.h"
 #include "scheduler/request.h"
 #include "scheduler/scheduler_config.h"
 #include "scheduler/sequence.h"
@@ -43,11 +46,11 @@ struct SchedulerTotals {
 };
 
 // The rules, in the order Schedule() applies them:
-//  1. Requests past their deadline end.
+//  1. Requests past their deadline end, and those that waited for too long.
 //  2. Running sequences get the block their newest token needs, best served first; where none is
-//     available the worst served running sequence (ServedBefore: lowest priority, then most recent
-//     arrival) is preempted: it loses its blocks and goes back to its place in the queue, and its
-//     tokens are recomputed later.
+//     available the worst served running sequence (ServedBefore: lowest priority, then last turn)
+//     is preempted: it loses its blocks and goes back to its place in the queue, and its tokens are
+//     recomputed later.
 //  3. If the first in the queue has a strictly better priority than running sequences and does not
 //     fit, those are preempted from the worst, provided that makes it fit.
 //  4. Waiting sequences are admitted in order while tokens of the step, seats and blocks last; an
@@ -97,6 +100,9 @@ class Scheduler {
   bool step_in_flight() const { return !rows_.empty(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  const TenantLoads& waiting_load() const { return waiting_load_; }
+  // What could be admitted at once: seats and tokens of free cache.
+  QueueLoad startable() const;
   const SchedulerTotals& totals() const { return totals_; }
   const BlockManager& blocks() const { return blocks_; }
   SchedulerSnapshot Snapshot() const;
@@ -113,8 +119,18 @@ class Scheduler {
     int32_t pending_row = -1;  // as in ScheduledSequence
   };
 
-  std::vector<Sequence*> Expired(absl::Time now) const;
-  void ExpireDeadlines(absl::Time now);
+  // Puts a sequence into the queue, takes it out.
+  void Enqueue(Sequence* sequence);
+  void Dequeue(Sequence* sequence);
+
+  // When the sequence ends, whatever it does; changes once, when it is first admitted.
+  absl::Time TimeoutOf(const Sequence& sequence) const;
+  void AddTimeout(const Sequence& sequence);
+  void RemoveTimeout(const Sequence& sequence);
+  bool AnyTimedOut(absl::Time now) const {
+    return !timeouts_.empty() && timeouts_.begin()->first <= now;
+  }
+  void EndTimedOut(absl::Time now);
   void GrowRunning();
   // Whom rule 3 preempts, in this order.
   std::vector<Sequence*> PriorityVictims();
@@ -139,6 +155,9 @@ class Scheduler {
   BlockManager blocks_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   Queue waiting_, running_;
+  TenantLoads waiting_load_;  // of waiting_
+  FairOrder fair_order_;
+  std::set<std::pair<absl::Time, SequenceId>> timeouts_;  // of those that have one
   std::vector<Row> rows_, ahead_rows_;  // of the older and of the newer step in flight
   int64_t next_arrival_number_ = 0;
   SchedulerEvents events_;

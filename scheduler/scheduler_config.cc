@@ -25,6 +25,10 @@ absl::Status SchedulerConfig::Validate() const {
   if (max_queued_requests < 1) {
     return MustBe("max_queued_requests", "at least 1", max_queued_requests);
   }
+  if (max_queued_tokens < 0) return MustBe("max_queued_tokens", "at least 0", max_queued_tokens);
+  if (max_queue_time <= absl::ZeroDuration()) {
+    return MustBe("max_queue_time", "more than 0 s", absl::ToInt64Seconds(max_queue_time));
+  }
   if (correction_period < 0) return MustBe("correction_period", "at least 0", correction_period);
   return absl::OkStatus();
 }

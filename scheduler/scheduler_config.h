@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace tidal {
 
@@ -14,7 +15,11 @@ struct SchedulerConfig {
   int32_t max_model_len = 0;              // tokens of prompt and output together
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
-  int32_t max_queued_requests = 4096;     // waiting requests, inbox included; more are refused
+  // What may wait, inbox included (queue_budget.h); more is refused.
+  int32_t max_queued_requests = 4096;
+  int64_t max_queued_tokens = 0;  // 0 = by the measured rate and max_queue_time
+  // A request that waited so long for its first step ends.
+  absl::Duration max_queue_time = absl::InfiniteDuration();
   bool enable_prefix_caching = true;
   bool overlap = true;            // launch steps while others run, where the executor can
   int32_t correction_period = 0;  // tokens; see SparseAttentionConfig

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -47,7 +48,7 @@ struct SequenceBlocks {
 // Not thread-safe: owned by the scheduler.
 class Sequence {
  public:
-  // `arrival_number` orders sequences of one priority: lower is earlier, never reused.
+  // `arrival_number` orders sequences of one priority and turn: lower is earlier, never reused.
   Sequence(std::unique_ptr<Request> request, int64_t arrival_number);
 
   SequenceId id() const { return request_->id; }
@@ -97,6 +98,7 @@ class Sequence {
   void ResetComputed(int32_t num_cached_tokens);
 
   SequenceStatus status = SequenceStatus::kWaiting;
+  int64_t turn = 0;  // among those of its priority (fair_order.h); set once, when it comes
   SequenceBlocks blocks;
   int32_t times_overtaken = 0;  // admissions of later requests while this one did not fit
   FinishInfo info;              // counts and times so far; reason and status at the end
@@ -115,13 +117,14 @@ class Sequence {
   std::optional<SamplingParams> sampling_without_stop_;
 };
 
-// Who is served first: lower priority, then earlier arrival. Preemption takes the last.
+// Who is served first: lower priority, then the earlier turn, then earlier arrival. Preemption
+// takes the last. With one tenant turns are in the order of arrival.
 struct ServedBefore {
-  bool operator()(const Sequence* a, const Sequence* b) const {
-    if (a->request().priority != b->request().priority) {
-      return a->request().priority < b->request().priority;
-    }
-    return a->arrival_number() < b->arrival_number();
+  bool operator()(const Sequence* a, const Sequence* b) const { return Key(*a) < Key(*b); }
+
+ private:
+  static std::tuple<int32_t, int64_t, int64_t> Key(const Sequence& sequence) {
+    return {sequence.request().priority, sequence.turn, sequence.arrival_number()};
   }
 };
 

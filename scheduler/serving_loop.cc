@@ -1,17 +1,18 @@
 #include "scheduler/serving_loop.h"
 
+#include <cstdint>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "engine/base/check.h"
 #include "scheduler/admission.h"
 #include "scheduler/invariants.h"
 #include "scheduler/request_queue.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/steady_time.h"
 
 namespace tidal {
 
@@ -24,7 +25,7 @@ class ServingLoop::Impl {
         executor_(executor),
         observer_(std::move(observer)),
         clock_(std::move(clock)),
-        queue_(config.max_queued_requests),
+        queue_(config),
         scheduler_(config) {
     last_progress_ = clock_();
     CollectStats();
@@ -41,11 +42,17 @@ class ServingLoop::Impl {
     thread_ = std::thread([this] { Run(); });
   }
 
-  absl::Status Submit(std::unique_ptr<Request> request) {
-    TIDAL_CHECK(request != nullptr && request->stream != nullptr);
-    if (absl::Status status = CheckAdmissible(*request, config_); !status.ok()) return status;
+  absl::Status Submit(std::vector<std::unique_ptr<Request>> requests) {
+    for (const auto& request : requests) {
+      TIDAL_CHECK(request != nullptr && request->stream != nullptr);
+      if (absl::Status status = CheckAdmissible(*request, config_); !status.ok()) return status;
+    }
     NoteWakeUp();
-    return queue_.Submit(std::move(request));
+    return queue_.Submit(std::move(requests));
+  }
+
+  absl::Status CheckRoom(absl::string_view tenant, int32_t num_requests, int64_t prompt_tokens) {
+    return queue_.CheckRoom(tenant, num_requests, prompt_tokens);
   }
 
   void Cancel(SequenceId id) {
@@ -73,7 +80,10 @@ class ServingLoop::Impl {
   LoopStats stats() const {
     absl::MutexLock lock(&mutex_);
     LoopStats stats = stats_;
-    stats.waiting = queue_.num_waiting();
+    stats.queue = queue_.state();
+    stats.waiting = stats.queue.waiting.requests;
+    stats.step_sequences = step_sequences_;
+    stats.step_tokens = step_tokens_;
     return stats;
   }
 
@@ -109,10 +119,20 @@ class ServingLoop::Impl {
   void LaunchSteps() {
     if (!scheduler_.step_in_flight()) {
       const StepInput input = scheduler_.Schedule(clock_());
-      if (!input.sequences.empty()) executor_->Launch(input);  // empty: all passed their deadlines
+      if (!input.sequences.empty()) Launch(input);  // empty: all passed their deadlines
     }
     if (!config_.overlap || !executor_->can_run_ahead()) return;
-    if (auto ahead = scheduler_.ScheduleAhead(clock_())) executor_->Launch(*ahead);
+    if (auto ahead = scheduler_.ScheduleAhead(clock_())) Launch(*ahead);
+  }
+
+  void Launch(const StepInput& input) {
+    {
+      absl::MutexLock lock(&mutex_);
+      step_sequences_ = static_cast<int32_t>(input.sequences.size());
+      step_tokens_ = 0;
+      for (const auto& sequence : input.sequences) step_tokens_ += sequence.num_new_tokens;
+    }
+    executor_->Launch(input);
   }
 
   // Waits for the older step in flight, if there is one, and tells what came of it. False when the
@@ -148,6 +168,7 @@ class ServingLoop::Impl {
   // stream sees them up to date.
   void Publish(const StepStats& step) {
     SchedulerEvents events = scheduler_.TakeEvents();
+    MeasureQueue(step, events);
     const LoopStats stats = CollectStats();
     if (observer_.on_step) observer_.on_step(step, stats);
     for (auto& event : events.tokens) event.stream->Push(std::move(event.token));
@@ -158,13 +179,25 @@ class ServingLoop::Impl {
     queue_.ReportEnded(static_cast<int32_t>(events.finishes.size()));
   }
 
+  // What the queue's limits follow. Prompt tokens found in the prefix cache count as served.
+  void MeasureQueue(const StepStats& step, const SchedulerEvents& events) {
+    for (const auto& event : events.finishes) {
+      if (event.info.status.ok()) queue_.ReportOutput(event.info.output_tokens);
+    }
+    queue_.ReportWaiting(scheduler_.waiting_load(), scheduler_.startable());
+    const int64_t hits = scheduler_.totals().prefix_hits;
+    const int64_t served = step.prefill_tokens + step.decode_rows + hits - measured_hits_;
+    measured_hits_ = hits;
+    queue_.ReportStep(served, clock_() - last_progress(), /*full=*/scheduler_.num_waiting() > 0);
+  }
+
   LoopStats CollectStats() {
     const BlockManager& blocks = scheduler_.blocks();
     const SchedulerTotals& totals = scheduler_.totals();
-    queue_.ReportWaiting(scheduler_.num_waiting());
     LoopStats stats;
     stats.running = scheduler_.num_running();
-    stats.waiting = queue_.num_waiting();
+    stats.queue = queue_.state();
+    stats.waiting = stats.queue.waiting.requests;
     stats.free_blocks = blocks.num_available();
     stats.num_blocks = blocks.num_blocks();
     stats.kv_cache_usage = 1.0 - static_cast<double>(stats.free_blocks) / stats.num_blocks;
@@ -176,6 +209,7 @@ class ServingLoop::Impl {
     absl::MutexLock lock(&mutex_);
     stats_ = stats;
     last_progress_ = clock_();
+    if (!scheduler_.step_in_flight()) step_sequences_ = step_tokens_ = 0;
     return stats;
   }
 
@@ -234,9 +268,12 @@ class ServingLoop::Impl {
   const Clock clock_;
   RequestQueue queue_;
   Scheduler scheduler_;
+  int64_t measured_hits_ = 0;  // of the prefix cache, in what MeasureQueue() has reported
 
   mutable absl::Mutex mutex_;  // taken before the queue's
   LoopStats stats_ ABSL_GUARDED_BY(mutex_);
+  int32_t step_sequences_ ABSL_GUARDED_BY(mutex_) = 0;  // of the step launched last, in flight
+  int32_t step_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_progress_ ABSL_GUARDED_BY(mutex_);
   bool idle_ ABSL_GUARDED_BY(mutex_) = false;
   bool healthy_ ABSL_GUARDED_BY(mutex_) = false;
@@ -246,7 +283,7 @@ class ServingLoop::Impl {
 };
 
 ServingLoop::ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer)
-    : ServingLoop(config, executor, std::move(observer), [] { return absl::Now(); }) {}
+    : ServingLoop(config, executor, std::move(observer), SteadyNow) {}
 
 ServingLoop::ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer,
                          Clock clock)
@@ -256,7 +293,16 @@ ServingLoop::~ServingLoop() { Stop(); }
 
 void ServingLoop::Start() { impl_->Start(); }
 absl::Status ServingLoop::Submit(std::unique_ptr<Request> request) {
-  return impl_->Submit(std::move(request));
+  std::vector<std::unique_ptr<Request>> requests;
+  requests.push_back(std::move(request));
+  return impl_->Submit(std::move(requests));
+}
+absl::Status ServingLoop::Submit(std::vector<std::unique_ptr<Request>> requests) {
+  return impl_->Submit(std::move(requests));
+}
+absl::Status ServingLoop::CheckRoom(absl::string_view tenant, int32_t num_requests,
+                                    int64_t prompt_tokens) {
+  return impl_->CheckRoom(tenant, num_requests, prompt_tokens);
 }
 void ServingLoop::Cancel(SequenceId id) { impl_->Cancel(id); }
 bool ServingLoop::Drain(absl::Time deadline) { return impl_->Drain(deadline); }

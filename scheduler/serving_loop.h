@@ -4,19 +4,25 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/step.h"
 #include "scheduler/request.h"
+#include "scheduler/request_queue.h"
 #include "scheduler/scheduler_config.h"
 
 namespace tidal {
 
 // State after a step, for metrics and admission. Plain numbers.
 struct LoopStats {
-  int32_t running = 0;      // sequences that hold blocks
-  int32_t waiting = 0;      // queued sequences, inbox included
+  int32_t running = 0;        // sequences that hold blocks
+  int32_t waiting = 0;        // queued sequences, inbox included
+  RequestQueue::State queue;  // the same in more detail
+  // Of the steps in flight; none between steps.
+  int32_t step_sequences = 0, step_tokens = 0;
   int32_t free_blocks = 0;  // free or evictable
   int32_t num_blocks = 0;
   double kv_cache_usage = 0;                    // 0 .. 1: blocks of live sequences over all blocks
@@ -41,7 +47,7 @@ class ServingLoop {
   // `executor` outlives the loop and is used by its thread only, from Start() to Stop().
   // Precondition: config.Validate().
   ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer);
-  // With another clock than absl::Now, for tests; called on any thread.
+  // With another clock than SteadyNow, for tests; called on any thread.
   ServingLoop(const SchedulerConfig& config, Executor* executor, LoopObserver observer,
               Clock clock);
   ~ServingLoop();  // stops
@@ -52,13 +58,18 @@ class ServingLoop {
   // RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when not started, draining, stopped or
   // broken. After an ok the request's stream always ends with a FinishInfo.
   absl::Status Submit(std::unique_ptr<Request> request);
+  // The same for requests of one tenant of which none is wanted without the others.
+  absl::Status Submit(std::vector<std::unique_ptr<Request>> requests);
+  // What Submit() is bound to answer to so many requests whose prompts have at least so many
+  // tokens; cheap, for refusing before a prompt is made.
+  absl::Status CheckRoom(absl::string_view tenant, int32_t num_requests, int64_t prompt_tokens);
 
   // Ends a request at the next step (kCancelled). Unknown or ended ids are ignored.
   void Cancel(SequenceId id);
 
-  // Refuses new requests, lets the others finish; cancels what is left at `deadline` (real time,
-  // whatever the clock). Returns when nothing is left: true when everything finished by itself.
-  // The loop still runs, idle.
+  // Refuses new requests, lets the others finish; cancels what is left at `deadline` (a
+  // SteadyNow(), whatever the clock). Returns when nothing is left: true when everything finished
+  // by itself. The loop still runs, idle.
   bool Drain(absl::Time deadline);
 
   // Ends the thread; what is left is cancelled.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "engine/base/check.h"
+#include "scheduler/steady_time.h"
 
 namespace tidal {
 namespace {
@@ -54,7 +55,6 @@ void Generation::Begin(const v1::GenerateRequest& request) {
     request_ = *std::move(parsed);
     is_chat_ = request.has_chat();
     if (!cancelled_) error_ = Submit();
-    if (!error_.ok()) CancelUnfinished();
     if (outputs_.empty()) Conclude();
     for (Output& output : outputs_) Arm(output);
     submitted_ = true;
@@ -64,28 +64,30 @@ void Generation::Begin(const v1::GenerateRequest& request) {
 }
 
 absl::Status Generation::Submit() {
-  for (int i = 0; i < request_.n; ++i) {
-    auto sequence = std::make_unique<Request>();
-    sequence->id = context_->next_sequence_id->fetch_add(1);
-    sequence->prompt = request_.prompt;
-    sequence->sampling = request_.sampling;
-    sequence->sampling.seed += static_cast<uint64_t>(i);
-    sequence->stop = request_.stop;
-    sequence->attention = request_.attention;
-    sequence->priority = request_.priority;
-    sequence->cache_salt = request_.cache_salt;
-    sequence->arrival = arrival_;
-    sequence->tenant = caller_.tenant;
-    sequence->deadline = caller_.deadline;
-    Output& output =
-        outputs_.emplace_back(i, sequence->id, context_->model->tokenizer.get(), request_);
-    sequence->stream = output.stream;
-    if (absl::Status status = context_->loop->Submit(std::move(sequence)); !status.ok()) {
-      outputs_.pop_back();
-      return status;
-    }
-  }
-  return absl::OkStatus();
+  std::vector<std::unique_ptr<Request>> sequences;
+  for (int i = 0; i < request_.n; ++i) sequences.push_back(MakeSequence(i));
+  absl::Status status = context_->loop->Submit(std::move(sequences));
+  if (!status.ok()) outputs_.clear();
+  return status;
+}
+
+std::unique_ptr<Request> Generation::MakeSequence(int index) {
+  auto sequence = std::make_unique<Request>();
+  sequence->id = context_->next_sequence_id->fetch_add(1);
+  sequence->prompt = request_.prompt;
+  sequence->sampling = request_.sampling;
+  sequence->sampling.seed += static_cast<uint64_t>(index);
+  sequence->stop = request_.stop;
+  sequence->attention = request_.attention;
+  sequence->priority = request_.priority;
+  sequence->cache_salt = request_.cache_salt;
+  sequence->arrival = arrival_;
+  sequence->tenant = caller_.tenant;
+  sequence->deadline = caller_.deadline;
+  const Output& output =
+      outputs_.emplace_back(index, sequence->id, context_->model->tokenizer.get(), request_);
+  sequence->stream = output.stream;
+  return sequence;
 }
 
 void Generation::Arm(Output& output) {
@@ -103,7 +105,7 @@ void Generation::Pump() {
   std::function<void()> wake;
   {
     absl::MutexLock lock(&mutex_);
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     bool all_done = true;
     for (Output& output : outputs_) {
       if (output.info.has_value()) continue;
@@ -170,8 +172,26 @@ Metrics::Finished Generation::FinishedReason(const Output& output) const {
   return Metrics::Finished::kError;
 }
 
+std::optional<Metrics::Refused> Generation::RefusedReason() const {
+  if (cancelled_) return std::nullopt;
+  const bool was_queued = !outputs_.empty();
+  switch (error_.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return was_queued ? Metrics::Refused::kQueueTime : Metrics::Refused::kQueueFull;
+    case absl::StatusCode::kUnavailable:
+      if (was_queued) return std::nullopt;
+      return Metrics::Refused::kUnavailable;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+      return Metrics::Refused::kInvalid;
+    default:
+      return std::nullopt;
+  }
+}
+
 void Generation::Conclude() {
   concluded_ = true;
+  if (const auto refused = RefusedReason()) context_->metrics->OnRefused(*refused);
   GenerationSummary summary;
   summary.request_id = request_.request_id;
   summary.model = context_->model->names.front();
@@ -182,7 +202,7 @@ void Generation::Conclude() {
   summary.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   summary.time_to_first_token = time_to_first_token_;
   summary.arrival = arrival_;
-  summary.end = absl::Now();
+  summary.end = SteadyNow();
   summary.attention = request_.attention;
   summary.max_tokens = request_.stop.max_tokens;
   int32_t longest = 0;

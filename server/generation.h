@@ -64,6 +64,7 @@ struct GenerationContext {
 // Thread-safe; one consumer. Kept alive by its consumer and, until it has ended, by itself.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
+  // Times as SteadyNow(), the caller's deadline too.
   Generation(const GenerationContext* context, absl::Time arrival, Caller caller);
   ~Generation();
 
@@ -104,7 +105,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool finish_sent = false;
   };
 
+  // All outputs or none.
   absl::Status Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::unique_ptr<Request> MakeSequence(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Arm(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PostPump();
   void Pump();
@@ -113,6 +116,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void ObserveTokens(Output& output, int32_t count, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelUnfinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the request was refused for, or cut short in the queue; nothing when it was not.
+  std::optional<Metrics::Refused> RefusedReason() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Once every output is let go of, or there is none: metrics and summary.
   void Conclude() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Metrics::Finished FinishedReason(const Output& output) const

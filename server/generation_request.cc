@@ -40,12 +40,17 @@ absl::Status CheckPromptLength(int64_t tokens, const ServedModel& model) {
   return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
 }
 
-// Refuses a text that cannot fit without tokenizing it: ten megabytes take seconds.
-absl::Status CheckTextLength(const std::string& text, const ServedModel& model) {
+// A lower bound of a text's tokens.
+int64_t FewestTokens(const std::string& text, const ServedModel& model) {
   // Normalization (NFC) makes a text at most three times shorter.
   const size_t bytes_of_a_token = 3 * std::max<size_t>(1, model.longest_token_bytes);
-  const size_t fewest = text.size() / bytes_of_a_token;
-  const size_t limit = static_cast<size_t>(model.info.max_model_len) - 1;
+  return static_cast<int64_t>(text.size() / bytes_of_a_token);
+}
+
+// Refuses a text that cannot fit without tokenizing it: ten megabytes take seconds.
+absl::Status CheckTextLength(const std::string& text, const ServedModel& model) {
+  const int64_t fewest = FewestTokens(text, model);
+  const int64_t limit = model.info.max_model_len - 1;
   if (fewest <= limit) return absl::OkStatus();
   return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"),
                  absl::StrCat("at least ", fewest));
@@ -243,6 +248,17 @@ absl::Status CheckModelName(const std::string& name, const ServedModel& model) {
   }
   return absl::NotFoundError(
       absl::StrCat("model: must be ", absl::StrJoin(model.names, " or "), ", got ", name));
+}
+
+int64_t FewestPromptTokens(const v1::GenerateRequest& request, const ServedModel& model) {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kTokenIds:
+      return request.token_ids().ids_size();
+    case v1::GenerateRequest::kText:
+      return FewestTokens(request.text(), model);
+    default:  // a chat's template may drop turns
+      return 0;
+  }
 }
 
 absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,

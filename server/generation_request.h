@@ -52,6 +52,9 @@ inline constexpr size_t kMaxCacheSaltBytes = 256;
 absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,
                                                          const ServedModel& model);
 
+// A lower bound of the tokens of the request's prompt, without tokenizing it.
+int64_t FewestPromptTokens(const v1::GenerateRequest& request, const ServedModel& model);
+
 // Empty, or one of the names.
 absl::Status CheckModelName(const std::string& name, const ServedModel& model);
 

@@ -1,15 +1,25 @@
 #include "server/generation_service.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "scheduler/retry_after.h"
+#include "scheduler/steady_time.h"
 #include "server/chat_prompt.h"
 #include "server/generation_request.h"
 
 namespace tidal {
+namespace {
+
+absl::Status Busy(absl::string_view why) {
+  return WithRetryAfter(absl::ResourceExhaustedError(why), /*seconds=*/1);
+}
+
+}  // namespace
 
 GenerationService::GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
                                      GenerationServiceOptions options)
@@ -26,25 +36,28 @@ GenerationService::GenerationService(const ServedModel* model, ServingLoop* loop
   context_.live_generations = &live_generations_;
 }
 
-absl::Status GenerationService::Admit() const {
+absl::Status GenerationService::Admit(const v1::GenerateRequest& request,
+                                      const Caller& caller) const {
   if (!accepting_.load()) return absl::UnavailableError("the server is shutting down");
+  if (stalled_.load()) return absl::UnavailableError("the model does not answer");
   if (live_generations_.load() >= options_.max_live_requests) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the server has ", options_.max_live_requests, " requests: try again later"));
+    return Busy(absl::StrCat("the server has ", options_.max_live_requests, " requests"));
   }
-  return absl::OkStatus();
+  const auto num_outputs = static_cast<int32_t>(std::clamp<uint32_t>(request.n(), 1, kMaxOutputs));
+  return context_.loop->CheckRoom(caller.tenant, num_outputs, FewestPromptTokens(request, *model_));
 }
 
 absl::Status GenerationService::RunOnIntake(WorkerPool::Job job) {
   if (intake_pool_.TryPost(std::move(job))) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("the server has ", options_.max_waiting_requests,
-                                                   " new requests waiting: try again later"));
+  return Busy(
+      absl::StrCat("the server has ", options_.max_waiting_requests, " new requests waiting"));
 }
 
 std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request, Caller caller) {
-  absl::Status status = Admit();
+  caller.deadline = SteadyTimeOf(caller.deadline);
+  absl::Status status = Admit(request, caller);
   const std::string request_id = request.request_id();
-  auto generation = std::make_shared<Generation>(&context_, absl::Now(), std::move(caller));
+  auto generation = std::make_shared<Generation>(&context_, SteadyNow(), std::move(caller));
   if (status.ok()) {
     status =
         RunOnIntake([generation, request = std::move(request)] { generation->Begin(request); });

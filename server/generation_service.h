@@ -38,7 +38,7 @@ class GenerationService {
   GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
                     GenerationServiceOptions options);
 
-  // Never fails: errors are the generation's end.
+  // Never fails: errors are the generation's end. The caller's deadline is a wall-clock time.
   std::shared_ptr<Generation> Start(v1::GenerateRequest request, Caller caller);
 
   // These two take the time of a tokenizer: call them through RunOnIntake().
@@ -54,13 +54,18 @@ class GenerationService {
 
   // From now on Start() answers UNAVAILABLE.
   void StopAccepting() { accepting_.store(false); }
+  // The same until it is called with false: no answer can be expected now.
+  void SetStalled(bool stalled) { stalled_.store(stalled); }
 
  private:
-  absl::Status Admit() const;
+  // May a request enter? Cheap: it decides before anything is tokenized, so that saying no takes no
+  // time from those that were told yes.
+  absl::Status Admit(const v1::GenerateRequest& request, const Caller& caller) const;
 
   const ServedModel* model_;
   const GenerationServiceOptions options_;
   std::atomic<bool> accepting_{true};
+  std::atomic<bool> stalled_{false};
   std::atomic<SequenceId> next_sequence_id_{1};
   std::atomic<int64_t> live_generations_{0};
   GenerationContext context_;

@@ -127,6 +127,11 @@ class Metrics::Impl {
                    {{"finished_reason", reason}});
   }
 
+  prometheus::Counter& RefusedCounter(const char* reason) {
+    return Counter("tidal:requests_refused_total", "Requests that were not begun, by reason.",
+                   {{"reason", reason}});
+  }
+
   prometheus::Registry registry{prometheus::Registry::InsertBehavior::Merge};
   const prometheus::Labels labels;
   const Buckets token_buckets;
@@ -146,6 +151,26 @@ class Metrics::Impl {
       Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.");
   prometheus::Counter& prefix_hits =
       Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.");
+  prometheus::Gauge& queued_tokens =
+      Gauge("tidal:queued_tokens", "Tokens, of prompts and of likely outputs, that wait to run.");
+  prometheus::Gauge& queued_tokens_limit =
+      Gauge("tidal:queued_tokens_limit", "Tokens that may wait; requests beyond are refused.");
+  prometheus::Gauge& full_load_rate =
+      Gauge("tidal:full_load_tokens_per_second",
+            "Tokens served a second while something waits, as last measured; 0 = not yet.");
+  prometheus::Gauge& retry_after =
+      Gauge("tidal:retry_after_seconds", "What a request refused now is told to wait.");
+  prometheus::Counter& refused_queue_full = RefusedCounter("queue_full");
+  prometheus::Counter& refused_queue_time = RefusedCounter("queue_time");
+  prometheus::Counter& refused_unavailable = RefusedCounter("unavailable");
+  prometheus::Counter& refused_invalid = RefusedCounter("invalid");
+
+  // Health.
+  prometheus::Gauge& live = Gauge("tidal:live", "1 while the model works, else 0.");
+  prometheus::Gauge& ready = Gauge("tidal:ready", "1 while new requests are welcome, else 0.");
+  prometheus::Gauge& step_age =
+      Gauge("tidal:seconds_since_last_step",
+            "Since a step of the model ended; 0 while there is nothing to do.");
   LoopStats last_loop;  // OnStep's thread only: counters here, totals there
 
   // Work of the steps.
@@ -290,6 +315,33 @@ void Metrics::OnOutputFinished(Finished reason, const FinishInfo& info, int32_t 
 void Metrics::OnRequestFinished(int32_t n, int32_t longest_generation) {
   impl_->params_n.Observe(n);
   impl_->request_max_generation_tokens.Observe(longest_generation);
+}
+
+void Metrics::OnRefused(Refused reason) {
+  Impl& m = *impl_;
+  switch (reason) {
+    case Refused::kQueueFull:
+      return m.refused_queue_full.Increment();
+    case Refused::kQueueTime:
+      return m.refused_queue_time.Increment();
+    case Refused::kUnavailable:
+      return m.refused_unavailable.Increment();
+    case Refused::kInvalid:
+      return m.refused_invalid.Increment();
+  }
+}
+
+void Metrics::OnHealth(const Health& health) {
+  Impl& m = *impl_;
+  m.live.Set(health.live);
+  m.ready.Set(health.ready);
+  m.step_age.Set(absl::ToDoubleSeconds(health.step_age));
+  m.waiting.Set(health.queue.waiting.requests);
+  m.waiting_for_capacity.Set(health.queue.waiting.requests);
+  m.queued_tokens.Set(static_cast<double>(health.queue.waiting.tokens));
+  m.queued_tokens_limit.Set(static_cast<double>(health.queue.token_limit));
+  m.full_load_rate.Set(health.queue.tokens_per_second);
+  m.retry_after.Set(absl::ToDoubleSeconds(health.queue.retry_after));
 }
 
 std::string Metrics::Render() const {

@@ -11,6 +11,7 @@
 #include "engine/step.h"
 #include "scheduler/serving_loop.h"
 #include "scheduler/token_stream.h"
+#include "server/health_monitor.h"
 
 namespace tidal {
 
@@ -43,6 +44,13 @@ class Metrics {
                         int32_t max_tokens);
   // All n outputs of a request have ended; the longest had this many tokens.
   void OnRequestFinished(int32_t n, int32_t longest_generation);
+
+  // A request was not begun.
+  enum class Refused { kQueueFull, kQueueTime, kUnavailable, kInvalid };
+  void OnRefused(Refused reason);
+
+  // What probes are told, and what waits.
+  void OnHealth(const Health& health);
 
   // The text format of Prometheus, version 0.0.4.
   std::string Render() const;

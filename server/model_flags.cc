@@ -6,6 +6,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 
@@ -47,6 +48,13 @@ ABSL_FLAG(
     "fault.");
 ABSL_FLAG(int32_t, max_queued_requests, 4096,
           "Sequences that may wait for a place. More are refused (HTTP 429, RESOURCE_EXHAUSTED).");
+ABSL_FLAG(
+    int64_t, max_queued_tokens, 0,
+    "Tokens, of prompts and of likely outputs, that may wait for a place. More are refused. 0: "
+    "as many as are computed in half of max_queue_time, as measured.");
+ABSL_FLAG(absl::Duration, max_queue_time, absl::Seconds(60),
+          "A request that waited so long for its first step is ended (HTTP 429, "
+          "RESOURCE_EXHAUSTED). 0: it may wait for ever.");
 ABSL_FLAG(std::string, attention_mode, "auto",
           "How requests attend that do not say it: auto (tidal where the model has a plan for it) "
           "or full.");
@@ -103,6 +111,8 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   options.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
   options.overlap = absl::GetFlag(FLAGS_overlap);
   options.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
+  options.max_queued_tokens = absl::GetFlag(FLAGS_max_queued_tokens);
+  options.max_queue_time = absl::GetFlag(FLAGS_max_queue_time);
   const std::string mode = absl::GetFlag(FLAGS_attention_mode);
   if (mode != "auto" && mode != "full") {
     return absl::InvalidArgumentError(

@@ -85,6 +85,10 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
   config.max_num_seqs = info.max_num_seqs;
   config.max_num_batched_tokens = info.max_num_batched_tokens;
   config.max_queued_requests = options.max_queued_requests;
+  config.max_queued_tokens = options.max_queued_tokens;
+  if (options.max_queue_time > absl::ZeroDuration()) {
+    config.max_queue_time = options.max_queue_time;
+  }
   config.enable_prefix_caching = options.enable_prefix_caching;
   config.overlap = options.overlap;
   config.correction_period = options.correction_period.value_or(info.attention.correction_period);

@@ -36,7 +36,7 @@ class ModelRuntime {
   const ServedModel& model() const { return model_; }
   ServingLoop& loop() { return *loop_; }
   GenerationService& service() { return *service_; }
-  const Metrics& metrics() const { return *metrics_; }
+  Metrics& metrics() { return *metrics_; }
 
  private:
   ModelRuntime() = default;

@@ -62,6 +62,10 @@ absl::Status ModelOptions::Validate() const {
                                 "0 (max_model_len) or more", engine.max_token_budget));
   TIDAL_RETURN_IF_ERROR(
       Require(max_queued_requests >= 1, "max_queued_requests", "at least 1", max_queued_requests));
+  TIDAL_RETURN_IF_ERROR(
+      Require(max_queued_tokens >= 0, "max_queued_tokens", "0 or more", max_queued_tokens));
+  TIDAL_RETURN_IF_ERROR(Require(max_queue_time >= absl::ZeroDuration(), "max_queue_time",
+                                "0 (no limit) or more", absl::FormatDuration(max_queue_time)));
   TIDAL_RETURN_IF_ERROR(Require(token_budget.value_or(1) >= 1, "token_budget",
                                 "0 (the model's) or more", token_budget.value_or(1)));
   return Require(correction_period.value_or(0) >= 0, "correction_period",
@@ -82,8 +86,8 @@ absl::Status ServerConfig::Validate() const {
                                 "max_request_bytes", "in [1KiB, 1GiB]", max_request_bytes));
   TIDAL_RETURN_IF_ERROR(Require(shutdown_timeout >= absl::ZeroDuration(), "shutdown_timeout",
                                 "0 or more", absl::FormatDuration(shutdown_timeout)));
-  return Require(stall_timeout > absl::ZeroDuration(), "stall_timeout", "more than 0",
-                 absl::FormatDuration(stall_timeout));
+  return Require(watchdog_timeout > absl::ZeroDuration(), "watchdog_timeout", "more than 0",
+                 absl::FormatDuration(watchdog_timeout));
 }
 
 absl::StatusOr<std::string> FindDefaultModel() {

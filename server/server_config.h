@@ -29,6 +29,8 @@ struct ModelOptions {
   bool enable_prefix_caching = true;
   bool overlap = true;
   int32_t max_queued_requests = 4096;
+  int64_t max_queued_tokens = 0;                      // 0: by the measured rate and max_queue_time
+  absl::Duration max_queue_time = absl::Seconds(60);  // 0: no limit
   AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan
   std::optional<int32_t> token_budget;       // default of a request; nothing = the model's
   std::optional<int32_t> correction_period;  // nothing = the model's
@@ -47,7 +49,8 @@ struct ServerConfig {
   std::vector<std::string> api_keys;        // of the HTTP port; empty: everyone may
   int64_t max_request_bytes = 16 << 20;
   absl::Duration shutdown_timeout = absl::Seconds(30);
-  absl::Duration stall_timeout = absl::Seconds(120);  // a step may take this long
+  absl::Duration watchdog_timeout = absl::Seconds(120);  // a step may take this long
+  bool unready_when_saturated = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   TracingOptions tracing;

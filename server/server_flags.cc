@@ -26,9 +26,13 @@ ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
           "Largest request accepted, HTTP body or gRPC message.");
 ABSL_FLAG(absl::Duration, shutdown_timeout, absl::Seconds(30),
           "Time that running requests get to finish after SIGTERM or SIGINT: 30s, 2m.");
+ABSL_FLAG(absl::Duration, watchdog_timeout, absl::Seconds(120),
+          "The server is neither live nor ready when there is work and no step of the model has "
+          "ended for so long.");
 ABSL_FLAG(
-    absl::Duration, stall_timeout, absl::Seconds(120),
-    "The live probe fails when there is work and no step of the model has ended for so long.");
+    bool, unready_when_saturated, true,
+    "Readiness fails while the queue is full for longer than a moment, so that load balancers "
+    "send requests elsewhere. Off where there is no other server: clients get 429 instead.");
 ABSL_FLAG(std::string, log_level, "info", "Lowest level to log: debug, info, warning or error.");
 ABSL_FLAG(std::string, log_format, "text", "Form of a log line: text or json.");
 
@@ -63,7 +67,8 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
   config.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);
-  config.stall_timeout = absl::GetFlag(FLAGS_stall_timeout);
+  config.watchdog_timeout = absl::GetFlag(FLAGS_watchdog_timeout);
+  config.unready_when_saturated = absl::GetFlag(FLAGS_unready_when_saturated);
   TIDAL_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
   TIDAL_ASSIGN_OR_RETURN(config.log_format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
   TIDAL_ASSIGN_OR_RETURN(config.tracing, TracingOptionsFromFlags());

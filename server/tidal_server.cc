@@ -4,15 +4,15 @@
 #include <string>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
+#include "scheduler/steady_time.h"
 #include "server/byte_size.h"
 #include "server/generation_spans.h"
 #include "server/grpc/grpc_server.h"
+#include "server/health_monitor.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
 #include "server/model_runtime.h"
@@ -32,7 +32,9 @@ int64_t Milliseconds(absl::Duration duration) {
 void LogRequest(const GenerationSummary& summary, const std::string& trace_id) {
   const std::string status = absl::StatusCodeToString(summary.status.code());
   if (summary.finish.empty()) {  // the reason may quote the client, the code does not
-    Log(LogLevel::kInfo, "request refused",
+    // A full queue is told once by the health monitor, not by a line for each whom it turns away.
+    const bool is_full = absl::IsResourceExhausted(summary.status);
+    Log(is_full ? LogLevel::kDebug : LogLevel::kInfo, "request refused",
         {{"id", summary.request_id}, {"trace_id", trace_id}, {"status", status}});
     return;
   }
@@ -84,13 +86,14 @@ class TidalServer::Impl {
     TIDAL_RETURN_IF_ERROR(CheckPortIsFree("grpc_port", config_.host, config_.grpc_port));
     RuntimeHooks hooks;
     hooks.on_request_end = [this](const GenerationSummary& summary) { OnRequestEnd(summary); };
-    hooks.on_failure = [this](const absl::Status& status) { OnFailure(status); };
+    hooks.on_failure = OnFailure;
     TIDAL_ASSIGN_OR_RETURN(runtime_, ModelRuntime::Load(config_.model, std::move(hooks)));
     LogModel(runtime_->model());
     TIDAL_RETURN_IF_ERROR(StartGrpc());
+    StartMonitor();
     TIDAL_RETURN_IF_ERROR(StartHttp());
     TIDAL_RETURN_IF_ERROR(runtime_->WarmUp());
-    SetServing(true);
+    monitor_->SetStarted();
     Log(LogLevel::kInfo, "ready",
         {{"http", absl::StrCat("http://", config_.host, ":", http_->port())},
          {"grpc", absl::StrCat(config_.host, ":", grpc_->port())},
@@ -103,9 +106,10 @@ class TidalServer::Impl {
 
   bool Shutdown(absl::Duration timeout) {
     if (runtime_ == nullptr || stopped_.exchange(true)) return true;
-    SetServing(false);
+    if (monitor_ != nullptr) monitor_->SetDraining();
     runtime_->service().StopAccepting();
-    const bool finished = runtime_->loop().Drain(absl::Now() + timeout);
+    const bool finished = runtime_->loop().Drain(SteadyNow() + timeout);
+    monitor_.reset();
     if (http_ != nullptr) http_->Stop(kFlushGrace);
     if (grpc_ != nullptr) grpc_->Stop(kFlushGrace);
     runtime_->loop().Stop();
@@ -121,9 +125,20 @@ class TidalServer::Impl {
     options.tls_key_file = config_.tls_key_file;
     options.max_message_bytes = static_cast<int>(config_.max_request_bytes);
     TIDAL_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, &runtime_->service()));
-    absl::MutexLock lock(&mutex_);
-    health_ = grpc_.get();
     return absl::OkStatus();
+  }
+
+  void StartMonitor() {
+    HealthOptions options;
+    options.watchdog_timeout = config_.watchdog_timeout;
+    options.unready_when_saturated = config_.unready_when_saturated;
+    options.on_look = [this](const Health& health) {
+      grpc_->SetReady(health.ready);
+      grpc_->SetLive(health.live);
+      runtime_->service().SetStalled(health.stalled);
+      runtime_->metrics().OnHealth(health);
+    };
+    monitor_ = std::make_unique<HealthMonitor>(&runtime_->loop(), std::move(options));
   }
 
   absl::Status StartHttp() {
@@ -134,47 +149,36 @@ class TidalServer::Impl {
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
     options.render_metrics = [this] { return runtime_->metrics().Render(); };
     options.tracer = &tracer_;
-    options.is_live = [this] { return IsLive(); };
+    options.is_started = [this] { return monitor_->health().started; };
+    options.is_live = [this] { return monitor_->health().live; };
     auto channel = grpc_->InProcessChannel();
     TIDAL_ASSIGN_OR_RETURN(http_, Gateway::Start(std::move(options), std::move(channel)));
     return absl::OkStatus();
   }
 
   void OnRequestEnd(const GenerationSummary& summary) {
-    const TraceContext span = tracer_.NewSpan(summary.caller);
-    LogRequest(summary, span.trace_id);
-    if (span.sampled) tracer_.Export(MakeGenerationSpans(summary, span, tracer_));
+    const TraceContext context = tracer_.NewSpan(summary.caller);
+    LogRequest(summary, context.trace_id);
+    if (!context.sampled) return;
+    std::vector<Span> spans = MakeGenerationSpans(summary, context, tracer_);
+    for (Span& span : spans) {
+      span.start = WallTimeOf(span.start);
+      span.end = WallTimeOf(span.end);
+    }
+    tracer_.Export(std::move(spans));
   }
 
-  bool IsLive() const {
-    const ServingLoop& loop = runtime_->loop();
-    return loop.healthy() && absl::Now() - loop.last_progress() < config_.stall_timeout;
-  }
-
-  void OnFailure(const absl::Status& status) {
+  static void OnFailure(const absl::Status& status) {
     Log(LogLevel::kError, "the model stopped working; no request can be answered any more",
         {{"reason", status.message()}});
-    {
-      absl::MutexLock lock(&mutex_);
-      broken_ = true;
-    }
-    SetServing(false);
-  }
-
-  // Called by whoever starts and stops the server, and by the loop's thread when the model breaks.
-  void SetServing(bool serving) {
-    absl::MutexLock lock(&mutex_);
-    if (health_ != nullptr) health_->SetServing(serving && !broken_);
   }
 
   const ServerConfig config_;
   Tracer tracer_;  // outlives those who make spans
   std::atomic<bool> stopped_{false};
-  absl::Mutex mutex_;
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
-  GrpcServer* health_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<ModelRuntime> runtime_;  // outlives the two doors to it
   std::unique_ptr<GrpcServer> grpc_;
+  std::unique_ptr<HealthMonitor> monitor_;
   std::unique_ptr<Gateway> http_;
 };
 

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "scheduler/request.h"
+#include "scheduler/steady_time.h"
 
 namespace tidal {
 namespace {
@@ -24,7 +24,7 @@ absl::StatusOr<FinishInfo> RunRequest(int32_t prompt_tokens, const AttentionPoli
   request->stop.max_tokens = kOutputTokens;
   request->attention = attention;
   request->cache_salt = "warm-up";  // no client's prompt begins like this
-  request->arrival = absl::Now();
+  request->arrival = SteadyNow();
   auto stream = std::make_shared<TokenStream>();
   request->stream = stream;
   TIDAL_RETURN_IF_ERROR(loop->Submit(std::move(request)));

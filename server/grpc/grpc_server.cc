@@ -19,6 +19,11 @@
 namespace tidal {
 namespace {
 
+// Names in grpc.health.v1.
+constexpr char kServer[] = "";
+constexpr char kInference[] = "tidal.v1.Inference";
+constexpr char kLive[] = "live";
+
 constexpr int kKeepaliveMs = 30'000;         // a silent client is asked whether it is there
 constexpr int kKeepaliveTimeoutMs = 20'000;  // and dropped when it does not answer
 constexpr int kMinClientPingMs = 10'000;     // clients may ping this often
@@ -56,7 +61,12 @@ std::string Address(const std::string& host, int port) {
 class GrpcServer::Impl {
  public:
   explicit Impl(GenerationService* service)
-      : inference(MakeInferenceService(service)), health({"", "tidal.v1.Inference"}) {}
+      : inference(MakeInferenceService(service)), health({kServer, kInference, kLive}) {}
+
+  void SetReady(bool ready) {
+    health.SetServing(kServer, ready);
+    health.SetServing(kInference, ready);
+  }
 
   std::unique_ptr<grpc::Service> inference;
   HealthService health;
@@ -106,10 +116,11 @@ std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel() {
   return impl_->server->InProcessChannel(arguments);
 }
 
-void GrpcServer::SetServing(bool serving) { impl_->health.SetServing(serving); }
+void GrpcServer::SetReady(bool ready) { impl_->SetReady(ready); }
+void GrpcServer::SetLive(bool live) { impl_->health.SetServing(kLive, live); }
 
 void GrpcServer::Stop(absl::Duration grace) {
-  impl_->health.SetServing(false);
+  impl_->SetReady(false);
   impl_->health.Shutdown();
   impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
 }

@@ -27,7 +27,7 @@ struct GrpcServerOptions {
 // Thread-safe.
 class GrpcServer {
  public:
-  // Listens before it returns; health says NOT_SERVING. UNAVAILABLE when the address cannot be
+  // Listens before it returns, neither ready nor live. UNAVAILABLE when the address cannot be
   // bound, INVALID_ARGUMENT for a certificate or key that cannot be read. `service` outlives it.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
                                                            GenerationService* service);
@@ -37,7 +37,10 @@ class GrpcServer {
   // To this server without a network; no TLS, no limit of streams.
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
-  void SetServing(bool serving);
+  // What grpc.health.v1 answers: ready for "" and "tidal.v1.Inference", live for "live", so that
+  // Kubernetes' gRPC probes can ask for either. Neither at first.
+  void SetReady(bool ready);
+  void SetLive(bool live);
 
   // Refuses new calls, lets the running ones finish within `grace`, cancels the rest; returns when
   // none is left, so the loop must still run. A second call does nothing.

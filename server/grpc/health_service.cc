@@ -2,7 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -20,38 +20,42 @@ using grpc::health::v1::HealthCheckResponse;
 
 class HealthService::Impl final : public grpc::health::v1::Health::CallbackService {
  public:
-  explicit Impl(std::vector<std::string> names) : names_(std::move(names)) {}
+  explicit Impl(const std::vector<std::string>& names) {
+    for (const std::string& name : names) statuses_[name] = HealthCheckResponse::NOT_SERVING;
+  }
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const HealthCheckRequest* request,
                                   HealthCheckResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (!Knows(request->service())) {
+    const HealthCheckResponse::ServingStatus status = StatusOf(request->service());
+    if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
       reactor->Finish(
           grpc::Status(grpc::StatusCode::NOT_FOUND,
                        "service: must be a service of this server, got " + request->service()));
       return reactor;
     }
-    absl::MutexLock lock(&mutex_);
-    response->set_status(status_);
+    response->set_status(status);
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
 
   grpc::ServerWriteReactor<HealthCheckResponse>* Watch(grpc::CallbackServerContext* /*context*/,
                                                        const HealthCheckRequest* request) override {
-    auto* watch = new WatchReactor(this, Knows(request->service()));  // deletes itself
+    auto* watch = new WatchReactor(this, request->service());  // deletes itself
     absl::MutexLock lock(&mutex_);
     watches_.insert(watch);
-    watch->Send(status_);
+    watch->Send(StatusOfLocked(request->service()));
     if (shut_down_) watch->End();
     return watch;
   }
 
-  void SetStatus(HealthCheckResponse::ServingStatus status) {
+  void SetStatus(const std::string& name, HealthCheckResponse::ServingStatus status) {
     absl::MutexLock lock(&mutex_);
-    status_ = status;
-    for (WatchReactor* watch : watches_) watch->Send(status);
+    statuses_.at(name) = status;
+    for (WatchReactor* watch : watches_) {
+      if (watch->name() == name) watch->Send(status);
+    }
   }
 
   void Shutdown() {
@@ -64,10 +68,12 @@ class HealthService::Impl final : public grpc::health::v1::Health::CallbackServi
   // Sends the newest status; one write in flight. Its members are guarded by the service's mutex.
   class WatchReactor : public grpc::ServerWriteReactor<HealthCheckResponse> {
    public:
-    WatchReactor(Impl* owner, bool known) : owner_(owner), known_(known) {}
+    WatchReactor(Impl* owner, std::string name) : owner_(owner), name_(std::move(name)) {}
+
+    const std::string& name() const { return name_; }
 
     void Send(HealthCheckResponse::ServingStatus status) {
-      wanted_ = known_ ? status : HealthCheckResponse::SERVICE_UNKNOWN;
+      wanted_ = status;
       Advance();
     }
     void End() {
@@ -107,30 +113,34 @@ class HealthService::Impl final : public grpc::health::v1::Health::CallbackServi
     }
 
     Impl* const owner_;
-    const bool known_;
+    const std::string name_;
     HealthCheckResponse response_;
     HealthCheckResponse::ServingStatus wanted_ = HealthCheckResponse::UNKNOWN;
     bool writing_ = false, ending_ = false, finished_ = false;
   };
 
-  bool Knows(const std::string& name) const {
-    return std::find(names_.begin(), names_.end(), name) != names_.end();
+  HealthCheckResponse::ServingStatus StatusOf(const std::string& name) {
+    absl::MutexLock lock(&mutex_);
+    return StatusOfLocked(name);
+  }
+  HealthCheckResponse::ServingStatus StatusOfLocked(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto it = statuses_.find(name);
+    return it == statuses_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : it->second;
   }
 
-  const std::vector<std::string> names_;
   absl::Mutex mutex_;
-  HealthCheckResponse::ServingStatus status_ ABSL_GUARDED_BY(mutex_) =
-      HealthCheckResponse::NOT_SERVING;
+  std::map<std::string, HealthCheckResponse::ServingStatus> statuses_ ABSL_GUARDED_BY(mutex_);
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<WatchReactor*> watches_ ABSL_GUARDED_BY(mutex_);
 };
 
-HealthService::HealthService(std::vector<std::string> names)
-    : impl_(std::make_unique<Impl>(std::move(names))) {}
+HealthService::HealthService(const std::vector<std::string>& names)
+    : impl_(std::make_unique<Impl>(names)) {}
 HealthService::~HealthService() = default;
 
-void HealthService::SetServing(bool serving) {
-  impl_->SetStatus(serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
+void HealthService::SetServing(const std::string& name, bool serving) {
+  impl_->SetStatus(name, serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
 }
 
 void HealthService::Shutdown() { impl_->Shutdown(); }

@@ -15,13 +15,14 @@ class Service;
 
 namespace tidal {
 
-// All its names have one status: NOT_SERVING at first. Thread-safe. Destroy it after the server.
+// Each name has a status: NOT_SERVING at first. Thread-safe. Destroy it after the server.
 class HealthService {
  public:
-  explicit HealthService(std::vector<std::string> names);  // "" is the whole server
+  explicit HealthService(const std::vector<std::string>& names);  // "" is the whole server
   ~HealthService();
 
-  void SetServing(bool serving);
+  // Precondition: one of the names.
+  void SetServing(const std::string& name, bool serving);
   // Ends the watches that are open and refuses new ones, so that the server can shut down.
   void Shutdown();
 

@@ -61,9 +61,9 @@ grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
 // write, or the one that the generation woke, and neither comes before the other is done.
 class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  GenerateReactor(GenerationService* service, const grpc::CallbackServerContext& context,
+  GenerateReactor(GenerationService* service, grpc::CallbackServerContext* context,
                   v1::GenerateRequest request)
-      : generation_(service->Start(std::move(request), CallerOf(context))) {
+      : context_(context), generation_(service->Start(std::move(request), CallerOf(*context))) {
     Advance();
   }
 
@@ -85,10 +85,11 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
       TIDAL_CHECK(serialized.ok());
       StartWrite(&response_);
     } else if (item.end.has_value()) {
-      Finish(ToGrpcStatus(*item.end));
+      Finish(ToGrpcStatus(*item.end, context_));
     }
   }
 
+  grpc::CallbackServerContext* const context_;
   const std::shared_ptr<Generation> generation_;
   grpc::ByteBuffer response_;  // being written
 };
@@ -116,7 +117,7 @@ class InferenceService final : public RawService {
     if (absl::Status status = Parse(*bytes, &request); !status.ok()) {
       return new RefusingReactor(status);
     }
-    return new GenerateReactor(service_, *context, std::move(request));
+    return new GenerateReactor(service_, context, std::move(request));
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
@@ -156,7 +157,7 @@ class InferenceService final : public RawService {
       const auto result = function(message);
       reactor->Finish(result.ok() ? Serialize(*result, response) : ToGrpcStatus(result.status()));
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted));
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, context));
     return reactor;
   }
 

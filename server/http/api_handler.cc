@@ -133,6 +133,8 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
       return Models(std::move(connection), std::string(route.tail), std::move(id));
     case Endpoint::kReady:
       return Ready(std::move(connection));
+    case Endpoint::kStarted:
+      return connection->Respond(Started());
     case Endpoint::kLive:
       return connection->Respond(Live());
     case Endpoint::kVersion:
@@ -218,6 +220,11 @@ void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
         const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
         return ready ? TextResponse(200, "ready\n") : TextResponse(503, "not ready\n");
       });
+}
+
+HttpResponse ApiHandler::Started() const {
+  const bool started = !options_.is_started || options_.is_started();
+  return started ? TextResponse(200, "started\n") : TextResponse(503, "not started\n");
 }
 
 HttpResponse ApiHandler::Live() const {

@@ -40,6 +40,7 @@ class ApiHandler {
   // `name` empty: all of them.
   void Models(std::shared_ptr<Connection> connection, std::string name, std::string request_id);
   void Ready(std::shared_ptr<Connection> connection);
+  HttpResponse Started() const;
   HttpResponse Live() const;
   HttpResponse Metrics() const;
 

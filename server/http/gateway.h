@@ -32,8 +32,8 @@ struct GatewayOptions {
 
   // Prometheus text; called on an io thread. Empty: only the gateway's own metrics.
   std::function<std::string()> render_metrics;
-  // Answers /health/live; called on an io thread. Empty: always live.
-  std::function<bool()> is_live;
+  // Answer /health/started and /health/live; called on an io thread. Empty: always.
+  std::function<bool()> is_started, is_live;
   // Records a span of each completion and tells its numbers in /metrics; outlives the gateway.
   // Null: no tracing.
   Tracer* tracer = nullptr;

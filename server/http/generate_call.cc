@@ -1,7 +1,10 @@
 #include "server/http/generate_call.h"
 
+#include <cstdint>
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "scheduler/retry_after.h"
 #include "server/http/connection.h"
 
 namespace tidal {
@@ -62,8 +65,16 @@ void GenerateCall::ReleaseHold() {
   RemoveHold();
 }
 
-void GenerateCall::OnDone(const grpc::Status& status) {
-  connection_->Post([self = shared_from_this(), status = FromGrpc(status)] {
+void GenerateCall::OnDone(const grpc::Status& grpc_status) {
+  absl::Status status = FromGrpc(grpc_status);
+  const auto& metadata = context_.GetServerTrailingMetadata();
+  int64_t seconds = 0;
+  if (const auto note = metadata.find(kRetryAfter);
+      note != metadata.end() &&
+      absl::SimpleAtoi(absl::string_view(note->second.data(), note->second.size()), &seconds)) {
+    status = WithRetryAfter(std::move(status), seconds);
+  }
+  connection_->Post([self = shared_from_this(), status = std::move(status)] {
     const OnDoneFn on_done = std::move(self->on_done_);
     self->on_event_ = nullptr;
     self->on_done_ = nullptr;

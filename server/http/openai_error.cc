@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
+#include "scheduler/retry_after.h"
 
 namespace tidal {
 namespace {
@@ -85,6 +86,7 @@ ApiError ToApiError(const absl::Status& status, const ReplyOptions& reply) {
   ApiError error;
   error.http_status = HttpStatus(status.code());
   error.type = ErrorType(error.http_status);
+  error.retry_after = RetryAfterOf(status).value_or(error.retry_after);
   const absl::string_view message = status.message();
   const size_t field_length = error.http_status < 500 ? FieldLength(message) : 0;
   if (field_length > 0) {

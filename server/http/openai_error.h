@@ -2,6 +2,7 @@
 #ifndef TIDAL_SERVER_HTTP_OPENAI_ERROR_H_
 #define TIDAL_SERVER_HTTP_OPENAI_ERROR_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,9 +14,10 @@ namespace tidal {
 struct ApiError {
   int http_status = 500;
   std::string message;
-  std::string type;   // "invalid_request_error", ...
-  std::string param;  // the field at fault, as the client names it; empty = null
-  std::string code;   // "model_not_found", ...; empty = null
+  std::string type;         // "invalid_request_error", ...
+  std::string param;        // the field at fault, as the client names it; empty = null
+  std::string code;         // "model_not_found", ...; empty = null
+  int64_t retry_after = 1;  // seconds; of 429 and 503
 };
 
 // The error of `status`, whose message may start with the field at fault ("sampling.temperature:

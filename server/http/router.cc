@@ -25,6 +25,7 @@ constexpr Entry kEntries[] = {
     {"/health", Endpoint::kReady, kGet, true},
     {"/health/ready", Endpoint::kReady, kGet, true},
     {"/ping", Endpoint::kReady, "GET, HEAD, POST", true},
+    {"/health/started", Endpoint::kStarted, kGet, true},
     {"/health/live", Endpoint::kLive, kGet, true},
     {"/version", Endpoint::kVersion, kGet, true},
     {"/metrics", Endpoint::kMetrics, kGet, true},

@@ -17,6 +17,7 @@ enum class Endpoint {
   kDetokenize,
   kModels,
   kModel,
+  kStarted,
   kReady,
   kLive,
   kVersion,

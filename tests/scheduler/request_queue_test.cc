@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "scheduler/retry_after.h"
 #include "tests/scheduler/harness.h"
 
 namespace tidal {
@@ -18,10 +19,20 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-std::unique_ptr<Request> Numbered(SequenceId id) { return MakeRequest(id, Prompt(1), 1); }
+std::vector<std::unique_ptr<Request>> Numbered(SequenceId id) {
+  std::vector<std::unique_ptr<Request>> requests;
+  requests.push_back(MakeRequest(id, Prompt(1), 1));
+  return requests;
+}
+
+SchedulerConfig WithRoomFor(int32_t max_queued_requests) {
+  SchedulerConfig config = SmallConfig();
+  config.max_queued_requests = max_queued_requests;
+  return config;
+}
 
 TEST(RequestQueueTest, IsClosedUntilOpened) {
-  RequestQueue queue(4);
+  RequestQueue queue(WithRoomFor(4));
   EXPECT_EQ(queue.Submit(Numbered(1)).code(), absl::StatusCode::kUnavailable);
   queue.Open();
   EXPECT_TRUE(queue.Submit(Numbered(1)).ok());
@@ -31,7 +42,7 @@ TEST(RequestQueueTest, IsClosedUntilOpened) {
 }
 
 TEST(RequestQueueTest, HandsOverInOrder) {
-  RequestQueue queue(4);
+  RequestQueue queue(WithRoomFor(4));
   queue.Open();
   EXPECT_FALSE(queue.HasWork());
   for (SequenceId id : {3, 1, 2}) ASSERT_TRUE(queue.Submit(Numbered(id)).ok());
@@ -39,7 +50,7 @@ TEST(RequestQueueTest, HandsOverInOrder) {
   queue.Cancel(9);
   queue.Cancel(1);
   EXPECT_TRUE(queue.HasWork());
-  EXPECT_EQ(queue.num_waiting(), 3);
+  EXPECT_EQ(queue.state().waiting, (QueueLoad{3, 6}));
   RequestQueue::Inbox inbox = queue.TakeAll();
   ASSERT_THAT(inbox.submitted, SizeIs(3));
   EXPECT_EQ(inbox.submitted[0]->id, 3);
@@ -53,7 +64,7 @@ TEST(RequestQueueTest, HandsOverInOrder) {
 }
 
 TEST(RequestQueueTest, CountsWhatWaitsAtTheReceiver) {
-  RequestQueue queue(3);
+  RequestQueue queue(WithRoomFor(3));
   queue.Open();
   ASSERT_TRUE(queue.Submit(Numbered(1)).ok());
   ASSERT_TRUE(queue.Submit(Numbered(2)).ok());
@@ -62,21 +73,48 @@ TEST(RequestQueueTest, CountsWhatWaitsAtTheReceiver) {
   const absl::Status full = queue.Submit(Numbered(4));
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(full.message(), HasSubstr("3 requests"));
-  queue.ReportWaiting(1);
-  EXPECT_EQ(queue.num_waiting(), 2);
+  EXPECT_EQ(RetryAfterOf(full), 1);
+  EXPECT_EQ(queue.state().refusals, 1);
+  TenantLoads one;
+  one.Add("", {1, 2});
+  queue.ReportWaiting(one, {});
+  EXPECT_EQ(queue.state().waiting, (QueueLoad{2, 4}));
   EXPECT_TRUE(queue.Submit(Numbered(4)).ok());
   EXPECT_FALSE(queue.Submit(Numbered(5)).ok());
 }
 
+TEST(RequestQueueTest, TakesAllOfARequestOrNothing) {
+  RequestQueue queue(WithRoomFor(3));
+  queue.Open();
+  ASSERT_TRUE(queue.Submit(Numbered(1)).ok());
+  std::vector<std::unique_ptr<Request>> three;
+  for (SequenceId id : {2, 3, 4}) three.push_back(MakeRequest(id, Prompt(1), 1));
+  EXPECT_TRUE(absl::IsResourceExhausted(queue.Submit(std::move(three))));
+  EXPECT_THAT(queue.TakeAll().submitted, SizeIs(1));
+}
+
+TEST(RequestQueueTest, ToldTheRoomBeforeThePromptIsKnown) {
+  RequestQueue queue(WithRoomFor(3));
+  queue.Open();
+  EXPECT_TRUE(queue.CheckRoom("", 3, 1000).ok()) << "nothing waits";
+  ASSERT_TRUE(queue.Submit(Numbered(1)).ok());
+  EXPECT_TRUE(queue.CheckRoom("", 2, 0).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(queue.CheckRoom("", 3, 0)));
+  queue.ReportWaiting({}, {.requests = 8, .tokens = 256});
+  EXPECT_TRUE(queue.CheckRoom("", 7, 10).ok()) << "they can start at once";
+  queue.Close(absl::UnavailableError("draining"));
+  EXPECT_TRUE(absl::IsUnavailable(queue.CheckRoom("", 1, 0)));
+}
+
 TEST(RequestQueueTest, CancellationsOfNobodyAreNotKept) {
-  RequestQueue queue(3);
+  RequestQueue queue(WithRoomFor(3));
   queue.Open();
   queue.Cancel(5);
   EXPECT_FALSE(queue.HasWork());
 }
 
 TEST(RequestQueueTest, WaitsUntilNoneIsLeft) {
-  RequestQueue queue(3);
+  RequestQueue queue(WithRoomFor(3));
   queue.Open();
   EXPECT_TRUE(queue.WaitUntilNoneLeft(absl::InfinitePast()));
   ASSERT_TRUE(queue.Submit(Numbered(1)).ok());
@@ -91,7 +129,7 @@ TEST(RequestQueueTest, WaitsUntilNoneIsLeft) {
 }
 
 TEST(RequestQueueTest, EveryKindOfMessageWakesTheReceiver) {
-  RequestQueue queue(3);
+  RequestQueue queue(WithRoomFor(3));
   queue.Open();
   std::vector<void (*)(RequestQueue&)> senders = {
       [](RequestQueue& q) { ASSERT_TRUE(q.Submit(Numbered(1)).ok()); },
@@ -109,7 +147,7 @@ TEST(RequestQueueTest, EveryKindOfMessageWakesTheReceiver) {
 
 TEST(RequestQueueTest, ManySendersLoseNothing) {
   constexpr int32_t kSenders = 4, kEach = 500;
-  RequestQueue queue(kSenders * kEach);
+  RequestQueue queue(WithRoomFor(kSenders * kEach));
   queue.Open();
   std::vector<std::thread> senders;
   for (int32_t s = 0; s < kSenders; ++s) {

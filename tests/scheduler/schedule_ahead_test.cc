@@ -27,8 +27,9 @@ class ScheduleAheadTest : public ::testing::Test {
   void Start(const SchedulerConfig& config = SmallConfig()) {
     scheduler_ = std::make_unique<Scheduler>(config);
   }
-  Request& Add(SequenceId id, int32_t prompt_size, int32_t max_tokens = 50) {
+  Request& Add(SequenceId id, int32_t prompt_size, int32_t max_tokens = 50, int32_t priority = 0) {
     auto request = MakeRequest(id, Prompt(prompt_size, 100 * static_cast<TokenId>(id)), max_tokens);
+    request->priority = priority;
     Request& added = *request;
     scheduler_->Add(std::move(request));
     return added;
@@ -228,7 +229,7 @@ TEST_F(ScheduleAheadTest, ABetterPriorityPreemptsNow) {
   Start(config);
   Add(1, 5);
   LaunchDecodeStep();
-  Add(2, 5).priority = -1;
+  Add(2, 5, 50, /*priority=*/-1);
   EXPECT_FALSE(Ahead().has_value());
 }
 

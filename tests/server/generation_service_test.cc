@@ -9,8 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "scheduler/retry_after.h"
 #include "tests/server/service_harness.h"
 
 namespace tidal {
@@ -231,15 +233,47 @@ TEST(GenerationServiceTest, AFullQueueIsResourceExhausted) {
   options.on_step = gate.Hook();
   ServiceHarness harness(options);
   v1::GenerateRequest request = harness.MakeRequest();
-  request.set_n(100);
-  const auto generation = harness.service().Start(request, {});
+  request.set_n(100);  // nothing waits, so it may
+  const auto first = harness.service().Start(request, {});
+  while (harness.loop().stats().waiting < 100) absl::SleepFor(absl::Milliseconds(1));
+  const absl::Status refused = harness.Run(harness.MakeRequest()).status;
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_EQ(RetryAfterOf(refused), 1);
+  Caller other;
+  other.tenant = "other";
+  const auto second = harness.service().Start(harness.MakeRequest(), other);  // has its own share
   gate.Open();
-  Generation::Item item;
-  do {
-    item = generation->WaitNext();
-  } while (!item.end.has_value());
-  EXPECT_TRUE(absl::IsResourceExhausted(*item.end)) << *item.end;
+  for (Generation* generation : {first.get(), second.get()}) {
+    Generation::Item item;
+    do {
+      item = generation->WaitNext();
+    } while (!item.end.has_value());
+    EXPECT_TRUE(item.end->ok()) << *item.end;
+  }
+  EXPECT_EQ(harness.Metric("tidal:requests_refused_total{engine=\"0\",model_name=\"tidal-nano\","
+                           "reason=\"queue_full\"}"),
+            1);
   harness.WaitUntilIdle();
+}
+
+TEST(GenerationServiceTest, WhatIsRefusedIsCountedByReason) {
+  ServiceHarness harness;
+  const auto refused = [&harness](const std::string& reason) {
+    return harness.Metric(
+        absl::StrCat("tidal:requests_refused_total{engine=\"0\","
+                     "model_name=\"tidal-nano\",reason=\"",
+                     reason, "\"}"));
+  };
+  v1::GenerateRequest invalid = harness.MakeRequest();
+  invalid.set_n(1000);
+  EXPECT_TRUE(absl::IsInvalidArgument(harness.Run(invalid).status));
+  EXPECT_EQ(refused("invalid"), 1);
+  harness.service().SetStalled(true);
+  EXPECT_TRUE(absl::IsUnavailable(harness.Run(harness.MakeRequest()).status));
+  EXPECT_EQ(refused("unavailable"), 1);
+  harness.service().SetStalled(false);
+  EXPECT_TRUE(harness.Run(harness.MakeRequest()).status.ok());
+  EXPECT_EQ(refused("queue_full") + refused("queue_time"), 0);
 }
 
 TEST(GenerationServiceTest, LiveRequestsAreBounded) {

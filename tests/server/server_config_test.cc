@@ -60,6 +60,9 @@ const BadConfig kBadConfigs[] = {
      "gpu_memory_utilization: must be in (0, 1], got 1.5"},
     {"MaxBudget", [](C* c) { c->model.engine.max_token_budget = -1; }, "max_token_budget: must be"},
     {"Queue", [](C* c) { c->model.max_queued_requests = 0; }, "max_queued_requests: must be"},
+    {"QueueTokens", [](C* c) { c->model.max_queued_tokens = -1; }, "max_queued_tokens: must be"},
+    {"QueueTime", [](C* c) { c->model.max_queue_time = -absl::Seconds(1); },
+     "max_queue_time: must be"},
     {"Budget", [](C* c) { c->model.token_budget = 0; }, "token_budget: must be"},
     {"Correction", [](C* c) { c->model.correction_period = -2; }, "correction_period: must be"},
     {"Host", [](C* c) { c->host = ""; }, "host: must be"},
@@ -70,7 +73,8 @@ const BadConfig kBadConfigs[] = {
     {"RequestBytes", [](C* c) { c->max_request_bytes = 10; }, "max_request_bytes: must be"},
     {"Shutdown", [](C* c) { c->shutdown_timeout = absl::Seconds(-1); },
      "shutdown_timeout: must be"},
-    {"Stall", [](C* c) { c->stall_timeout = absl::ZeroDuration(); }, "stall_timeout: must be"},
+    {"Stall", [](C* c) { c->watchdog_timeout = absl::ZeroDuration(); },
+     "watchdog_timeout: must be"},
 };
 INSTANTIATE_TEST_SUITE_P(Flags, BadConfigTest, ::testing::ValuesIn(kBadConfigs),
                          [](const auto& info) { return std::string(info.param.name); });

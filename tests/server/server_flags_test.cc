@@ -65,6 +65,8 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"enable_prefix_caching", "false"},
        {"overlap", "false"},
        {"max_queued_requests", "5"},
+       {"max_queued_tokens", "7000"},
+       {"max_queue_time", "8s"},
        {"attention_mode", "full"},
        {"attention_profile", "paper"},
        {"token_budget", "128"},
@@ -76,7 +78,8 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"api_key", "k1,k2"},
        {"max_request_bytes", "1MiB"},
        {"shutdown_timeout", "2m"},
-       {"stall_timeout", "9s"},
+       {"watchdog_timeout", "9s"},
+       {"unready_when_saturated", "false"},
        {"tls_cert_file", "c"},
        {"tls_key_file", "k"},
        {"log_level", "warning"},
@@ -102,6 +105,8 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_FALSE(model.enable_prefix_caching);
   EXPECT_FALSE(model.overlap);
   EXPECT_EQ(model.max_queued_requests, 5);
+  EXPECT_EQ(model.max_queued_tokens, 7000);
+  EXPECT_EQ(model.max_queue_time, absl::Seconds(8));
   EXPECT_EQ(model.default_attention_mode, AttentionMode::kFull);
   EXPECT_EQ(model.engine.attention_profile, "paper");
   EXPECT_EQ(model.token_budget, 128);
@@ -113,7 +118,8 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_THAT(config->api_keys, ElementsAre("k1", "k2"));
   EXPECT_EQ(config->max_request_bytes, 1 << 20);
   EXPECT_EQ(config->shutdown_timeout, absl::Minutes(2));
-  EXPECT_EQ(config->stall_timeout, absl::Seconds(9));
+  EXPECT_EQ(config->watchdog_timeout, absl::Seconds(9));
+  EXPECT_FALSE(config->unready_when_saturated);
   EXPECT_EQ(config->tls_cert_file, "c");
   EXPECT_EQ(config->tls_key_file, "k");
   EXPECT_EQ(config->log_level, LogLevel::kWarning);

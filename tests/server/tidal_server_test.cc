@@ -135,6 +135,14 @@ TEST(TidalServerStartTest, TooLittleMemoryForOneSequenceIsAnError) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("kv_cache_bytes: must be at least"));
 }
 
+TEST(TidalServerStartTest, MoreMemoryThanThereIsIsAnError) {
+  ServerConfig config = SmallConfig();
+  config.model.engine.kv_cache_bytes = int64_t{1} << 44;
+  const absl::Status status = TidalServer::Start(config).status();
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("kv_cache_bytes: 17592186044416 bytes do not fit into the memory of"));
+}
+
 TEST(TidalServerStartTest, ABudgetAboveTheLargestIsAnError) {
   ServerConfig config = SmallConfig();
   config.model.token_budget = 4096;

@@ -1,7 +1,7 @@
-// Seeded random load against the scheduler: arrivals, lengths, priorities, cancellations,
-// deadlines, attention modes, corrections and pools of a few blocks. After every step the
-// invariants hold; at the end every request has ended once, with the tokens it would have received
-// alone, and every block is back.
+// Seeded random load against the scheduler: arrivals, lengths, priorities, tenants, cancellations,
+// deadlines, longest waits, attention modes, corrections and pools of a few blocks. After every
+// step the invariants hold; at the end every request has ended once, with the tokens it would have
+// received alone, and every block is back.
 #include <algorithm>
 #include <cstdint>
 #include <iostream>
@@ -66,6 +66,8 @@ class Simulation {
     config.enable_prefix_caching = Chance(80);
     config.correction_period = Chance(50) ? Uniform(1, 9) : 0;
     arrival_percent_ = Uniform(10, 60);
+    has_tenants_ = Chance(50);
+    if (Chance(30)) config.max_queue_time = absl::Milliseconds(Uniform(1, 200));
     return config;
   }
 
@@ -78,6 +80,8 @@ class Simulation {
     request->stop.min_tokens = Chance(30) ? Uniform(0, request->stop.max_tokens) : 0;
     if (Chance(70)) request->stop.stop_token_ids = {3, Uniform(0, kVocabSize - 1)};
     request->priority = Chance(30) ? Uniform(-2, 2) : 0;
+    if (has_tenants_ && Chance(60)) request->tenant = Chance(50) ? "a" : "b";
+    request->expected_tokens = size + request->stop.max_tokens;
     if (Chance(20)) request->cache_salt = "tenant";
     if (Chance(60)) request->attention = Tidal(Uniform(1, 30));
     if (Chance(20)) request->attention.dense_below = Uniform(0, 30);
@@ -111,6 +115,7 @@ class Simulation {
 
   std::mt19937_64 random_;
   int32_t arrival_percent_ = 0;
+  bool has_tenants_ = false;
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
   SchedulerTotals totals_;

@@ -82,7 +82,9 @@ void RunWorker(const LoadOptions& options, const RequestSender& send,
     // Without a rate a request is due when a worker is free for it.
     trace.start = options.request_rate > 0 ? begin + arrivals[request] : absl::Now();
     absl::SleepFor(trace.start - absl::Now());
+    trace.sent = absl::Now();
     send(prompt, trace);
+    trace.end = absl::Now();
     progress.tokens += trace.num_tokens;
     ++progress.done;
   }
@@ -136,7 +138,7 @@ int RunLoadBench(int argc, char** argv) {
     file << RenderJson(*options, *report);
     if (!file.flush()) return Fail(absl::UnavailableError("json: cannot write " + options->json));
   }
-  return report->failed == 0 ? 0 : 1;
+  return report->failed + report->refused == 0 ? 0 : 1;
 }
 
 }  // namespace tidal

@@ -69,12 +69,15 @@ absl::Status ReadReply(std::istream& stream, RequestTrace& trace) {
   std::string line;
   if (!std::getline(stream, line)) return absl::UnavailableError("the server does not answer");
   const bool ok = absl::StrContains(line, " 200 ");
+  const bool refused = absl::StrContains(line, " 429 ");
   while (std::getline(stream, line) && line != "\r") {
   }
   if (!ok) {
     const std::string body(std::istreambuf_iterator<char>(stream), {});
     const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
-    return json.is_object() ? ErrorOf(json) : absl::UnknownError("the server sent no JSON");
+    if (!json.is_object()) return absl::UnknownError("the server sent no JSON");
+    const absl::Status error = ErrorOf(json);
+    return refused ? absl::ResourceExhaustedError(error.message()) : error;
   }
   while (std::getline(stream, line)) {
     absl::string_view data = absl::StripSuffix(line, "\r");

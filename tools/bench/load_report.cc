@@ -39,9 +39,14 @@ Percentiles PercentilesOf(std::vector<double> values) {
 LoadReport MakeLoadReport(const std::vector<RequestTrace>& traces, absl::Duration wall) {
   LoadReport report;
   report.seconds = absl::ToDoubleSeconds(wall);
-  std::vector<double> ttft, tpot, latency;
+  std::vector<double> ttft, tpot, latency, refused;
   for (const RequestTrace& trace : traces) {
     report.output_tokens += trace.num_tokens;
+    if (absl::IsResourceExhausted(trace.status)) {
+      ++report.refused;
+      refused.push_back(absl::ToDoubleMilliseconds(trace.end - trace.sent));
+      continue;
+    }
     if (!trace.status.ok()) {
       ++report.failed;
       if (report.first_error.empty()) report.first_error = trace.status.ToString();
@@ -58,16 +63,18 @@ LoadReport MakeLoadReport(const std::vector<RequestTrace>& traces, absl::Duratio
   report.ttft_ms = PercentilesOf(std::move(ttft));
   report.tpot_ms = PercentilesOf(std::move(tpot));
   report.latency_ms = PercentilesOf(std::move(latency));
+  report.refused_ms = PercentilesOf(std::move(refused));
   return report;
 }
 
 std::string RenderTable(const LoadOptions& options, const LoadReport& report) {
   std::string table = absl::StrFormat(
-      "%d requests in %.1f s over %s (%d failed): %d prompt tokens, %d output tokens each\n"
+      "%d requests in %.1f s over %s (%d refused, %d failed): %d prompt tokens, %d output tokens "
+      "each\n"
       "throughput  %.2f requests/s, %.1f output tokens/s\n"
       "milliseconds              mean        p50        p90        p99\n",
-      report.completed, report.seconds, options.api, report.failed, options.prompt_tokens,
-      options.max_tokens, PerSecond(report.completed, report.seconds),
+      report.completed, report.seconds, options.api, report.refused, report.failed,
+      options.prompt_tokens, options.max_tokens, PerSecond(report.completed, report.seconds),
       PerSecond(static_cast<double>(report.output_tokens), report.seconds));
   const auto row = [&table](const char* name, const Percentiles& values) {
     absl::StrAppend(&table, absl::StrFormat("%-20s%10.1f %10.1f %10.1f %10.1f\n", name, values.mean,
@@ -76,6 +83,7 @@ std::string RenderTable(const LoadOptions& options, const LoadReport& report) {
   row("first token", report.ttft_ms);
   row("per output token", report.tpot_ms);
   row("whole request", report.latency_ms);
+  if (report.refused > 0) row("refusal", report.refused_ms);
   if (report.failed > 0) absl::StrAppend(&table, "first error: ", report.first_error, "\n");
   return table;
 }
@@ -91,6 +99,7 @@ std::string RenderJson(const LoadOptions& options, const LoadReport& report) {
                      {"token_budget", options.token_budget},
                      {"seed", options.seed},
                      {"completed", report.completed},
+                     {"refused", report.refused},
                      {"failed", report.failed},
                      {"first_error", report.first_error},
                      {"seconds", report.seconds},
@@ -99,7 +108,8 @@ std::string RenderJson(const LoadOptions& options, const LoadReport& report) {
                       PerSecond(static_cast<double>(report.output_tokens), report.seconds)},
                      {"ttft_ms", ToJson(report.ttft_ms)},
                      {"tpot_ms", ToJson(report.tpot_ms)},
-                     {"latency_ms", ToJson(report.latency_ms)}};
+                     {"latency_ms", ToJson(report.latency_ms)},
+                     {"refused_ms", ToJson(report.refused_ms)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

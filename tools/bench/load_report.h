@@ -24,13 +24,15 @@ Percentiles PercentilesOf(std::vector<double> values);
 
 struct LoadReport {
   int completed = 0;
-  int failed = 0;
+  int refused = 0;          // RESOURCE_EXHAUSTED
+  int failed = 0;           // for other reasons
   std::string first_error;  // empty when none failed
   int64_t output_tokens = 0;
   double seconds = 0;
   Percentiles ttft_ms;     // from when the request was due to its first token
   Percentiles tpot_ms;     // time per output token after the first
   Percentiles latency_ms;  // from when the request was due to its last token
+  Percentiles refused_ms;  // from when a refused request was sent to its answer
 };
 
 // Times are of completed requests; tokens count for all.

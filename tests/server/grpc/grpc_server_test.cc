@@ -272,14 +272,19 @@ TEST_P(GrpcServerTest, HealthFollowsTheServer) {
     EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
   }
   EXPECT_EQ(Check("other", &response).error_code(), grpc::StatusCode::NOT_FOUND);
-  server_->SetServing(true);
+  server_->SetReady(true);
   for (const char* service : {"", "tidal.v1.Inference"}) {
     ASSERT_TRUE(Check(service, &response).ok());
     EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
   }
-  server_->SetServing(false);
+  ASSERT_TRUE(Check("live", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING) << "a status of its own";
+  server_->SetLive(true);
+  server_->SetReady(false);
   ASSERT_TRUE(Check("", &response).ok());
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  ASSERT_TRUE(Check("live", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
 }
 
 TEST_P(GrpcServerTest, WatchesSeeEachChangeAndTheEnd) {
@@ -292,11 +297,11 @@ TEST_P(GrpcServerTest, WatchesSeeEachChangeAndTheEnd) {
   auto watch = health_->Watch(&context, request);
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
-  server_->SetServing(true);
+  server_->SetReady(true);
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
-  server_->SetServing(true);  // no change, no message
-  server_->SetServing(false);
+  server_->SetReady(true);  // no change, no message
+  server_->SetReady(false);
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
 
