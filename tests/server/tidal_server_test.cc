@@ -19,6 +19,7 @@ namespace {
 
 using grpc::health::v1::HealthCheckResponse;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 ServerConfig SmallConfig() {
   ServerConfig config;
@@ -139,8 +140,8 @@ TEST(TidalServerStartTest, MoreMemoryThanThereIsIsAnError) {
   ServerConfig config = SmallConfig();
   config.model.engine.kv_cache_bytes = int64_t{1} << 44;
   const absl::Status status = TidalServer::Start(config).status();
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("kv_cache_bytes: 17592186044416 bytes do not fit into the memory of"));
+  EXPECT_THAT(std::string(status.message()), StartsWith("kv_cache_bytes: "));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("bytes do not fit into the memory of"));
 }
 
 TEST(TidalServerStartTest, ABudgetAboveTheLargestIsAnError) {

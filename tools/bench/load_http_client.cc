@@ -48,7 +48,10 @@ std::string RequestText(const LoadOptions& options, const HttpTarget& target,
 absl::Status ErrorOf(const Json& json) {
   const auto error = json.find("error");
   if (error == json.end()) return absl::UnknownError("the server sent no error object");
-  return absl::UnknownError(error->value("message", "an error without a message"));
+  const std::string message = error->value("message", "an error without a message");
+  // Also in a stream that had begun: the request was given up in the queue.
+  const bool refused = error->value("type", "") == "rate_limit_error";
+  return refused ? absl::ResourceExhaustedError(message) : absl::UnknownError(message);
 }
 
 // One server-sent event's JSON.
@@ -69,15 +72,12 @@ absl::Status ReadReply(std::istream& stream, RequestTrace& trace) {
   std::string line;
   if (!std::getline(stream, line)) return absl::UnavailableError("the server does not answer");
   const bool ok = absl::StrContains(line, " 200 ");
-  const bool refused = absl::StrContains(line, " 429 ");
   while (std::getline(stream, line) && line != "\r") {
   }
   if (!ok) {
     const std::string body(std::istreambuf_iterator<char>(stream), {});
     const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) return absl::UnknownError("the server sent no JSON");
-    const absl::Status error = ErrorOf(json);
-    return refused ? absl::ResourceExhaustedError(error.message()) : error;
+    return json.is_object() ? ErrorOf(json) : absl::UnknownError("the server sent no JSON");
   }
   while (std::getline(stream, line)) {
     absl::string_view data = absl::StripSuffix(line, "\r");
