@@ -53,7 +53,10 @@ mount --bind /dev "${stage}/dev"
 # How this machine reaches package sources, and nothing else of it.
 cp /etc/resolv.conf "${stage}/etc"
 cp /etc/ssl/certs/ca-certificates.crt "${stage}/etc/machine-certificates.crt"
-export PIP_CERT=/etc/machine-certificates.crt
+in_stage() {
+  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin PIP_CERT=/etc/machine-certificates.crt \
+    chroot "${stage}" "$@"
+}
 
 rm -rf "${stage}"/{source,image}
 mkdir -p "${stage}/source"
@@ -69,15 +72,15 @@ if [[ -n "${install_dir}" ]]; then
   rm -rf "${stage}/install"
   cp -r "${install_dir}" "${stage}/install"
   if [[ "${variant}" == cuda && ! -d "${stage}/usr/local/cuda" ]]; then
-    chroot "${stage}" /source/deploy/docker/install_cuda.sh
+    in_stage /source/deploy/docker/install_cuda.sh
   fi
 else
   say "build stage"
-  time chroot "${stage}" /source/deploy/docker/build_stage.sh --install_dir=/install \
+  time in_stage /source/deploy/docker/build_stage.sh --install_dir=/install \
     "--variant=${variant}"
 fi
 say "runtime stage"
-chroot "${stage}" /source/deploy/docker/runtime_stage.sh --install_dir=/install --root=/image \
+in_stage /source/deploy/docker/runtime_stage.sh --install_dir=/install --root=/image \
   "${cuda[@]}"
 rm -rf "${image}"
 mv "${stage}/image" "${image}"
