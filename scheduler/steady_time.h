@@ -24,9 +24,6 @@ inline absl::Time SteadyTimeOf(absl::Time wall) {
   return SteadyNow() + (wall - absl::Now());
 }
 
-// The other way round.
-inline absl::Time WallTimeOf(absl::Time steady) { return absl::Now() + (steady - SteadyNow()); }
-
 }  // namespace tidal
 
 #endif  // TIDAL_SCHEDULER_STEADY_TIME_H_

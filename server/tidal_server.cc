@@ -161,9 +161,10 @@ class TidalServer::Impl {
     LogRequest(summary, context.trace_id);
     if (!context.sampled) return;
     std::vector<Span> spans = MakeGenerationSpans(summary, context, tracer_);
+    const absl::Duration to_wall_time = absl::Now() - SteadyNow();
     for (Span& span : spans) {
-      span.start = WallTimeOf(span.start);
-      span.end = WallTimeOf(span.end);
+      span.start += to_wall_time;
+      span.end += to_wall_time;
     }
     tracer_.Export(std::move(spans));
   }

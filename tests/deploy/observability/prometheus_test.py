@@ -19,11 +19,6 @@ import deployed
 import programs
 import traffic
 
-# Families that our queries name and the programs do not export yet. A name that is exported must
-# not be here.
-PENDING = {"tidal:live", "tidal:ready", "tidal:queued_tokens", "tidal:seconds_since_last_step",
-           "tidal:requests_refused_total"}
-
 # promtool's advice that vLLM's names, and ours which follow them, do not take.
 TOLERATED_ADVICE = re.compile(r"metric names should not contain ':'$|"
                               r'^vllm:iteration_tokens_total non-counter metrics should not have "')
@@ -134,13 +129,6 @@ def family_of(name):
     return re.sub(r"_(bucket|sum|count)$", "", name)
 
 
-def is_pending(query):
-    recorded = {rule["record"]: rule["expr"] for rule in deployed.rules() if "record" in rule}
-    names = {name for _, name, _ in deployed.metrics_of(query)}
-    return bool(names & PENDING) or any(is_pending(recorded[name])
-                                        for name in names & set(recorded))
-
-
 class QueriesTest(unittest.TestCase):
     def assert_data(self, where, query):
         result = prometheus.query(query)
@@ -152,9 +140,8 @@ class QueriesTest(unittest.TestCase):
         queries = deployed.dashboard_queries()
         self.assertGreater(len(queries), 50)
         for where, query in queries:
-            if not is_pending(query):
-                with self.subTest(where):
-                    self.assert_data(where, query)
+            with self.subTest(where):
+                self.assert_data(where, query)
 
     def test_every_variable_has_values(self):
         for name, metric, label in deployed.variable_queries():
@@ -164,7 +151,7 @@ class QueriesTest(unittest.TestCase):
 
     def test_every_recorded_series_has_data(self):
         for rule in deployed.rules():
-            if "record" in rule and not is_pending(rule["expr"]):
+            if "record" in rule:
                 with self.subTest(rule["record"]):
                     self.assert_data(rule["record"], rule["record"])
 
@@ -172,9 +159,8 @@ class QueriesTest(unittest.TestCase):
         """An alert is silent when all is well, so its parts are looked at, not its whole."""
         for alert in deployed.alerts():
             for _, name, _ in deployed.metrics_of(alert["expr"]):
-                if not is_pending(name):
-                    with self.subTest(alert["alert"]):
-                        self.assert_data(alert["alert"], name)
+                with self.subTest(alert["alert"]):
+                    self.assert_data(alert["alert"], name)
 
     def test_rules_are_evaluated_and_all_is_well(self):
         groups = prometheus.get("rules")["groups"]
@@ -189,7 +175,7 @@ class QueriesTest(unittest.TestCase):
             metrics = deployed.metrics_of(query)
             self.assertTrue(metrics, f"{where}: no metric in {query}")
             for function, name, is_range in metrics:
-                if name in deployed.recorded_names() or name in PENDING:
+                if name in deployed.recorded_names():
                     continue
                 kind = types.get(family_of(name))
                 self.assertIsNotNone(kind, f"{where}: nothing exports {name}")
@@ -199,9 +185,6 @@ class QueriesTest(unittest.TestCase):
             if "histogram_quantile" in query:
                 self.assertRegex(query, r"by \([^)]*\ble\b[^)]*\)", where)
                 self.assertIn("_bucket", query, where)
-
-    def test_pending_names_are_pending(self):
-        self.assertEqual(set(), PENDING & set(types), "exported: take it out of PENDING")
 
     def test_promtool_likes_the_metrics(self):
         for program in (server, gateway):
