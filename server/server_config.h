@@ -12,7 +12,9 @@
 #include "absl/time/time.h"
 #include "engine/engine.h"
 #include "kernels/backends.h"
+#include "server/door_config.h"
 #include "server/logging.h"
+#include "server/prefix_cache_scope.h"
 
 namespace tidal {
 
@@ -27,6 +29,7 @@ struct ModelOptions {
   std::string chat_template;  // a file or the text of one; empty: the model's
   bool enable_prefix_caching = true;
   bool overlap = true;
+  PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;
   int32_t max_queued_requests = 4096;
   AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan
   std::optional<int32_t> token_budget;       // default of a request; nothing = the model's
@@ -42,8 +45,7 @@ struct ServerConfig {
   std::string host = "127.0.0.1";
   int32_t http_port = 8000;
   int32_t grpc_port = 50051;
-  std::string tls_cert_file, tls_key_file;  // of the gRPC port
-  std::vector<std::string> api_keys;        // of the HTTP port; empty: everyone may
+  DoorConfig doors;
   int64_t max_request_bytes = 16 << 20;
   absl::Duration shutdown_timeout = absl::Seconds(30);
   absl::Duration stall_timeout = absl::Seconds(120);  // a step may take this long

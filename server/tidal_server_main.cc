@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "server/command_line.h"
 #include "server/logging.h"
+#include "server/open_files.h"
 #include "server/server_config.h"
 #include "server/server_flags.h"
 #include "server/tidal_server.h"
@@ -91,6 +92,8 @@ int main(int argc, char** argv) {
   absl::StatusOr<tidal::ServerConfig> config = tidal::ServerConfigFromFlags();
   if (!config.ok()) return Fail(config.status());
   tidal::InitLogging(config->log_level, config->log_format);
+  const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections);
+  if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
   auto* const signals = new EndSignals;  // its thread lives until the process ends
   absl::StatusOr<std::unique_ptr<tidal::TidalServer>> server = tidal::TidalServer::Start(*config);

@@ -12,7 +12,7 @@ packages=(
   cmake ninja-build g++ ccache pkg-config
   libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev
-  libboost-dev libpcre2-dev libutf8proc-dev libdnnl-dev
+  libboost-dev libssl-dev libpcre2-dev libutf8proc-dev libdnnl-dev
 )
 
 usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }

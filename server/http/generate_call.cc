@@ -11,11 +11,13 @@ absl::Status FromGrpc(const grpc::Status& status) {
 }
 
 GenerateCall::GenerateCall(std::shared_ptr<Connection> connection, v1::GenerateRequest request,
-                           OnEvent on_event, OnDoneFn on_done)
+                           const CallMetadata& metadata, OnEvent on_event, OnDoneFn on_done)
     : connection_(std::move(connection)),
       request_(std::move(request)),
       on_event_(std::move(on_event)),
-      on_done_(std::move(on_done)) {}
+      on_done_(std::move(on_done)) {
+  AddMetadata(metadata, &context_);
+}
 
 void GenerateCall::Start(v1::Inference::Stub& stub) {
   self_ = shared_from_this();

@@ -162,8 +162,7 @@ v1::GenerateRequest ServiceHarness::MakeRequest() const {
 }
 
 Reply ServiceHarness::Run(v1::GenerateRequest request) {
-  const std::shared_ptr<Generation> generation =
-      service_->Start(std::move(request), {});
+  const std::shared_ptr<Generation> generation = service_->Start(std::move(request), {});
   Reply reply;
   while (true) {
     Generation::Item item = generation->WaitNext();
