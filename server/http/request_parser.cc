@@ -14,6 +14,8 @@ namespace http = boost::beast::http;
 
 struct RequestParser::Impl {
   http::request_parser<http::string_body> parser;
+  size_t max_header_bytes = 0;
+  size_t header_bytes = 0;  // taken so far
 };
 
 namespace {
@@ -32,9 +34,11 @@ std::string ToString(boost::beast::string_view text) {
 
 RequestParser::RequestParser(size_t max_header_bytes, size_t max_body_bytes)
     : impl_(std::make_unique<Impl>()) {
-  impl_->parser.header_limit(static_cast<uint32_t>(max_header_bytes));
+  impl_->max_header_bytes = max_header_bytes;
+  // Beast's own limit may leave out the first line, depending on how the bytes come; twice ours is
+  // never reached.
+  impl_->parser.header_limit(static_cast<uint32_t>(2 * max_header_bytes));
   impl_->parser.body_limit(max_body_bytes);
-  impl_->parser.eager(true);
 }
 
 RequestParser::~RequestParser() = default;
@@ -43,14 +47,26 @@ RequestParser::State RequestParser::Put(absl::string_view* input) {
   auto& parser = impl_->parser;
   boost::beast::error_code error;
   while (!parser.is_done()) {
+    const bool in_header = !parser.is_header_done();
     const size_t used = parser.put(boost::asio::buffer(input->data(), input->size()), error);
     input->remove_prefix(used);
-    if (error == http::error::need_more) break;
-    if (error) return state_ = FaultOf(error);
-    if (used == 0 && input->empty()) break;
+    if (error && error != http::error::need_more) return state_ = FaultOf(error);
+    if (in_header && !CountHeaderBytes(used, input->size())) return state_ = State::kHeaderTooLarge;
+    if (error || (used == 0 && input->empty())) break;
   }
   if (parser.is_done()) return state_ = State::kDone;
   return state_ = parser.is_header_done() ? State::kBody : State::kHeader;
+}
+
+bool RequestParser::CountHeaderBytes(size_t used, size_t rest) {
+  impl_->header_bytes += used;
+  if (impl_->parser.is_header_done()) {
+    rest = 0;
+    // The header had to come alone, to be counted; the body may come with what is around it.
+    impl_->parser.eager(true);
+    impl_->parser.header_limit(static_cast<uint32_t>(impl_->max_header_bytes));  // of chunks
+  }
+  return impl_->header_bytes + rest <= impl_->max_header_bytes;
 }
 
 bool RequestParser::expects_continue() const {
