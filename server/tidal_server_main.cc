@@ -1,4 +1,5 @@
 // tidal-server: serves one model over gRPC and HTTP until SIGTERM or SIGINT.
+#include <google/protobuf/stubs/logging.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -31,8 +32,11 @@ constexpr char kUsage[] =
     "the "
     "server at once.";
 
-// The errors of libraries say less than ours, which follow them.
-void QuietGrpc() { setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0); }
+// The errors of libraries say less than ours, which follow them; and a client could fill the log.
+void QuietLibraries() {
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  google::protobuf::SetLogHandler(nullptr);
+}
 
 // SIGTERM and SIGINT, for all threads of the process: made before any other thread.
 class EndSignals {
@@ -83,7 +87,7 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  QuietGrpc();
+  QuietLibraries();
   signal(SIGPIPE, SIG_IGN);
   const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage);
   if (!rest.empty()) {

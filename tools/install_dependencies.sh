@@ -3,7 +3,7 @@
 #
 #   tools/install_dependencies.sh [--with_tests] [--with_clang]
 #
-#   --with_tests   also what only the tests need: GoogleTest, Python's venv
+#   --with_tests   also what only the tests need: GoogleTest, openssl, Python's venv
 #   --with_clang   also clang, clang-tidy, clang-format and shellcheck, for a developer's checks
 set -euo pipefail
 
@@ -19,7 +19,7 @@ usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 
 for argument in "$@"; do
   case "${argument}" in
-    --with_tests) packages+=(libgtest-dev libgmock-dev python3 python3-venv) ;;
+    --with_tests) packages+=(libgtest-dev libgmock-dev openssl python3 python3-venv) ;;
     --with_clang) packages+=(clang clang-tidy clang-format shellcheck) ;;
     --help | -h)
       usage
