@@ -101,7 +101,10 @@ absl::Status TlsContext::LoadFiles() {
 
 void TlsContext::Reload() {
   if (const absl::Status status = LoadFiles(); !status.ok()) {
-    Log(LogLevel::kError, "the TLS files could not be read again; the old ones stay",
+    // gRPC reads the same files for itself, and has no way back to the old ones.
+    Log(LogLevel::kError,
+        "the TLS files could not be read again: HTTP goes on with the old ones, gRPC takes no new "
+        "connections until they are right",
         {{"reason", status.message()}});
   } else {
     Log(LogLevel::kInfo, "TLS files read again", {{"file", files_.cert_file}});
