@@ -18,7 +18,7 @@ class RequestParser {
     kBody,    // wants more bytes of the body
     kDone,
     kBadRequest,
-    kHeaderTooLarge,
+    kHeaderTooLarge,  // or what comes with a chunk of the body, or after the last one
     kBodyTooLarge,
   };
 
@@ -38,10 +38,6 @@ class RequestParser {
   HttpRequest Release();
 
  private:
-  // False when the header is too large: `used` more bytes of it are taken, and `rest` wait, which
-  // are of the header as long as it has no end.
-  bool CountHeaderBytes(size_t used, size_t rest);
-
   struct Impl;  // hides Boost.Beast
   std::unique_ptr<Impl> impl_;
   State state_ = State::kHeader;

@@ -96,6 +96,19 @@ TEST(RequestParser, TheHeadersLimitIsExactHoweverItComes) {
   }
 }
 
+TEST(RequestParser, TheLimitHoldsForChunksAndTheTrailer) {
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string large(300, 'x'), small(100, 'x');
+  EXPECT_EQ(Parse(head + "2;a=" + large), State::kHeaderTooLarge);
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + large), State::kHeaderTooLarge) << "no end";
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + large + "\r\n\r\n"), State::kHeaderTooLarge);
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + small + "\r\n\r\n"), State::kDone);
+  // Each chunk has it anew.
+  std::string chunks;
+  for (int i = 0; i < 5; ++i) chunks += "1;a=" + small + "\r\nx\r\n";
+  EXPECT_EQ(Parse(head + chunks + "0\r\n\r\n"), State::kDone);
+}
+
 TEST(RequestParser, Versions) {
   const auto parse = [](const std::string& bytes) {
     RequestParser parser(8192, 100);
