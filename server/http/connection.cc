@@ -18,6 +18,9 @@ using boost::system::error_code;
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
 // Requests up to this size are taken even where the memory for requests is full.
 constexpr size_t kSmallRequestBytes = 64 << 10;
+// What the system holds for a client that takes nothing. Its own choice grows to megabytes, which
+// hides such a client from the write timeout.
+constexpr int kSendBufferBytes = 128 << 10;
 // How long a closing connection still takes (and drops) what the client sends: closing a socket
 // with unread input resets it, and the client would lose the reply.
 constexpr absl::Duration kLingerTimeout = absl::Seconds(5);
@@ -42,7 +45,9 @@ Connection::~Connection() { stats_.ConnectionClosed(); }
 void Connection::Start() {
   Post([self = shared_from_this()] {
     error_code ignored;
-    self->transport_.socket().set_option(net::ip::tcp::no_delay(true), ignored);
+    net::ip::tcp::socket& socket = self->transport_.socket();
+    socket.set_option(net::ip::tcp::no_delay(true), ignored);
+    socket.set_option(net::socket_base::send_buffer_size(kSendBufferBytes), ignored);
     if (!self->transport_.is_tls()) return self->BeginReading();
     self->SetDeadline(self->options_.limits.http_header_timeout);
     self->transport_.Handshake([self](const error_code& error) {
