@@ -80,7 +80,8 @@ std::unique_ptr<Request> Generation::MakeSequence(int index) {
   sequence->stop = request_.stop;
   sequence->attention = request_.attention;
   sequence->priority = request_.priority;
-  sequence->cache_salt = request_.cache_salt;
+  sequence->cache_salt =
+      ScopedCacheSalt(context_->prefix_cache_scope, caller_.tenant, request_.cache_salt);
   sequence->arrival = arrival_;
   sequence->tenant = caller_.tenant;
   sequence->deadline = caller_.deadline;

@@ -27,6 +27,7 @@
 #include "server/generation_request.h"
 #include "server/metrics.h"
 #include "server/output_assembler.h"
+#include "server/prefix_cache_scope.h"
 #include "server/served_model.h"
 #include "server/worker_pool.h"
 
@@ -56,6 +57,7 @@ struct GenerationContext {
   ServingLoop* loop = nullptr;
   WorkerPool* output_pool = nullptr;
   Metrics* metrics = nullptr;
+  PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;
   std::function<void(const GenerationSummary&)> on_end;  // on an output thread; may be empty
   std::atomic<SequenceId>* next_sequence_id = nullptr;
   std::atomic<int64_t>* live_generations = nullptr;

@@ -12,6 +12,7 @@
 #include "engine/step.h"
 #include "proto/tidal/v1/inference.pb.h"
 #include "scheduler/request.h"
+#include "server/request_limits.h"
 #include "server/served_model.h"
 
 namespace tidal {
@@ -38,14 +39,6 @@ struct GenerationRequest {
   std::string cache_salt;
   OutputOptions output;
 };
-
-// Limits of a request that are not the model's.
-inline constexpr uint32_t kMaxOutputs = 128;
-inline constexpr int kMaxStopStrings = 16;
-inline constexpr size_t kMaxStopStringBytes = 1024;
-inline constexpr int kMaxStopTokenIds = 128;
-inline constexpr size_t kMaxRequestIdBytes = 256;
-inline constexpr size_t kMaxCacheSaltBytes = 256;
 
 // INVALID_ARGUMENT "field: must be ..., got ..." with the field's path in the proto; NOT_FOUND for
 // a model that is not served.

@@ -31,6 +31,7 @@ GenerationService::GenerationService(const ServedModel* model, ServingLoop* loop
   context_.loop = loop;
   context_.output_pool = &output_pool_;
   context_.metrics = metrics;
+  context_.prefix_cache_scope = options_.prefix_cache_scope;
   context_.on_end = options_.on_request_end;
   context_.next_sequence_id = &next_sequence_id_;
   context_.live_generations = &live_generations_;

@@ -16,6 +16,7 @@
 #include "server/caller.h"
 #include "server/generation.h"
 #include "server/metrics.h"
+#include "server/prefix_cache_scope.h"
 #include "server/served_model.h"
 #include "server/worker_pool.h"
 
@@ -26,6 +27,7 @@ struct GenerationServiceOptions {
   int output_threads = 2;           // detokenize and send
   int max_waiting_requests = 1024;  // for an intake thread; more are refused
   int max_live_requests = 8192;     // accepted and not yet read to the end; more are refused
+  PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;
   std::function<void(const GenerationSummary&)> on_request_end;
 };
 

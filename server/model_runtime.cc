@@ -133,6 +133,7 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
   GenerationServiceOptions service;
   service.intake_threads = service.output_threads = NumServiceThreads();
   service.max_live_requests = 2 * (options.max_queued_requests + info.max_num_seqs);
+  service.prefix_cache_scope = options.prefix_cache_scope;
   service.on_request_end = std::move(hooks.on_request_end);
   runtime->service_ = std::make_unique<GenerationService>(
       &runtime->model_, runtime->loop_.get(), runtime->metrics_.get(), std::move(service));

@@ -80,8 +80,11 @@ absl::Status ServerConfig::Validate() const {
   TIDAL_RETURN_IF_ERROR(CheckPort("grpc_port", grpc_port));
   TIDAL_RETURN_IF_ERROR(Require(http_port != grpc_port || http_port == 0, "grpc_port",
                                 "another than http_port", grpc_port));
-  TIDAL_RETURN_IF_ERROR(Require(tls_cert_file.empty() == tls_key_file.empty(), "tls_key_file",
-                                "given together with tls_cert_file", "only one of them"));
+  TIDAL_RETURN_IF_ERROR(doors.Validate());
+  const bool own_health_port =
+      doors.health_port == 0 || (doors.health_port != http_port && doors.health_port != grpc_port);
+  TIDAL_RETURN_IF_ERROR(Require(own_health_port, "health_port",
+                                "another than http_port and grpc_port", doors.health_port));
   TIDAL_RETURN_IF_ERROR(Require(max_request_bytes >= 1024 && max_request_bytes <= (1 << 30),
                                 "max_request_bytes", "in [1KiB, 1GiB]", max_request_bytes));
   TIDAL_RETURN_IF_ERROR(Require(shutdown_timeout >= absl::ZeroDuration(), "shutdown_timeout",

@@ -12,7 +12,9 @@
 #include "absl/time/time.h"
 #include "engine/engine.h"
 #include "kernels/backends.h"
+#include "server/door_config.h"
 #include "server/logging.h"
+#include "server/prefix_cache_scope.h"
 #include "server/tracing/tracing_options.h"
 
 namespace tidal {
@@ -28,6 +30,7 @@ struct ModelOptions {
   std::string chat_template;  // a file or the text of one; empty: the model's
   bool enable_prefix_caching = true;
   bool overlap = true;
+  PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;
   int32_t max_queued_requests = 4096;
   int64_t max_queued_tokens = 0;                      // 0: by the measured rate and max_queue_time
   absl::Duration max_queue_time = absl::Seconds(60);  // 0: no limit
@@ -45,8 +48,7 @@ struct ServerConfig {
   std::string host = "127.0.0.1";
   int32_t http_port = 8000;
   int32_t grpc_port = 50051;
-  std::string tls_cert_file, tls_key_file;  // of the gRPC port
-  std::vector<std::string> api_keys;        // of the HTTP port; empty: everyone may
+  DoorConfig doors;
   int64_t max_request_bytes = 16 << 20;
   absl::Duration shutdown_timeout = absl::Seconds(30);
   absl::Duration watchdog_timeout = absl::Seconds(120);  // a step may take this long

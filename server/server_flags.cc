@@ -1,14 +1,13 @@
 #include "server/server_flags.h"
 
 #include <string>
-#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
+#include "server/door_flags.h"
 #include "server/model_flags.h"
 #include "server/tracing_flags.h"
 
@@ -16,14 +15,12 @@ ABSL_FLAG(std::string, host, "127.0.0.1",
           "Address to listen on, for HTTP and gRPC. 0.0.0.0 or :: for all.");
 ABSL_FLAG(int32_t, http_port, 8000, "Port of the OpenAI-compatible HTTP API. 0: any free one.");
 ABSL_FLAG(int32_t, grpc_port, 50051, "Port of the gRPC API. 0: any free one.");
-ABSL_FLAG(std::string, tls_cert_file, "",
-          "PEM file with the certificate chain of the gRPC port. Empty: no TLS.");
-ABSL_FLAG(std::string, tls_key_file, "", "PEM file with the private key of tls_cert_file.");
-ABSL_FLAG(std::string, api_key, "",
-          "Keys, with commas between, one of which HTTP requests must carry as \"Authorization: "
-          "Bearer KEY\". Empty: none is asked for. The gRPC port does not ask.");
 ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
           "Largest request accepted, HTTP body or gRPC message.");
+ABSL_FLAG(
+    std::string, prefix_cache_scope, "tenant",
+    "Who shares cached prompts: tenant (requests with keys of one name; everybody where no key "
+    "is asked for) or server (all requests). cache_salt divides further.");
 ABSL_FLAG(absl::Duration, shutdown_timeout, absl::Seconds(30),
           "Time that running requests get to finish after SIGTERM or SIGINT: 30s, 2m.");
 ABSL_FLAG(absl::Duration, watchdog_timeout, absl::Seconds(120),
@@ -54,6 +51,13 @@ absl::StatusOr<LogFormat> ParseLogFormat(const std::string& name) {
   return absl::InvalidArgumentError(absl::StrCat("log_format: must be text or json, got ", name));
 }
 
+absl::StatusOr<PrefixCacheScope> ParsePrefixCacheScope(const std::string& name) {
+  if (name == "tenant") return PrefixCacheScope::kTenant;
+  if (name == "server") return PrefixCacheScope::kServer;
+  return absl::InvalidArgumentError(
+      absl::StrCat("prefix_cache_scope: must be tenant or server, got ", name));
+}
+
 }  // namespace
 
 absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
@@ -62,9 +66,9 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.host = absl::GetFlag(FLAGS_host);
   config.http_port = absl::GetFlag(FLAGS_http_port);
   config.grpc_port = absl::GetFlag(FLAGS_grpc_port);
-  config.tls_cert_file = absl::GetFlag(FLAGS_tls_cert_file);
-  config.tls_key_file = absl::GetFlag(FLAGS_tls_key_file);
-  config.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
+  config.doors = DoorConfigFromFlags();
+  TIDAL_ASSIGN_OR_RETURN(config.model.prefix_cache_scope,
+                         ParsePrefixCacheScope(absl::GetFlag(FLAGS_prefix_cache_scope)));
   config.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);
   config.watchdog_timeout = absl::GetFlag(FLAGS_watchdog_timeout);

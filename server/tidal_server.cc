@@ -17,6 +17,9 @@
 #include "server/logging.h"
 #include "server/model_runtime.h"
 #include "server/port_check.h"
+#include "server/security/api_keys.h"
+#include "server/security/open_doors.h"
+#include "server/security/tls_context.h"
 #include "server/tracing/tracer.h"
 
 namespace tidal {
@@ -84,6 +87,16 @@ class TidalServer::Impl {
     const absl::Time begin = absl::Now();
     TIDAL_RETURN_IF_ERROR(CheckPortIsFree("http_port", config_.host, config_.http_port));
     TIDAL_RETURN_IF_ERROR(CheckPortIsFree("grpc_port", config_.host, config_.grpc_port));
+    if (config_.doors.health_port != 0) {
+      TIDAL_RETURN_IF_ERROR(
+          CheckPortIsFree("health_port", config_.host, config_.doors.health_port));
+    }
+    if (config_.doors.tls.enabled()) {
+      TIDAL_RETURN_IF_ERROR(MakeTlsContext(config_.doors.tls).status());
+    }
+    TIDAL_ASSIGN_OR_RETURN(api_keys_,
+                           ApiKeys::Load(config_.doors.api_keys, config_.doors.api_key_file));
+    WarnOfOpenDoors(config_.host, *api_keys_);
     RuntimeHooks hooks;
     hooks.on_request_end = [this](const GenerationSummary& summary) { OnRequestEnd(summary); };
     hooks.on_failure = OnFailure;
@@ -95,7 +108,8 @@ class TidalServer::Impl {
     TIDAL_RETURN_IF_ERROR(runtime_->WarmUp());
     monitor_->SetStarted();
     Log(LogLevel::kInfo, "ready",
-        {{"http", absl::StrCat("http://", config_.host, ":", http_->port())},
+        {{"http", absl::StrCat(config_.doors.tls.enabled() ? "https://" : "http://", config_.host,
+                               ":", http_->port())},
          {"grpc", absl::StrCat(config_.host, ":", grpc_->port())},
          {"start_ms", Milliseconds(absl::Now() - begin)}});
     return absl::OkStatus();
@@ -121,8 +135,8 @@ class TidalServer::Impl {
     GrpcServerOptions options;
     options.host = config_.host;
     options.port = config_.grpc_port;
-    options.tls_cert_file = config_.tls_cert_file;
-    options.tls_key_file = config_.tls_key_file;
+    options.tls = config_.doors.tls;
+    options.api_keys = api_keys_;
     options.max_message_bytes = static_cast<int>(config_.max_request_bytes);
     TIDAL_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, &runtime_->service()));
     return absl::OkStatus();
@@ -145,7 +159,10 @@ class TidalServer::Impl {
     GatewayOptions options;
     options.host = config_.host;
     options.port = config_.http_port;
-    options.api_keys = config_.api_keys;
+    options.api_keys = api_keys_;
+    options.tls = config_.doors.tls;
+    options.health_port = config_.doors.health_port;
+    options.limits = config_.doors.http;
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
     options.render_metrics = [this] { return runtime_->metrics().Render(); };
     options.tracer = &tracer_;
@@ -177,6 +194,7 @@ class TidalServer::Impl {
   const ServerConfig config_;
   Tracer tracer_;  // outlives those who make spans
   std::atomic<bool> stopped_{false};
+  std::shared_ptr<const ApiKeys> api_keys_;
   std::unique_ptr<ModelRuntime> runtime_;  // outlives the two doors to it
   std::unique_ptr<GrpcServer> grpc_;
   std::unique_ptr<HealthMonitor> monitor_;

@@ -1,4 +1,5 @@
 // tidal-server: serves one model over gRPC and HTTP until SIGTERM or SIGINT.
+#include <google/protobuf/stubs/logging.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "absl/time/time.h"
 #include "server/command_line.h"
 #include "server/logging.h"
+#include "server/open_files.h"
 #include "server/server_config.h"
 #include "server/server_flags.h"
 #include "server/tidal_server.h"
@@ -30,8 +32,11 @@ constexpr char kUsage[] =
     "the "
     "server at once.";
 
-// The errors of libraries say less than ours, which follow them.
-void QuietGrpc() { setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0); }
+// The errors of libraries say less than ours, which follow them; and a client could fill the log.
+void QuietLibraries() {
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  google::protobuf::SetLogHandler(nullptr);
+}
 
 // SIGTERM and SIGINT, for all threads of the process: made before any other thread.
 class EndSignals {
@@ -82,7 +87,7 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  QuietGrpc();
+  QuietLibraries();
   signal(SIGPIPE, SIG_IGN);
   const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage);
   if (!rest.empty()) {
@@ -91,6 +96,8 @@ int main(int argc, char** argv) {
   absl::StatusOr<tidal::ServerConfig> config = tidal::ServerConfigFromFlags();
   if (!config.ok()) return Fail(config.status());
   tidal::InitLogging(config->log_level, config->log_format);
+  const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections);
+  if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
   auto* const signals = new EndSignals;  // its thread lives until the process ends
   absl::StatusOr<std::unique_ptr<tidal::TidalServer>> server = tidal::TidalServer::Start(*config);

@@ -3,7 +3,7 @@
 #
 #   tools/install_dependencies.sh [--with_tests] [--with_clang]
 #
-#   --with_tests   also what only the tests need: GoogleTest, Python's venv, Prometheus
+#   --with_tests   also what only the tests need: GoogleTest, openssl, Python's venv, Prometheus
 #   --with_clang   also clang, clang-tidy, clang-format and shellcheck, for a developer's checks
 set -euo pipefail
 
@@ -12,14 +12,14 @@ packages=(
   cmake ninja-build g++ ccache pkg-config
   libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev
-  libboost-dev libpcre2-dev libutf8proc-dev libdnnl-dev
+  libboost-dev libssl-dev libpcre2-dev libutf8proc-dev libdnnl-dev
 )
 
 usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 
 for argument in "$@"; do
   case "${argument}" in
-    --with_tests) packages+=(libgtest-dev libgmock-dev python3 python3-venv prometheus) ;;
+    --with_tests) packages+=(libgtest-dev libgmock-dev openssl python3 python3-venv prometheus) ;;
     --with_clang) packages+=(clang clang-tidy clang-format shellcheck) ;;
     --help | -h)
       usage

@@ -3,11 +3,10 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/service_type.h>
+#include <grpcpp/security/tls_certificate_provider.h>
 
 #include <chrono>
-#include <fstream>
 #include <mutex>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -15,6 +14,7 @@
 #include "engine/base/status_macros.h"
 #include "server/grpc/health_service.h"
 #include "server/grpc/inference_service.h"
+#include "server/security/tls_context.h"
 
 namespace tidal {
 namespace {
@@ -26,29 +26,25 @@ constexpr char kLive[] = "live";
 
 constexpr int kKeepaliveMs = 30'000;         // a silent client is asked whether it is there
 constexpr int kKeepaliveTimeoutMs = 20'000;  // and dropped when it does not answer
+constexpr int kHandshakeTimeoutMs = 10'000;  // of TLS and HTTP/2; gRPC's own are two minutes
 constexpr int kMinClientPingMs = 10'000;     // clients may ping this often
 
-absl::StatusOr<std::string> ReadFile(const char* field, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(field, ": must be a readable file, got ", path));
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsFiles& tls) {
+  TIDAL_RETURN_IF_ERROR(tls.Validate());
+  if (!tls.enabled()) return grpc::InsecureServerCredentials();
+  // gRPC would start with files it cannot use, and then refuse every client.
+  TIDAL_RETURN_IF_ERROR(MakeTlsContext(tls).status());
+  using grpc::experimental::FileWatcherCertificateProvider;
+  const auto interval = static_cast<unsigned>(absl::ToInt64Seconds(kReloadInterval));
+  grpc::experimental::TlsServerCredentialsOptions options(
+      std::make_shared<FileWatcherCertificateProvider>(tls.key_file, tls.cert_file,
+                                                       tls.client_ca_file, interval));
+  options.watch_identity_key_cert_pairs();
+  if (!tls.client_ca_file.empty()) {
+    options.watch_root_certs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   }
-  return content.str();
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
-    const GrpcServerOptions& options) {
-  if (options.tls_cert_file.empty() && options.tls_key_file.empty()) {
-    return grpc::InsecureServerCredentials();
-  }
-  grpc::SslServerCredentialsOptions ssl;
-  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  TIDAL_ASSIGN_OR_RETURN(pair.cert_chain, ReadFile("tls_cert_file", options.tls_cert_file));
-  TIDAL_ASSIGN_OR_RETURN(pair.private_key, ReadFile("tls_key_file", options.tls_key_file));
-  ssl.pem_key_cert_pairs.push_back(std::move(pair));
-  return grpc::SslServerCredentials(ssl);
+  return grpc::experimental::TlsServerCredentials(options);
 }
 
 std::string Address(const std::string& host, int port) {
@@ -60,8 +56,9 @@ std::string Address(const std::string& host, int port) {
 
 class GrpcServer::Impl {
  public:
-  explicit Impl(GenerationService* service)
-      : inference(MakeInferenceService(service)), health({kServer, kInference, kLive}) {}
+  Impl(GenerationService* service, std::shared_ptr<const ApiKeys> api_keys)
+      : inference(MakeInferenceService(service, std::move(api_keys))),
+        health({kServer, kInference, kLive}) {}
 
   void SetReady(bool ready) {
     health.SetServing(kServer, ready);
@@ -82,9 +79,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   static std::once_flag reflection;
   std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
   TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials,
-                         MakeCredentials(options));
+                         MakeCredentials(options.tls));
 
-  auto impl = std::make_unique<Impl>(service);
+  auto impl = std::make_unique<Impl>(service, options.api_keys);
   const std::string address = Address(options.host, options.port);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, std::move(credentials), &impl->port);
@@ -94,6 +91,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   // Otherwise two servers could listen on one port and each get half of the requests.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -101,9 +99,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                              kMinClientPingMs);
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("grpc_port: must be an address to listen on, got ", address,
-                     " (in use, not permitted, or not this machine's; or bad TLS files)"));
+    return absl::UnavailableError(absl::StrCat("grpc_port: must be an address to listen on, got ",
+                                               address,
+                                               " (in use, not permitted, or not this machine's)"));
   }
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }

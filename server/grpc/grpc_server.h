@@ -9,6 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/generation_service.h"
+#include "server/security/api_keys.h"
+#include "server/security/tls_files.h"
 
 namespace grpc {
 class Channel;
@@ -19,7 +21,8 @@ namespace tidal {
 struct GrpcServerOptions {
   std::string host = "127.0.0.1";
   int port = 0;                             // 0 = any free one, see GrpcServer::port()
-  std::string tls_cert_file, tls_key_file;  // PEM; both or neither
+  TlsFiles tls;                             // read again when they change
+  std::shared_ptr<const ApiKeys> api_keys;  // of tidal.v1.Inference; null: none is asked for
   int max_message_bytes = 16 << 20;         // of a request
   int max_concurrent_streams = 2048;        // a connection
 };

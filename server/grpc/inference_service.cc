@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "engine/base/check.h"
+#include "engine/base/status_macros.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/grpc/status.h"
 
@@ -27,16 +28,17 @@ std::string Metadata(const grpc::CallbackServerContext& context, const char* key
   return joined;
 }
 
-Caller CallerOf(const grpc::CallbackServerContext& context) {
-  Caller caller;
-  caller.trace = ParseTraceContext(Metadata(context, kTraceParentHeader),
-                                   Metadata(context, kTraceStateHeader));
+absl::string_view Authorization(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find("authorization");
+  if (found == context.client_metadata().end()) return "";
+  return absl::string_view(found->second.data(), found->second.size());
+}
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
   // gRPC's "no deadline" is the largest time it can express.
-  if (deadline != std::chrono::system_clock::time_point::max()) {
-    caller.deadline = absl::FromChrono(deadline);
-  }
-  return caller;
+  return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
+                                                                  : absl::FromChrono(deadline);
 }
 
 // gRPC answers UNIMPLEMENTED to a message it cannot parse, as if there were no such method; so the
@@ -61,9 +63,9 @@ grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
 // write, or the one that the generation woke, and neither comes before the other is done.
 class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  GenerateReactor(GenerationService* service, grpc::CallbackServerContext* context,
+  GenerateReactor(GenerationService* service, grpc::CallbackServerContext* context, Caller caller,
                   v1::GenerateRequest request)
-      : context_(context), generation_(service->Start(std::move(request), CallerOf(*context))) {
+      : context_(context), generation_(service->Start(std::move(request), std::move(caller))) {
     Advance();
   }
 
@@ -94,7 +96,7 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   grpc::ByteBuffer response_;  // being written
 };
 
-// The answer to a request that could not be read.
+// The answer to a request that could not be read, or whose caller is not known.
 class RefusingReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   explicit RefusingReactor(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
@@ -108,16 +110,19 @@ using RawService = Contract::WithRawCallbackMethod_Generate<
 
 class InferenceService final : public RawService {
  public:
-  explicit InferenceService(GenerationService* service) : service_(service) {}
+  InferenceService(GenerationService* service, std::shared_ptr<const ApiKeys> api_keys)
+      : service_(service), api_keys_(std::move(api_keys)) {}
 
   // Reactors delete themselves.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* bytes) override {
+    absl::StatusOr<Caller> caller = CallerOf(*context);
+    if (!caller.ok()) return new RefusingReactor(caller.status());
     v1::GenerateRequest request;
     if (absl::Status status = Parse(*bytes, &request); !status.ok()) {
       return new RefusingReactor(status);
     }
-    return new GenerateReactor(service_, context, std::move(request));
+    return new GenerateReactor(service_, context, *std::move(caller), std::move(request));
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
@@ -138,11 +143,23 @@ class InferenceService final : public RawService {
                                          const grpc::ByteBuffer* /*request*/,
                                          grpc::ByteBuffer* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(Serialize(service_->GetModelInfo(), response));
+    const absl::Status known = CallerOf(*context).status();
+    reactor->Finish(known.ok() ? Serialize(service_->GetModelInfo(), response)
+                               : ToGrpcStatus(known));
     return reactor;
   }
 
  private:
+  absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context) const {
+    Caller caller;
+    caller.deadline = DeadlineOf(context);
+    caller.trace = ParseTraceContext(Metadata(context, kTraceParentHeader),
+                                     Metadata(context, kTraceStateHeader));
+    if (api_keys_ == nullptr) return caller;
+    TIDAL_ASSIGN_OR_RETURN(caller.tenant, api_keys_->TenantOf(Authorization(context)));
+    return caller;
+  }
+
   // Parses, answers and serializes on an intake thread. Both buffers live until the reactor
   // finishes.
   template <typename Request, typename Function>
@@ -150,6 +167,10 @@ class InferenceService final : public RawService {
                                      const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
                                      Function function) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (const absl::Status known = CallerOf(*context).status(); !known.ok()) {
+      reactor->Finish(ToGrpcStatus(known));
+      return reactor;
+    }
     absl::Status posted = service_->RunOnIntake([reactor, request, response, function] {
       Request message;
       absl::Status status = Parse(*request, &message);
@@ -162,12 +183,14 @@ class InferenceService final : public RawService {
   }
 
   GenerationService* service_;
+  const std::shared_ptr<const ApiKeys> api_keys_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeInferenceService(GenerationService* service) {
-  return std::make_unique<InferenceService>(service);
+std::unique_ptr<grpc::Service> MakeInferenceService(GenerationService* service,
+                                                    std::shared_ptr<const ApiKeys> api_keys) {
+  return std::make_unique<InferenceService>(service, std::move(api_keys));
 }
 
 }  // namespace tidal

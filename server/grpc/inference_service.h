@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "server/generation_service.h"
+#include "server/security/api_keys.h"
 
 namespace grpc {
 class Service;
@@ -12,8 +13,10 @@ class Service;
 
 namespace tidal {
 
-// `service` outlives it. Thread-safe.
-std::unique_ptr<grpc::Service> MakeInferenceService(GenerationService* service);
+// `service` outlives it. With `api_keys` every call must carry one in its metadata, as
+// "authorization: Bearer KEY"; else it is UNAUTHENTICATED. Null: nobody is asked. Thread-safe.
+std::unique_ptr<grpc::Service> MakeInferenceService(GenerationService* service,
+                                                    std::shared_ptr<const ApiKeys> api_keys);
 
 }  // namespace tidal
 

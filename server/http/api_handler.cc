@@ -9,10 +9,10 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/command_line.h"
 #include "server/http/api_response.h"
+#include "server/http/call_metadata.h"
 #include "server/http/connection.h"
 #include "server/http/generate_call.h"
 #include "server/http/generate_exchange.h"
@@ -48,15 +48,6 @@ std::string RequestId(const std::string& wanted) {
                       absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
-// Equal in a time that does not tell how much of the key was right.
-bool EqualKeys(absl::string_view left, absl::string_view right) {
-  unsigned difference = left.size() == right.size() ? 0 : 1;
-  for (size_t i = 0; i < left.size() && i < right.size(); ++i) {
-    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i]);
-  }
-  return difference == 0;
-}
-
 // A unary RPC in progress; what its callback and its canceller share.
 template <typename Request, typename Response>
 struct UnaryCall {
@@ -68,9 +59,10 @@ struct UnaryCall {
 // Calls `method` with `request` and answers the connection with render(status, response), on its
 // strand. The RPC is cancelled when the client leaves.
 template <typename Response, typename Request, typename Method, typename Render>
-void CallAndRespond(std::shared_ptr<Connection> connection, Request request,
-                    std::chrono::seconds timeout, Method method, Render render) {
+void CallAndRespond(std::shared_ptr<Connection> connection, const CallMetadata& metadata,
+                    Request request, std::chrono::seconds timeout, Method method, Render render) {
   auto call = std::make_shared<UnaryCall<Request, Response>>();
+  AddMetadata(metadata, &call->context);
   call->request = std::move(request);
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
   connection->Listen([] {}, [call] { call->context.TryCancel(); });
@@ -91,26 +83,31 @@ ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
       stub_(v1::Inference::NewStub(channel)),
       health_(grpc::health::v1::Health::NewStub(channel)) {}
 
-bool ApiHandler::IsAuthorized(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return true;
-  absl::string_view credentials = request.authorization;
-  if (!absl::StartsWithIgnoreCase(credentials, "Bearer ")) return false;
-  credentials = absl::StripAsciiWhitespace(credentials.substr(sizeof("Bearer ") - 1));
-  bool found = false;
-  for (const std::string& key : options_.api_keys) found |= EqualKeys(credentials, key);
-  return found;
-}
-
 void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest request) {
   const Route route = FindRoute(request.method, request.path);
   connection->set_route(route.path);
-  std::string id = RequestId(request.request_id);
-  const auto fail = [&](int status, const std::string& message, const char* code = "") {
-    return ErrorResponse(HttpError(status, message, code), id);
-  };
-  if (!route.is_public && !IsAuthorized(request)) {
-    return connection->Respond(fail(401, "the API key is missing or wrong", "invalid_api_key"));
+  if (!route.is_public && options_.api_keys != nullptr) {
+    const absl::Status known = options_.api_keys->TenantOf(request.authorization).status();
+    if (!known.ok()) {
+      return connection->Respond(ErrorResponse(ToApiError(known), RequestId(request.request_id)));
+    }
   }
+  Answer(std::move(connection), request, route);
+}
+
+void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request) {
+  Route route = FindRoute(request.method, request.path);
+  if (!route.is_public) route = Route();
+  connection->set_route(route.path);
+  Answer(std::move(connection), request, route);
+}
+
+void ApiHandler::Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                        const Route& route) {
+  std::string id = RequestId(request.request_id);
+  const auto fail = [&](int status, const std::string& message) {
+    return ErrorResponse(HttpError(status, message), id);
+  };
   switch (route.endpoint) {
     case Endpoint::kNotFound:
       return connection->Respond(fail(404, absl::StrCat("no such path: ", request.path)));
@@ -130,7 +127,7 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
       return Detokenize(std::move(connection), request, std::move(id));
     case Endpoint::kModels:
     case Endpoint::kModel:
-      return Models(std::move(connection), std::string(route.tail), std::move(id));
+      return Models(std::move(connection), request, std::string(route.tail), std::move(id));
     case Endpoint::kReady:
       return Ready(std::move(connection));
     case Endpoint::kStarted:
@@ -161,8 +158,9 @@ void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequ
     parsed->calls[i].set_request_id(parsed->calls.size() == 1 ? request_id
                                                               : absl::StrCat(request_id, "-", i));
   }
-  GenerateExchange::Start(std::move(connection), *stub_, *std::move(parsed), std::move(request_id),
-                          options_.max_unsent_bytes, std::move(span));
+  const CallMetadata metadata = MetadataOf(request, span->context());
+  GenerateExchange::Start(std::move(connection), *stub_, *std::move(parsed), metadata,
+                          std::move(request_id), options_.max_unsent_bytes, std::move(span));
 }
 
 void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
@@ -173,7 +171,7 @@ void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequ
   }
   const bool with_strings = parsed->return_token_strings();
   CallAndRespond<v1::TokenizeResponse>(
-      std::move(connection), *std::move(parsed), kUnaryTimeout,
+      std::move(connection), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
       [this](auto... arguments) { stub_->async()->Tokenize(arguments...); },
       [request_id, with_strings](const absl::Status& status, const v1::TokenizeResponse& response) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
@@ -188,7 +186,7 @@ void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRe
     return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
   }
   CallAndRespond<v1::DetokenizeResponse>(
-      std::move(connection), *std::move(parsed), kUnaryTimeout,
+      std::move(connection), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
       [this](auto... arguments) { stub_->async()->Detokenize(arguments...); },
       [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
@@ -196,10 +194,10 @@ void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRe
       });
 }
 
-void ApiHandler::Models(std::shared_ptr<Connection> connection, std::string name,
-                        std::string request_id) {
+void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                        std::string name, std::string request_id) {
   CallAndRespond<v1::ModelInfo>(
-      std::move(connection), v1::GetModelInfoRequest(), kUnaryTimeout,
+      std::move(connection), MetadataOf(request), v1::GetModelInfoRequest(), kUnaryTimeout,
       [this](auto... arguments) { stub_->async()->GetModelInfo(arguments...); },
       [name, request_id](const absl::Status& status, const v1::ModelInfo& info) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
@@ -214,7 +212,7 @@ void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
   if (draining_) return connection->Respond(TextResponse(503, "draining\n"));
   using grpc::health::v1::HealthCheckResponse;
   CallAndRespond<HealthCheckResponse>(
-      std::move(connection), grpc::health::v1::HealthCheckRequest(), kHealthTimeout,
+      std::move(connection), {}, grpc::health::v1::HealthCheckRequest(), kHealthTimeout,
       [this](auto... arguments) { health_->async()->Check(arguments...); },
       [](const absl::Status& status, const HealthCheckResponse& response) {
         const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
@@ -239,6 +237,14 @@ HttpResponse ApiHandler::Metrics() const {
   response.body += stats_.Render();
   response.body += RenderProcessMetrics();
   if (options_.tracer != nullptr) response.body += options_.tracer->RenderMetrics();
+  if (options_.api_keys != nullptr) {
+    absl::StrAppend(&response.body,
+                    "# HELP tidal:unauthorized_requests_total Requests, over HTTP and gRPC, that "
+                    "were refused for their API key.\n"
+                    "# TYPE tidal:unauthorized_requests_total counter\n"
+                    "tidal:unauthorized_requests_total ",
+                    options_.api_keys->refused(), "\n");
+  }
   return response;
 }
 

@@ -25,12 +25,15 @@ class ApiHandler {
 
   // On the connection's strand.
   void Handle(std::shared_ptr<Connection> connection, HttpRequest request);
+  // The same for a port that knows only the paths that want no key.
+  void HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request);
 
   // From now on: not ready, and no new work.
   void Drain() { draining_ = true; }
 
  private:
-  bool IsAuthorized(const HttpRequest& request) const;
+  void Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
+              const Route& route);
   void Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
                 const Route& route, std::string request_id);
   void Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
@@ -38,7 +41,8 @@ class ApiHandler {
   void Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
                   std::string request_id);
   // `name` empty: all of them.
-  void Models(std::shared_ptr<Connection> connection, std::string name, std::string request_id);
+  void Models(std::shared_ptr<Connection> connection, const HttpRequest& request, std::string name,
+              std::string request_id);
   void Ready(std::shared_ptr<Connection> connection);
   HttpResponse Started() const;
   HttpResponse Live() const;

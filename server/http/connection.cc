@@ -1,9 +1,7 @@
 #include "server/http/connection.h"
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/completion_condition.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,18 +18,21 @@ using boost::system::error_code;
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
 // Requests up to this size are taken even where the memory for requests is full.
 constexpr size_t kSmallRequestBytes = 64 << 10;
+// What the system holds for a client that takes nothing. Its own choice grows to megabytes, which
+// hides such a client from the write timeout.
+constexpr int kSendBufferBytes = 128 << 10;
 // How long a closing connection still takes (and drops) what the client sends: closing a socket
 // with unread input resets it, and the client would lose the reply.
 constexpr absl::Duration kLingerTimeout = absl::Seconds(5);
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<net::io_context> io, net::ip::tcp::socket socket,
+Connection::Connection(std::shared_ptr<net::io_context> io, Transport transport,
                        const GatewayOptions& options, const Handler& handler, HttpStats& stats)
     : io_(std::move(io)),
       work_(net::make_work_guard(*io_)),
-      socket_(std::move(socket)),
-      timer_(socket_.get_executor()),
+      transport_(std::move(transport)),
+      timer_(transport_.socket().get_executor()),
       options_(options),
       handler_(handler),
       stats_(stats),
@@ -44,15 +45,26 @@ Connection::~Connection() { stats_.ConnectionClosed(); }
 void Connection::Start() {
   Post([self = shared_from_this()] {
     error_code ignored;
-    self->socket_.set_option(net::ip::tcp::no_delay(true), ignored);
-    self->parser_.emplace(self->options_.max_header_bytes, self->options_.max_body_bytes);
-    self->SetDeadline(self->options_.idle_timeout);
-    self->Read();
+    net::ip::tcp::socket& socket = self->transport_.socket();
+    socket.set_option(net::ip::tcp::no_delay(true), ignored);
+    socket.set_option(net::socket_base::send_buffer_size(kSendBufferBytes), ignored);
+    if (!self->transport_.is_tls()) return self->BeginReading();
+    self->SetDeadline(self->options_.limits.http_header_timeout);
+    self->transport_.Handshake([self](const error_code& error) {
+      if (self->state_ == State::kClosed) return;
+      error ? self->DoClose() : self->BeginReading();
+    });
   });
+}
+
+void Connection::BeginReading() {
+  ExpectRequest();
+  Read();
 }
 
 void Connection::Reject() {
   Post([self = shared_from_this()] {
+    if (self->transport_.is_tls()) return self->DoClose();
     self->StartRequest();
     self->RespondAndClose(503, "the server has too many connections");
     self->Read();
@@ -63,7 +75,7 @@ void Connection::Post(std::function<void()> task) {
   // The task may be the connection's last, and end before post() returns. Then the strand lives in
   // the executor below alone, and needs the io context a little longer.
   const std::shared_ptr<net::io_context> io = io_;
-  net::post(socket_.get_executor(),
+  net::post(transport_.socket().get_executor(),
             [self = shared_from_this(), task = std::move(task)] { task(); });
 }
 
@@ -82,17 +94,17 @@ void Connection::Read() {
   if (read_pending_ || input_closed_ || state_ == State::kClosed) return;
   if (state_ != State::kReading && input_.size() >= kMaxPipelinedBytes) return;
   read_pending_ = true;
-  socket_.async_read_some(net::buffer(read_chunk_),
-                          [self = shared_from_this()](const error_code& error, size_t size) {
-                            self->read_pending_ = false;
-                            if (self->state_ == State::kClosed) return;
-                            if (error) {
-                              self->input_closed_ = true;
-                              self->OnInputEnd();
-                            } else {
-                              self->OnRead(size);
-                            }
-                          });
+  transport_.ReadSome(net::buffer(read_chunk_),
+                      [self = shared_from_this()](const error_code& error, size_t size) {
+                        self->read_pending_ = false;
+                        if (self->state_ == State::kClosed) return;
+                        if (error) {
+                          self->input_closed_ = true;
+                          self->OnInputEnd();
+                        } else {
+                          self->OnRead(size);
+                        }
+                      });
 }
 
 void Connection::OnRead(size_t size) {
@@ -109,7 +121,8 @@ void Connection::OnRead(size_t size) {
 bool Connection::HoldBytes(size_t size) {
   held_bytes_ += size;
   const size_t all = stats_.HoldBytes(size);
-  return all <= options_.max_held_bytes || held_bytes_ <= kSmallRequestBytes;
+  return all <= static_cast<size_t>(options_.limits.max_held_request_bytes) ||
+         held_bytes_ <= kSmallRequestBytes;
 }
 
 void Connection::OnInputEnd() {
@@ -121,7 +134,7 @@ void Connection::Parse() {
   if (input_.empty()) return Read();
   if (!header_started_) {
     header_started_ = true;
-    SetDeadline(options_.header_timeout);
+    SetDeadline(options_.limits.http_header_timeout);
   }
   absl::string_view rest = input_;
   const RequestParser::State parsed = parser_->Put(&rest);
@@ -132,7 +145,7 @@ void Connection::Parse() {
     case RequestParser::State::kBody:
       if (!header_done_) {
         header_done_ = true;
-        SetDeadline(options_.body_timeout);
+        SetDeadline(options_.limits.http_body_timeout);
         if (parser_->expects_continue()) {
           out_ += "HTTP/1.1 100 Continue\r\n\r\n";
           Flush();
@@ -151,8 +164,8 @@ void Connection::OnBadRequest(RequestParser::State fault) {
   if (fault == RequestParser::State::kBodyTooLarge) {
     RespondAndClose(413, absl::StrCat("body: must be at most ", options_.max_body_bytes, " bytes"));
   } else if (fault == RequestParser::State::kHeaderTooLarge) {
-    RespondAndClose(431,
-                    absl::StrCat("header: must be at most ", options_.max_header_bytes, " bytes"));
+    RespondAndClose(
+        431, absl::StrCat("header: must be at most ", options_.limits.max_header_bytes, " bytes"));
   } else {
     RespondAndClose(400, "the request is not valid HTTP/1.1");
   }
@@ -230,13 +243,13 @@ void Connection::EndStream(bool keep_alive) {
 void Connection::Flush() {
   if (!in_flight_.empty() || out_.empty() || state_ == State::kClosed) return;
   in_flight_.swap(out_);
-  SetDeadline(options_.write_timeout);
+  SetDeadline(options_.limits.http_write_timeout);
   // Each part that the socket takes gives the client its time anew.
   const auto progress = [self = shared_from_this()](const error_code& error, size_t) -> size_t {
-    self->SetDeadline(self->options_.write_timeout);
+    self->SetDeadline(self->options_.limits.http_write_timeout);
     return error ? 0 : 64 << 10;
   };
-  net::async_write(socket_, net::buffer(in_flight_), progress,
+  transport_.Write(net::buffer(in_flight_), progress,
                    [self = shared_from_this()](const error_code& error, size_t) {
                      if (self->state_ == State::kClosed) return;
                      if (error) return self->DoClose();
@@ -253,7 +266,7 @@ void Connection::OnSent() {
   } else if (state_ == State::kFlushing) {
     return FinishReply();
   } else if (state_ == State::kReading) {
-    SetDeadline(options_.body_timeout);  // it was "100 Continue"
+    SetDeadline(options_.limits.http_body_timeout);  // it was "100 Continue"
   }
   if (on_sent_) on_sent_();
 }
@@ -261,19 +274,24 @@ void Connection::OnSent() {
 void Connection::FinishReply() {
   EndRequest(status_);
   if (!keep_alive_ || input_closed_) return Linger();
+  ExpectRequest();
+  Parse();
+}
+
+void Connection::ExpectRequest() {
   state_ = State::kReading;
   header_started_ = false;
   header_done_ = false;
-  parser_.emplace(options_.max_header_bytes, options_.max_body_bytes);
-  SetDeadline(options_.idle_timeout);
-  Parse();
+  parser_.emplace(static_cast<size_t>(options_.limits.max_header_bytes), options_.max_body_bytes);
+  SetDeadline(options_.limits.http_idle_timeout);
 }
 
 void Connection::Linger() {
   if (input_closed_) return DoClose();
-  error_code error;
-  socket_.shutdown(net::ip::tcp::socket::shutdown_send, error);
-  if (error) return DoClose();
+  // A request that was not read to its end may still be coming. TLS's goodbye would make an error
+  // of it, and the reply tells its own length.
+  const bool may_be_sending = parser_.has_value();
+  if (!transport_.is_tls() || !may_be_sending) transport_.ShutdownSend(shared_from_this());
   state_ = State::kLingering;
   input_ = std::string();
   SetDeadline(kLingerTimeout);
@@ -284,7 +302,7 @@ void Connection::DoClose() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   error_code ignored;
-  socket_.close(ignored);
+  transport_.socket().close(ignored);
   timer_.cancel();
   const auto on_gone = std::move(on_gone_);
   EndRequest(499);

@@ -9,7 +9,6 @@
 #include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
@@ -22,6 +21,7 @@
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/request_parser.h"
+#include "server/http/transport.h"
 
 namespace tidal {
 
@@ -31,14 +31,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // EndStream(), at once or later.
   using Handler = std::function<void(std::shared_ptr<Connection>, HttpRequest)>;
 
-  // `socket` runs on a strand of `io`. `options`, `handler` and `stats` outlive the io context's
-  // run.
-  Connection(std::shared_ptr<boost::asio::io_context> io, boost::asio::ip::tcp::socket socket,
+  // The transport's socket runs on a strand of `io`. `options`, `handler` and `stats` outlive the
+  // io context's run.
+  Connection(std::shared_ptr<boost::asio::io_context> io, Transport transport,
              const GatewayOptions& options, const Handler& handler, HttpStats& stats);
   ~Connection();
 
   void Start();
-  // Instead of Start(): answers 503 without reading a request, and closes.
+  // Instead of Start(): answers 503 without reading a request, and closes. With TLS it closes at
+  // once: a handshake is work.
   void Reject();
 
   // From any thread.
@@ -69,6 +70,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     kClosed,
   };
 
+  void BeginReading();
   void Read();
   void OnRead(size_t size);
   void OnInputEnd();
@@ -80,6 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Flush();
   void OnSent();
   void FinishReply();
+  void ExpectRequest();
   void Linger();
   void DoClose();
   void StartRequest();
@@ -93,7 +96,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // First, so that they go last: the connection may end on a thread of gRPC.
   const std::shared_ptr<boost::asio::io_context> io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  boost::asio::ip::tcp::socket socket_;
+  Transport transport_;
   boost::asio::steady_timer timer_;
   const GatewayOptions& options_;
   const Handler& handler_;

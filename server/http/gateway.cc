@@ -2,9 +2,6 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,14 +13,18 @@
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
 #include "server/http/http_stats.h"
+#include "server/http/listener.h"
+#include "server/security/tls_context.h"
 
 namespace tidal {
 
 namespace net = boost::asio;
-using boost::system::error_code;
 using tcp = net::ip::tcp;
 
 namespace {
+
+// Kept for the health port, however many hold the other.
+constexpr int kHealthConnections = 64;
 
 absl::Status Validate(const GatewayOptions& options) {
   if (options.port < 0 || options.port > 65535) {
@@ -46,25 +47,34 @@ class Gateway::Impl {
         api_(options_, stats_, std::move(channel)),
         handler_([this](std::shared_ptr<Connection> connection, HttpRequest request) {
           api_.Handle(std::move(connection), std::move(request));
+        }),
+        health_handler_([this](std::shared_ptr<Connection> connection, HttpRequest request) {
+          api_.HandlePublic(std::move(connection), std::move(request));
         }) {}
 
   absl::Status Listen();
   void Stop(absl::Duration grace);
-  int port() const { return port_; }
+  int port() const { return http_.port(); }
 
  private:
-  void Accept();
-  void OnAccept(tcp::socket socket);
+  void OnAccept(tcp::socket socket, const Connection::Handler& handler, TlsContext* tls,
+                int max_connections);
   void CloseAll();
 
   const GatewayOptions options_;
   HttpStats stats_;
   ApiHandler api_;
-  const Connection::Handler handler_;
+  std::unique_ptr<TlsContext> tls_;  // null: plain
+  const Connection::Handler handler_, health_handler_;
   const std::shared_ptr<net::io_context> io_ = std::make_shared<net::io_context>();
-  tcp::acceptor acceptor_{net::make_strand(*io_)};
-  net::steady_timer accept_retry_{acceptor_.get_executor()};
-  int port_ = 0;
+  Listener http_{io_.get(), [this](tcp::socket socket) {
+                   OnAccept(std::move(socket), handler_, tls_.get(),
+                            options_.limits.max_connections);
+                 }};
+  Listener health_{io_.get(), [this](tcp::socket socket) {
+                     OnAccept(std::move(socket), health_handler_, /*tls=*/nullptr,
+                              options_.limits.max_connections + kHealthConnections);
+                   }};
   std::vector<std::thread> threads_;
 
   absl::Mutex mutex_;
@@ -76,49 +86,23 @@ class Gateway::Impl {
 
 absl::Status Gateway::Impl::Listen() {
   TIDAL_RETURN_IF_ERROR(Validate(options_));
-  const auto failed = [this](const char* what, const error_code& error) {
-    return absl::UnavailableError(absl::StrCat("http_port: cannot ", what, " ", options_.host, ":",
-                                               options_.port, ": ", error.message()));
-  };
-  error_code error;
-  tcp::resolver resolver(*io_);
-  const auto found =
-      resolver.resolve(options_.host, std::to_string(options_.port), tcp::resolver::passive, error);
-  if (error || found.empty()) return failed("resolve", error);
-  const tcp::endpoint endpoint = *found.begin();
-  acceptor_.open(endpoint.protocol(), error);
-  if (!error) acceptor_.set_option(net::socket_base::reuse_address(true), error);
-  if (!error) acceptor_.bind(endpoint, error);
-  if (!error) acceptor_.listen(net::socket_base::max_listen_connections, error);
-  if (error) return failed("listen on", error);
-  port_ = acceptor_.local_endpoint(error).port();
-  Accept();
+  if (options_.tls.enabled()) {
+    TIDAL_ASSIGN_OR_RETURN(tls_, TlsContext::Load(options_.tls));
+  }
+  TIDAL_RETURN_IF_ERROR(http_.Listen("http_port", options_.host, options_.port));
+  if (options_.health_port != 0) {
+    TIDAL_RETURN_IF_ERROR(health_.Listen("health_port", options_.host, options_.health_port));
+  }
   for (int i = 0; i < options_.io_threads; ++i) threads_.emplace_back([this] { io_->run(); });
   return absl::OkStatus();
 }
 
-void Gateway::Impl::Accept() {
-  acceptor_.async_accept(net::make_strand(*io_),
-                         [this](const error_code& error, tcp::socket socket) {
-                           if (error == net::error::operation_aborted || !acceptor_.is_open())
-                             return;
-                           if (!error) {
-                             OnAccept(std::move(socket));
-                             return Accept();
-                           }
-                           // Out of file descriptors, or the client left already: others may fare
-                           // better a little later.
-                           accept_retry_.expires_after(std::chrono::milliseconds(50));
-                           accept_retry_.async_wait([this](const error_code& stopped) {
-                             if (!stopped) Accept();
-                           });
-                         });
-}
-
-void Gateway::Impl::OnAccept(tcp::socket socket) {
-  const bool full = stats_.connections() >= options_.max_connections;
+void Gateway::Impl::OnAccept(tcp::socket socket, const Connection::Handler& handler,
+                             TlsContext* tls, int max_connections) {
+  const bool full = stats_.connections() >= max_connections;
+  Transport transport(std::move(socket), tls == nullptr ? nullptr : tls->current());
   auto connection =
-      std::make_shared<Connection>(io_, std::move(socket), options_, handler_, stats_);
+      std::make_shared<Connection>(io_, std::move(transport), options_, handler, stats_);
   {
     absl::MutexLock lock(&mutex_);
     if (closing_) return;
@@ -147,11 +131,8 @@ void Gateway::Impl::Stop(absl::Duration grace) {
   }
   api_.Drain();
   stats_.WaitForNoRequests(grace);
-  net::post(acceptor_.get_executor(), [this] {
-    error_code ignored;
-    acceptor_.close(ignored);
-    accept_retry_.cancel();
-  });
+  http_.Close();
+  health_.Close();
   CloseAll();
   for (std::thread& thread : threads_) thread.join();
 }

@@ -4,7 +4,7 @@
 //
 // Readiness (/health, /health/ready, /ping) is what the channel's grpc.health.v1 service answers
 // for the empty service name. /metrics is render_metrics() followed by the gateway's own
-// tidal:http_* families and those of the process.
+// tidal:http_* families and those of the process, on both ports the same.
 #ifndef TIDAL_SERVER_HTTP_GATEWAY_H_
 #define TIDAL_SERVER_HTTP_GATEWAY_H_
 
@@ -12,10 +12,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/door_config.h"
+#include "server/security/api_keys.h"
+#include "server/security/tls_files.h"
 
 namespace grpc {
 class Channel;
@@ -37,30 +39,23 @@ struct GatewayOptions {
   // Records a span of each completion and tells its numbers in /metrics; outlives the gateway.
   // Null: no tracing.
   Tracer* tracer = nullptr;
-  // Where not empty, every path but health, ping, version and metrics wants one of them as
-  // "Authorization: Bearer KEY".
-  std::vector<std::string> api_keys;
+  // Every path but health, ping, version and metrics wants one of these keys. The Authorization
+  // header goes on to the service in any case. Null: the gateway itself asks for none.
+  std::shared_ptr<const ApiKeys> api_keys;
+  TlsFiles tls;         // of `port`
+  int health_port = 0;  // plain HTTP on the same host, for the paths that want no key; 0: none
 
-  int max_connections = 4096;  // more are answered 503 and closed
-  size_t max_header_bytes = 16 << 10;
+  HttpLimits limits;
   size_t max_body_bytes = 10 << 20;
-  // Of all requests together; a large request (over 64 KiB) beyond it is answered 503.
-  size_t max_held_bytes = 512 << 20;
   // A streamed reply holds about this many unsent bytes before it stops reading from the channel.
   size_t max_unsent_bytes = 64 << 10;
-
-  absl::Duration idle_timeout = absl::Seconds(75);    // between requests of a connection
-  absl::Duration header_timeout = absl::Seconds(10);  // first byte to end of header
-  absl::Duration body_timeout = absl::Seconds(60);    // end of header to end of body
-  absl::Duration write_timeout =
-      absl::Seconds(60);  // a client that takes no bytes for so long is cut
 };
 
 // Thread-safe. Holds its own threads; Stop() (or the destructor, with no grace) ends them.
 class Gateway {
  public:
-  // Listens before it returns. UNAVAILABLE when the address cannot be bound, INVALID_ARGUMENT for a
-  // bad option. The channel should accept messages as large as max_body_bytes.
+  // Listens before it returns. UNAVAILABLE when an address cannot be bound, INVALID_ARGUMENT for a
+  // bad option or TLS file. The channel should accept messages as large as max_body_bytes.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(GatewayOptions options,
                                                         std::shared_ptr<grpc::Channel> channel);
   ~Gateway();

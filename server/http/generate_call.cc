@@ -14,14 +14,12 @@ absl::Status FromGrpc(const grpc::Status& status) {
 }
 
 GenerateCall::GenerateCall(std::shared_ptr<Connection> connection, v1::GenerateRequest request,
-                           const TraceContext& trace, OnEvent on_event, OnDoneFn on_done)
+                           const CallMetadata& metadata, OnEvent on_event, OnDoneFn on_done)
     : connection_(std::move(connection)),
       request_(std::move(request)),
       on_event_(std::move(on_event)),
       on_done_(std::move(on_done)) {
-  if (!trace.valid()) return;
-  context_.AddMetadata(kTraceParentHeader, FormatTraceParent(trace));
-  if (!trace.state.empty()) context_.AddMetadata(kTraceStateHeader, trace.state);
+  AddMetadata(metadata, &context_);
 }
 
 void GenerateCall::Start(v1::Inference::Stub& stub) {

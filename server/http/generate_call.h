@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
-#include "server/tracing/trace_context.h"
+#include "server/http/call_metadata.h"
 
 namespace tidal {
 
@@ -26,9 +26,8 @@ class GenerateCall : private grpc::ClientReadReactor<v1::GenerateResponse>,
   using OnEvent = std::function<void(const v1::GenerateResponse&)>;
   using OnDoneFn = std::function<void(absl::Status)>;
 
-  // `trace`: the span that the call is made in; not valid(): none.
   GenerateCall(std::shared_ptr<Connection> connection, v1::GenerateRequest request,
-               const TraceContext& trace, OnEvent on_event, OnDoneFn on_done);
+               const CallMetadata& metadata, OnEvent on_event, OnDoneFn on_done);
 
   // Sends the request and reads the first event. The call keeps itself alive until it is done.
   void Start(v1::Inference::Stub& stub);

@@ -23,11 +23,12 @@ Reply MakeReply(const ReplyOptions& options, const std::string& request_id) {
 }  // namespace
 
 void GenerateExchange::Start(std::shared_ptr<Connection> connection, v1::Inference::Stub& stub,
-                             OpenAiRequest request, std::string request_id, size_t max_unsent_bytes,
+                             OpenAiRequest request, const CallMetadata& metadata,
+                             std::string request_id, size_t max_unsent_bytes,
                              std::unique_ptr<HttpSpan> span) {
   std::shared_ptr<GenerateExchange> exchange(new GenerateExchange(
       connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
-  exchange->StartCalls(stub, std::move(request));
+  exchange->StartCalls(stub, std::move(request), metadata);
   connection->Listen([exchange] { exchange->ReadOn(); },
                      [exchange] {
                        exchange->ended_ = true;
@@ -48,10 +49,11 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
       paused_(request.calls.size()),
       started_(request.calls.size()) {}
 
-void GenerateExchange::StartCalls(v1::Inference::Stub& stub, OpenAiRequest request) {
+void GenerateExchange::StartCalls(v1::Inference::Stub& stub, OpenAiRequest request,
+                                  const CallMetadata& metadata) {
   for (size_t i = 0; i < request.calls.size(); ++i) {
     calls_.push_back(std::make_shared<GenerateCall>(
-        connection_, std::move(request.calls[i]), span_->context(),
+        connection_, std::move(request.calls[i]), metadata,
         [self = shared_from_this(), i](const v1::GenerateResponse& event) {
           self->OnEvent(i, event);
         },

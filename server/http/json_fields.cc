@@ -142,8 +142,8 @@ std::optional<int64_t> JsonFields::Integer(const char* field, int64_t low, int64
   return std::nullopt;
 }
 
-std::optional<uint32_t> JsonFields::Unsigned(const char* field, uint32_t low) {
-  const auto value = Integer(field, low, std::numeric_limits<uint32_t>::max());
+std::optional<uint32_t> JsonFields::Unsigned(const char* field, uint32_t low, uint32_t high) {
+  const auto value = Integer(field, low, high);
   if (!value) return std::nullopt;
   return static_cast<uint32_t>(*value);
 }

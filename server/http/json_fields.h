@@ -3,6 +3,7 @@
 #define TIDAL_SERVER_HTTP_JSON_FIELDS_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +31,8 @@ class JsonFields {
 
   std::optional<bool> Bool(const char* field);
   std::optional<int64_t> Integer(const char* field, int64_t low, int64_t high);
-  std::optional<uint32_t> Unsigned(const char* field, uint32_t low = 0);
+  std::optional<uint32_t> Unsigned(const char* field, uint32_t low = 0,
+                                   uint32_t high = std::numeric_limits<uint32_t>::max());
   std::optional<float> Number(const char* field);  // finite
   std::optional<std::string> String(const char* field);
   std::optional<std::vector<std::string>> StringOrStrings(const char* field);

@@ -97,6 +97,7 @@ ApiError ToApiError(const absl::Status& status, const ReplyOptions& reply) {
     error.message =
         message.empty() ? absl::StatusCodeToString(status.code()) : std::string(message);
   }
+  if (error.http_status == 401) error.code = "invalid_api_key";
   if (error.http_status == 404 && error.param == "model") error.code = "model_not_found";
   return error;
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "server/request_limits.h"
 
 namespace tidal {
 namespace {
@@ -132,7 +133,8 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
   ReadAttention(fields, call);
   ReadStreaming(fields, request.reply);
 
-  if (auto value = fields.Unsigned("n", 1)) request.reply.n = *value;
+  // Checked here, too: the reply has a place for each output before the service sees the request.
+  if (auto value = fields.Unsigned("n", 1, kMaxOutputs)) request.reply.n = *value;
   call.set_n(request.reply.n);
   if (auto value = fields.Integer("priority", kMinInt32, kMaxInt32)) call.set_priority(*value);
   if (auto value = fields.String("cache_salt")) call.set_cache_salt(*value);

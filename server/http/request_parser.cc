@@ -15,6 +15,8 @@ namespace http = boost::beast::http;
 
 struct RequestParser::Impl {
   http::request_parser<http::string_body> parser;
+  size_t max_header_bytes = 0;
+  size_t frame_bytes = 0;  // taken of the header or, in a body, of what is around a chunk
 };
 
 namespace {
@@ -44,9 +46,11 @@ std::string JoinFields(const http::fields& fields, const char* name) {
 
 RequestParser::RequestParser(size_t max_header_bytes, size_t max_body_bytes)
     : impl_(std::make_unique<Impl>()) {
-  impl_->parser.header_limit(static_cast<uint32_t>(max_header_bytes));
+  impl_->max_header_bytes = max_header_bytes;
+  // Beast's own limit leaves out the first line or not, depending on how the bytes come, and does
+  // not hold for the trailer; so we count, and twice ours is never reached.
+  impl_->parser.header_limit(static_cast<uint32_t>(2 * max_header_bytes));
   impl_->parser.body_limit(max_body_bytes);
-  impl_->parser.eager(true);
 }
 
 RequestParser::~RequestParser() = default;
@@ -54,12 +58,20 @@ RequestParser::~RequestParser() = default;
 RequestParser::State RequestParser::Put(absl::string_view* input) {
   auto& parser = impl_->parser;
   boost::beast::error_code error;
+  // Beast takes one part a call: the header, a piece of body, what is around a chunk. The trailer
+  // is of the last of these.
   while (!parser.is_done()) {
+    const size_t body_before = parser.get().body().size();
     const size_t used = parser.put(boost::asio::buffer(input->data(), input->size()), error);
     input->remove_prefix(used);
-    if (error == http::error::need_more) break;
-    if (error) return state_ = FaultOf(error);
-    if (used == 0 && input->empty()) break;
+    if (error && error != http::error::need_more) return state_ = FaultOf(error);
+    impl_->frame_bytes += used - (parser.get().body().size() - body_before);
+    const size_t waiting = error ? input->size() : 0;  // of the same part
+    if (impl_->frame_bytes + waiting > impl_->max_header_bytes) {
+      return state_ = State::kHeaderTooLarge;
+    }
+    if (error || (used == 0 && input->empty())) break;
+    impl_->frame_bytes = 0;
   }
   if (parser.is_done()) return state_ = State::kDone;
   return state_ = parser.is_header_done() ? State::kBody : State::kHeader;

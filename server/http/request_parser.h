@@ -18,7 +18,7 @@ class RequestParser {
     kBody,    // wants more bytes of the body
     kDone,
     kBadRequest,
-    kHeaderTooLarge,
+    kHeaderTooLarge,  // or what comes with a chunk of the body, or after the last one
     kBodyTooLarge,
   };
 

@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,13 +15,16 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 #include "server/command_line.h"
+#include "server/door_flags.h"
+#include "server/http/channel_credentials.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
+#include "server/open_files.h"
+#include "server/security/api_keys.h"
 #include "server/tracing/tracer.h"
 #include "server/tracing_flags.h"
 
@@ -31,14 +32,16 @@ ABSL_FLAG(std::string, grpc_target, "127.0.0.1:50051",
           "The servers, as gRPC names targets: HOST:PORT, dns:///NAME:PORT, ipv4:A:PORT,B:PORT. "
           "Where a name has several addresses, requests go to them in turn.");
 ABSL_FLAG(std::string, grpc_ca_file, "",
-          "PEM file with the certificates to trust. Empty: no TLS to the servers.");
+          "PEM file with the certificates that sign those of the servers. Empty: no TLS to them. "
+          "It and the next two are read again when they change.");
+ABSL_FLAG(std::string, grpc_cert_file, "",
+          "PEM file with the certificate chain to show to servers that want one.");
+ABSL_FLAG(std::string, grpc_key_file, "", "PEM file with the private key of grpc_cert_file.");
+ABSL_FLAG(std::string, grpc_server_name, "",
+          "The name that the servers' certificates must have. Empty: that of grpc_target.");
 ABSL_FLAG(std::string, host, "127.0.0.1", "Address to listen on. 0.0.0.0 or :: for all.");
 ABSL_FLAG(int32_t, http_port, 8000, "Port of the OpenAI-compatible HTTP API. 0: any free one.");
 ABSL_FLAG(int32_t, io_threads, 2, "Threads that serve connections.");
-ABSL_FLAG(int32_t, max_connections, 4096, "Connections held; more are answered 503.");
-ABSL_FLAG(std::string, api_key, "",
-          "Keys, with commas between, one of which requests must carry as \"Authorization: Bearer "
-          "KEY\". Empty: none is asked for.");
 ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
           "Largest request body accepted.");
 ABSL_FLAG(absl::Duration, shutdown_timeout, absl::Seconds(30),
@@ -55,37 +58,35 @@ constexpr char kUsage[] =
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kMaxReconnectBackoffMs = 5'000;
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const std::string& ca_file) {
-  if (ca_file.empty()) return grpc::InsecureChannelCredentials();
-  std::ifstream file(ca_file, std::ios::binary);
-  grpc::SslCredentialsOptions options;
-  options.pem_root_certs.assign(std::istreambuf_iterator<char>(file), {});
-  if (options.pem_root_certs.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("grpc_ca_file: must be a readable file, got ", ca_file));
-  }
-  return grpc::SslCredentials(options);
-}
-
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
-  TIDAL_ASSIGN_OR_RETURN(auto credentials, Credentials(absl::GetFlag(FLAGS_grpc_ca_file)));
+  TIDAL_ASSIGN_OR_RETURN(auto credentials,
+                         tidal::MakeChannelCredentials({absl::GetFlag(FLAGS_grpc_ca_file),
+                                                        absl::GetFlag(FLAGS_grpc_cert_file),
+                                                        absl::GetFlag(FLAGS_grpc_key_file)}));
   grpc::ChannelArguments arguments;
   arguments.SetLoadBalancingPolicyName("round_robin");
   arguments.SetMaxReceiveMessageSize(-1);  // a whole reply is one message
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectBackoffMs);
+  const std::string server_name = absl::GetFlag(FLAGS_grpc_server_name);
+  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
   return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_grpc_target), credentials, arguments);
 }
 
-absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(tidal::Tracer* tracer) {
+absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(const tidal::DoorConfig& doors,
+                                                             tidal::Tracer* tracer) {
+  TIDAL_RETURN_IF_ERROR(doors.Validate());
   TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
   tidal::GatewayOptions options;
+  TIDAL_ASSIGN_OR_RETURN(options.api_keys,
+                         tidal::ApiKeys::Load(doors.api_keys, doors.api_key_file));
+  options.tls = doors.tls;
+  options.health_port = doors.health_port;
+  options.limits = doors.http;
   options.tracer = tracer;
   options.host = absl::GetFlag(FLAGS_host);
   options.port = absl::GetFlag(FLAGS_http_port);
   options.io_threads = absl::GetFlag(FLAGS_io_threads);
-  options.max_connections = absl::GetFlag(FLAGS_max_connections);
-  options.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
   options.max_body_bytes = static_cast<size_t>(absl::GetFlag(FLAGS_max_request_bytes).bytes);
   return tidal::Gateway::Start(std::move(options), std::move(channel));
 }
@@ -114,10 +115,14 @@ int main(int argc, char** argv) {
   const absl::StatusOr<tidal::TracingOptions> tracing = tidal::TracingOptionsFromFlags();
   if (!tracing.ok()) return Fail(tracing.status());
   tidal::Tracer tracer(*tracing, "tidal-gateway");
-  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway(&tracer);
+  const tidal::DoorConfig doors = tidal::DoorConfigFromFlags();
+  const absl::Status files = tidal::RaiseOpenFileLimit(doors.http.max_connections);
+  if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
+  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway(doors, &tracer);
   if (!gateway.ok()) return Fail(gateway.status());
   tidal::Log(tidal::LogLevel::kInfo, "gateway listens",
-             {{"http", absl::StrCat("http://", absl::GetFlag(FLAGS_host), ":", (*gateway)->port())},
+             {{"http", absl::StrCat(doors.tls.enabled() ? "https://" : "http://",
+                                    absl::GetFlag(FLAGS_host), ":", (*gateway)->port())},
               {"grpc_target", absl::GetFlag(FLAGS_grpc_target)}});
 
   int received = 0;

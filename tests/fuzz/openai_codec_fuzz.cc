@@ -6,6 +6,7 @@
 #include "server/http/openai_codec.h"
 #include "server/http/openai_error.h"
 #include "server/http/openai_reply.h"
+#include "server/request_limits.h"
 
 namespace {
 
@@ -39,8 +40,9 @@ void Feed(const tidal::OpenAiRequest& request, const std::string& text, const Ac
 }
 
 void CheckReplies(tidal::OpenAiRequest request, const std::string& text) {
-  if (request.reply.n > 16) return;  // the service refuses it
+  Check(request.reply.n <= tidal::kMaxOutputs);  // a place for each is taken at once
   tidal::CollectedReply collected(request.reply, "id", 0);
+  if (request.reply.n > 16) return;  // slow, and no different
   Feed(request, text, [&](size_t call, const GenerateResponse& event) {
     Check(collected.OnEvent(call, event).ok());
   });

@@ -45,7 +45,7 @@ TEST_F(ServerFlagsTest, DefaultsServeTheModelThatCameAlong) {
   EXPECT_EQ(config->model.default_attention_mode, AttentionMode::kTidal);
   EXPECT_FALSE(config->model.token_budget.has_value());
   EXPECT_FALSE(config->model.correction_period.has_value());
-  EXPECT_TRUE(config->api_keys.empty());
+  EXPECT_TRUE(config->doors.api_keys.empty());
 }
 
 TEST_F(ServerFlagsTest, EveryFlagArrives) {
@@ -82,6 +82,17 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"unready_when_saturated", "false"},
        {"tls_cert_file", "c"},
        {"tls_key_file", "k"},
+       {"tls_client_ca_file", "a"},
+       {"api_key_file", "f"},
+       {"health_port", "3"},
+       {"max_connections", "11"},
+       {"max_header_bytes", "8KiB"},
+       {"max_held_request_bytes", "32MiB"},
+       {"http_idle_timeout", "12s"},
+       {"http_header_timeout", "13s"},
+       {"http_body_timeout", "14s"},
+       {"http_write_timeout", "15s"},
+       {"prefix_cache_scope", "server"},
        {"log_level", "warning"},
        {"log_format", "json"},
        {"chat_template", "{{ x }}"}});
@@ -115,13 +126,24 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_EQ(config->host, "0.0.0.0");
   EXPECT_EQ(config->http_port, 1);
   EXPECT_EQ(config->grpc_port, 2);
-  EXPECT_THAT(config->api_keys, ElementsAre("k1", "k2"));
+  EXPECT_THAT(config->doors.api_keys, ElementsAre("k1", "k2"));
   EXPECT_EQ(config->max_request_bytes, 1 << 20);
   EXPECT_EQ(config->shutdown_timeout, absl::Minutes(2));
   EXPECT_EQ(config->watchdog_timeout, absl::Seconds(9));
   EXPECT_FALSE(config->unready_when_saturated);
-  EXPECT_EQ(config->tls_cert_file, "c");
-  EXPECT_EQ(config->tls_key_file, "k");
+  EXPECT_EQ(config->doors.tls.cert_file, "c");
+  EXPECT_EQ(config->doors.tls.key_file, "k");
+  EXPECT_EQ(config->doors.tls.client_ca_file, "a");
+  EXPECT_EQ(config->doors.api_key_file, "f");
+  EXPECT_EQ(config->doors.health_port, 3);
+  EXPECT_EQ(config->doors.http.max_connections, 11);
+  EXPECT_EQ(config->doors.http.max_header_bytes, 8 << 10);
+  EXPECT_EQ(config->doors.http.max_held_request_bytes, 32 << 20);
+  EXPECT_EQ(config->doors.http.http_idle_timeout, absl::Seconds(12));
+  EXPECT_EQ(config->doors.http.http_header_timeout, absl::Seconds(13));
+  EXPECT_EQ(config->doors.http.http_body_timeout, absl::Seconds(14));
+  EXPECT_EQ(config->doors.http.http_write_timeout, absl::Seconds(15));
+  EXPECT_EQ(model.prefix_cache_scope, PrefixCacheScope::kServer);
   EXPECT_EQ(config->log_level, LogLevel::kWarning);
   EXPECT_EQ(config->log_format, LogFormat::kJson);
 }
@@ -131,6 +153,7 @@ TEST_F(ServerFlagsTest, BadValuesNameTheFlag) {
       {"attention_mode", "sparse", "attention_mode: must be auto or full, got sparse"},
       {"token_budget", "-1", "token_budget: must be 0 (the model's) or more, got -1"},
       {"correction_period", "-2", "correction_period: must be -1"},
+      {"prefix_cache_scope", "all", "prefix_cache_scope: must be tenant or server, got all"},
       {"log_level", "loud", "log_level: must be debug, info, warning or error, got loud"},
       {"log_format", "xml", "log_format: must be text or json, got xml"},
       {"served_model_name", "a,,b", "served_model_name: must be"},

@@ -32,7 +32,7 @@ class GrpcServerTest : public ::testing::TestWithParam<bool> {
  protected:
   void StartServer(HarnessOptions options = {}) {
     harness_ = std::make_unique<ServiceHarness>(std::move(options));
-    auto server = GrpcServer::Start({}, &harness_->service());
+    auto server = GrpcServer::Start(options_, &harness_->service());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = GetParam() ? server_->InProcessChannel()
@@ -99,6 +99,7 @@ class GrpcServerTest : public ::testing::TestWithParam<bool> {
     return status;
   }
 
+  GrpcServerOptions options_;
   std::unique_ptr<ServiceHarness> harness_;
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -264,6 +265,50 @@ TEST_P(GrpcServerTest, UnaryMethodsAnswer) {
             grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_P(GrpcServerTest, AsksForAKey) {
+  options_.api_keys = *ApiKeys::Load({"one", "two"}, "");
+  StartServer();
+  harness_->Say("Hello");
+  const auto call = [this](const std::string& authorization, auto method) {
+    grpc::ClientContext context;
+    Limit(&context);
+    if (!authorization.empty()) context.AddMetadata("authorization", authorization);
+    return method(&context).error_code();
+  };
+  const auto generate = [this](grpc::ClientContext* context) {
+    auto reader = stub_->Generate(context, harness_->MakeRequest());
+    v1::GenerateResponse event;
+    while (reader->Read(&event)) {
+    }
+    return reader->Finish();
+  };
+  v1::TokenizeRequest text;
+  text.set_text("Hello");
+  v1::TokenizeResponse tokens;
+  const auto tokenize = [&](auto* context) { return stub_->Tokenize(context, text, &tokens); };
+  v1::DetokenizeResponse decoded;
+  const auto detokenize = [&](auto* context) { return stub_->Detokenize(context, {}, &decoded); };
+  v1::ModelInfo info;
+  const auto get_info = [&](auto* context) { return stub_->GetModelInfo(context, {}, &info); };
+  const auto check_all = [&](const std::string& authorization, grpc::StatusCode wanted) {
+    EXPECT_EQ(call(authorization, generate), wanted) << authorization;
+    EXPECT_EQ(call(authorization, tokenize), wanted) << authorization;
+    EXPECT_EQ(call(authorization, detokenize), wanted) << authorization;
+    EXPECT_EQ(call(authorization, get_info), wanted) << authorization;
+  };
+  for (const char* wrong : {"", "Bearer", "Bearer ", "Bearer three", "two", "Basic two"}) {
+    check_all(wrong, grpc::StatusCode::UNAUTHENTICATED);
+  }
+  check_all("Bearer two", grpc::StatusCode::OK);
+  check_all("bearer one", grpc::StatusCode::OK);
+  EXPECT_EQ(options_.api_keys->refused(), 24);
+  HealthCheckResponse response;
+  EXPECT_TRUE(Check("", &response).ok());
+  std::string reply;
+  CallRaw("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x01*", &reply);
+  EXPECT_THAT(reply, HasSubstr("tidal.v1.Inference"));
+}
+
 TEST_P(GrpcServerTest, HealthFollowsTheServer) {
   StartServer();
   HealthCheckResponse response;
@@ -373,10 +418,10 @@ TEST(GrpcServerStartTest, APortInUseIsAClearError) {
 TEST(GrpcServerStartTest, UnreadableTlsFilesAreNamed) {
   ServiceHarness harness;
   GrpcServerOptions options;
-  options.tls_cert_file = "no/cert.pem";
-  options.tls_key_file = "no/key.pem";
-  EXPECT_EQ(GrpcServer::Start(options, &harness.service()).status().message(),
-            "tls_cert_file: must be a readable file, got no/cert.pem");
+  options.tls.cert_file = "no/cert.pem";
+  options.tls.key_file = "no/key.pem";
+  EXPECT_THAT(std::string(GrpcServer::Start(options, &harness.service()).status().message()),
+              HasSubstr("tls_cert_file: must be a readable PEM certificate, got no/cert.pem"));
 }
 
 }  // namespace

@@ -21,6 +21,19 @@ v1::GenerateRequest FakeInference::last_request() const {
   return last_request_;
 }
 
+std::string FakeInference::last_authorization() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return last_authorization_;
+}
+
+void FakeInference::RememberAuthorization(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("authorization");
+  std::lock_guard<std::mutex> lock(mutex_);
+  last_authorization_.clear();
+  if (found == context.client_metadata().end()) return;
+  last_authorization_.assign(found->second.data(), found->second.size());
+}
+
 grpc::Status FakeInference::Hello(grpc::ServerContext&, const v1::GenerateRequest& request,
                                   Writer& writer) {
   writer.Write(Prompt(3));
@@ -65,6 +78,7 @@ v1::GenerateResponse FakeInference::Usage(uint32_t prompt_tokens, uint32_t compl
 
 grpc::Status FakeInference::Generate(grpc::ServerContext* context,
                                      const v1::GenerateRequest* request, Writer* writer) {
+  RememberAuthorization(*context);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     last_request_ = *request;
@@ -76,8 +90,10 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
   return status;
 }
 
-grpc::Status FakeInference::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+grpc::Status FakeInference::Tokenize(grpc::ServerContext* context,
+                                     const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) {
+  RememberAuthorization(*context);
   for (const char c : request->text()) {
     response->add_token_ids(static_cast<unsigned char>(c));
     if (request->return_token_strings()) response->add_token_strings(std::string(1, c));
@@ -86,8 +102,10 @@ grpc::Status FakeInference::Tokenize(grpc::ServerContext*, const v1::TokenizeReq
   return grpc::Status::OK;
 }
 
-grpc::Status FakeInference::Detokenize(grpc::ServerContext*, const v1::DetokenizeRequest* request,
+grpc::Status FakeInference::Detokenize(grpc::ServerContext* context,
+                                       const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) {
+  RememberAuthorization(*context);
   for (const uint32_t id : request->token_ids()) {
     if (id > 127) {
       return {grpc::StatusCode::INVALID_ARGUMENT, "token_ids[0]: must be below 128, got 200"};
@@ -97,8 +115,9 @@ grpc::Status FakeInference::Detokenize(grpc::ServerContext*, const v1::Detokeniz
   return grpc::Status::OK;
 }
 
-grpc::Status FakeInference::GetModelInfo(grpc::ServerContext*, const v1::GetModelInfoRequest*,
-                                         v1::ModelInfo* response) {
+grpc::Status FakeInference::GetModelInfo(grpc::ServerContext* context,
+                                         const v1::GetModelInfoRequest*, v1::ModelInfo* response) {
+  RememberAuthorization(*context);
   response->set_model("fake");
   response->add_served_names("fake");
   response->add_served_names("org/alias");

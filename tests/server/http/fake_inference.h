@@ -36,6 +36,7 @@ class FakeInference final : public v1::Inference::Service,
   std::atomic<int> calls = 0;
   std::atomic<int> cancelled = 0;  // calls whose script saw the client leave
   v1::GenerateRequest last_request() const;
+  std::string last_authorization() const;  // of any call; empty: it had none
 
   static grpc::Status Hello(grpc::ServerContext& context, const v1::GenerateRequest& request,
                             Writer& writer);
@@ -59,8 +60,11 @@ class FakeInference final : public v1::Inference::Service,
                      const grpc::health::v1::HealthCheckRequest* request,
                      grpc::health::v1::HealthCheckResponse* response) override;
 
+  void RememberAuthorization(const grpc::ServerContext& context);
+
   mutable std::mutex mutex_;
   v1::GenerateRequest last_request_;
+  std::string last_authorization_;
   std::unique_ptr<grpc::Server> server_;
 };
 

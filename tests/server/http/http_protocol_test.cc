@@ -127,7 +127,7 @@ TEST_F(HttpProtocolTest, BodiesOverTheLimit) {
 }
 
 TEST_F(HttpProtocolTest, MemoryForRequestsIsBounded) {
-  options_.max_held_bytes = 1'000'000;
+  options_.limits.max_held_request_bytes = 1'000'000;
   StartGateway();
   const std::string head = "POST /v1/completions HTTP/1.1\r\nContent-Length: 700000\r\n\r\n";
   HttpClient first(port()), second(port());
@@ -165,9 +165,9 @@ TEST_F(HttpProtocolTest, BrokenRequests) {
 }
 
 TEST_F(HttpProtocolTest, SlowClientsAreCut) {
-  options_.idle_timeout = absl::Milliseconds(100);
-  options_.header_timeout = absl::Milliseconds(100);
-  options_.body_timeout = absl::Milliseconds(100);
+  options_.limits.http_idle_timeout = absl::Milliseconds(100);
+  options_.limits.http_header_timeout = absl::Milliseconds(100);
+  options_.limits.http_body_timeout = absl::Milliseconds(100);
   StartGateway();
   HttpClient idle(port()), slow_header(port()), slow_body(port());
   slow_header.Send("POST /v1/comp");
@@ -179,7 +179,7 @@ TEST_F(HttpProtocolTest, SlowClientsAreCut) {
 }
 
 TEST_F(HttpProtocolTest, ConnectionsOverTheLimit) {
-  options_.max_connections = 2;
+  options_.limits.max_connections = 2;
   StartGateway();
   auto one = std::make_unique<HttpClient>(port());
   HttpClient two(port());

@@ -83,6 +83,42 @@ TEST(RequestParser, Faults) {
   EXPECT_EQ(Parse(std::string("GET / HTTP/1.1\r\nA: \0\r\n\r\n", 24)), State::kBadRequest);
 }
 
+TEST(RequestParser, TheHeadersLimitIsExactHoweverItComes) {
+  const std::string body = "Content-Length: 2\r\n\r\n{}";
+  const std::string start = "POST /v1/completions HTTP/1.1\r\nA: ";
+  for (const size_t header_bytes : {199, 200, 201}) {
+    const size_t rest = header_bytes - start.size() - (body.size() - 2) - 2;
+    const std::string bytes = start + std::string(rest, 'x') + "\r\n" + body;
+    const State wanted = header_bytes <= 200 ? State::kDone : State::kHeaderTooLarge;
+    for (const size_t piece : {size_t{1}, size_t{7}, start.size(), header_bytes, bytes.size()}) {
+      RequestParser parser(200, 10);
+      std::string buffer;
+      State state = State::kHeader;
+      for (size_t at = 0; at < bytes.size(); at += piece) {
+        buffer += bytes.substr(at, piece);
+        absl::string_view input = buffer;
+        state = parser.Put(&input);
+        buffer.erase(0, buffer.size() - input.size());
+        if (state != State::kHeader && state != State::kBody) break;
+      }
+      EXPECT_EQ(state, wanted) << header_bytes << " in pieces of " << piece;
+    }
+  }
+}
+
+TEST(RequestParser, TheLimitHoldsForChunksAndTheTrailer) {
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string large(300, 'x'), small(100, 'x');
+  EXPECT_EQ(Parse(head + "2;a=" + large), State::kHeaderTooLarge);
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + large), State::kHeaderTooLarge) << "no end";
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + large + "\r\n\r\n"), State::kHeaderTooLarge);
+  EXPECT_EQ(Parse(head + "2\r\n{}\r\n0\r\nA: " + small + "\r\n\r\n"), State::kDone);
+  // Each chunk has it anew.
+  std::string chunks;
+  for (int i = 0; i < 5; ++i) chunks += "1;a=" + small + "\r\nx\r\n";
+  EXPECT_EQ(Parse(head + chunks + "0\r\n\r\n"), State::kDone);
+}
+
 TEST(RequestParser, Versions) {
   const auto parse = [](const std::string& bytes) {
     RequestParser parser(8192, 100);

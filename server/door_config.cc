@@ -1,0 +1,36 @@
+#include "server/door_config.h"
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+
+namespace tidal {
+namespace {
+
+absl::Status RequireRange(const char* flag, int64_t value, int64_t lowest, int64_t highest) {
+  if (value >= lowest && value <= highest) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": must be in [", lowest, ", ", highest, "], got ", value));
+}
+
+absl::Status RequirePositive(const char* flag, absl::Duration value) {
+  if (value > absl::ZeroDuration()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": must be more than 0, got ", absl::FormatDuration(value)));
+}
+
+}  // namespace
+
+absl::Status DoorConfig::Validate() const {
+  TIDAL_RETURN_IF_ERROR(tls.Validate());
+  TIDAL_RETURN_IF_ERROR(RequireRange("health_port", health_port, 0, 65535));
+  TIDAL_RETURN_IF_ERROR(RequireRange("max_connections", http.max_connections, 1, 1'000'000));
+  TIDAL_RETURN_IF_ERROR(RequireRange("max_header_bytes", http.max_header_bytes, 1 << 10, 1 << 20));
+  TIDAL_RETURN_IF_ERROR(RequireRange("max_held_request_bytes", http.max_held_request_bytes, 1 << 20,
+                                     int64_t{1} << 40));
+  TIDAL_RETURN_IF_ERROR(RequirePositive("http_idle_timeout", http.http_idle_timeout));
+  TIDAL_RETURN_IF_ERROR(RequirePositive("http_header_timeout", http.http_header_timeout));
+  TIDAL_RETURN_IF_ERROR(RequirePositive("http_body_timeout", http.http_body_timeout));
+  return RequirePositive("http_write_timeout", http.http_write_timeout);
+}
+
+}  // namespace tidal

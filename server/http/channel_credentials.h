@@ -1,0 +1,29 @@
+// How the gateway and its servers prove to each other who they are.
+#ifndef TIDAL_SERVER_HTTP_CHANNEL_CREDENTIALS_H_
+#define TIDAL_SERVER_HTTP_CHANNEL_CREDENTIALS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace grpc {
+class ChannelCredentials;
+}
+
+namespace tidal {
+
+// All PEM, read again when they change. The flags are grpc_ca_file, grpc_cert_file, grpc_key_file.
+struct ChannelTlsFiles {
+  std::string ca_file;    // who signs the servers' certificates; empty: no TLS
+  std::string cert_file;  // our certificate, for servers that want one; empty: none
+  std::string key_file;   // its private key
+};
+
+// INVALID_ARGUMENT names the flag at fault.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
+    const ChannelTlsFiles& files);
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_HTTP_CHANNEL_CREDENTIALS_H_

@@ -1,0 +1,15 @@
+// How many files and sockets the process may have open.
+#ifndef TIDAL_SERVER_OPEN_FILES_H_
+#define TIDAL_SERVER_OPEN_FILES_H_
+
+#include "absl/status/status.h"
+
+namespace tidal {
+
+// Raises the limit as far as the system lets us: the usual 1024 is less than our connections. Then
+// FAILED_PRECONDITION, for a warning, where it is still too low for `max_connections`.
+absl::Status RaiseOpenFileLimit(int max_connections);
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_OPEN_FILES_H_
