@@ -77,6 +77,10 @@ absl::Status ServerConfig::Validate() const {
                                 "another than http_port", grpc_port));
   TIDAL_RETURN_IF_ERROR(Require(tls_cert_file.empty() == tls_key_file.empty(), "tls_key_file",
                                 "given together with tls_cert_file", "only one of them"));
+  for (const std::string& key : api_keys) {
+    TIDAL_RETURN_IF_ERROR(
+        Require(!key.empty(), "api_key", "keys with commas between", "an empty one"));
+  }
   TIDAL_RETURN_IF_ERROR(Require(max_request_bytes >= 1024 && max_request_bytes <= (1 << 30),
                                 "max_request_bytes", "in [1KiB, 1GiB]", max_request_bytes));
   TIDAL_RETURN_IF_ERROR(Require(shutdown_timeout >= absl::ZeroDuration(), "shutdown_timeout",

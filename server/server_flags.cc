@@ -4,11 +4,10 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
+#include "server/logging_flags.h"
 #include "server/model_flags.h"
 
 ABSL_FLAG(std::string, host, "127.0.0.1",
@@ -18,7 +17,7 @@ ABSL_FLAG(int32_t, grpc_port, 50051, "Port of the gRPC API. 0: any free one.");
 ABSL_FLAG(std::string, tls_cert_file, "",
           "PEM file with the certificate chain of the gRPC port. Empty: no TLS.");
 ABSL_FLAG(std::string, tls_key_file, "", "PEM file with the private key of tls_cert_file.");
-ABSL_FLAG(std::string, api_key, "",
+ABSL_FLAG(std::vector<std::string>, api_key, {},
           "Keys, with commas between, one of which HTTP requests must carry as \"Authorization: "
           "Bearer KEY\". Empty: none is asked for. The gRPC port does not ask.");
 ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
@@ -28,29 +27,8 @@ ABSL_FLAG(absl::Duration, shutdown_timeout, absl::Seconds(30),
 ABSL_FLAG(
     absl::Duration, stall_timeout, absl::Seconds(120),
     "The live probe fails when there is work and no step of the model has ended for so long.");
-ABSL_FLAG(std::string, log_level, "info", "Lowest level to log: debug, info, warning or error.");
-ABSL_FLAG(std::string, log_format, "text", "Form of a log line: text or json.");
 
 namespace tidal {
-namespace {
-
-absl::StatusOr<LogLevel> ParseLogLevel(const std::string& name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "info") return LogLevel::kInfo;
-  if (name == "warning") return LogLevel::kWarning;
-  if (name == "error") return LogLevel::kError;
-  return absl::InvalidArgumentError(
-      absl::StrCat("log_level: must be debug, info, warning or error, got ", name));
-}
-
-absl::StatusOr<LogFormat> ParseLogFormat(const std::string& name) {
-  if (name == "text") return LogFormat::kText;
-  if (name == "json") return LogFormat::kJson;
-  return absl::InvalidArgumentError(absl::StrCat("log_format: must be text or json, got ", name));
-}
-
-}  // namespace
-
 absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   ServerConfig config;
   TIDAL_ASSIGN_OR_RETURN(config.model, ModelOptionsFromFlags());
@@ -59,12 +37,12 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   config.tls_cert_file = absl::GetFlag(FLAGS_tls_cert_file);
   config.tls_key_file = absl::GetFlag(FLAGS_tls_key_file);
-  config.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
+  config.api_keys = absl::GetFlag(FLAGS_api_key);
   config.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);
   config.stall_timeout = absl::GetFlag(FLAGS_stall_timeout);
-  TIDAL_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
-  TIDAL_ASSIGN_OR_RETURN(config.log_format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
+  TIDAL_ASSIGN_OR_RETURN(config.log_level, LogLevelFromFlags());
+  TIDAL_ASSIGN_OR_RETURN(config.log_format, LogFormatFromFlags());
   TIDAL_RETURN_IF_ERROR(config.Validate());
   return config;
 }

@@ -23,21 +23,26 @@ namespace net = boost::asio;
 using boost::system::error_code;
 using tcp = net::ip::tcp;
 
-namespace {
-
-absl::Status Validate(const GatewayOptions& options) {
-  if (options.port < 0 || options.port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("http_port: must be in [0, 65535], got ", options.port));
+absl::Status GatewayOptions::Validate() const {
+  if (port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("http_port: must be in [0, 65535], got ", port));
   }
-  if (options.io_threads < 1) {
+  if (io_threads < 1 || io_threads > 1024) {
     return absl::InvalidArgumentError(
-        absl::StrCat("io_threads: must be at least 1, got ", options.io_threads));
+        absl::StrCat("io_threads: must be in [1, 1024], got ", io_threads));
+  }
+  if (max_connections < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_connections: must be at least 1, got ", max_connections));
+  }
+  for (const std::string& key : api_keys) {
+    if (key.empty()) {
+      return absl::InvalidArgumentError(
+          "api_key: must be keys with commas between, got an empty one");
+    }
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 class Gateway::Impl {
  public:
@@ -75,7 +80,7 @@ class Gateway::Impl {
 };
 
 absl::Status Gateway::Impl::Listen() {
-  TIDAL_RETURN_IF_ERROR(Validate(options_));
+  TIDAL_RETURN_IF_ERROR(options_.Validate());
   const auto failed = [this](const char* what, const error_code& error) {
     return absl::UnavailableError(absl::StrCat("http_port: cannot ", what, " ", options_.host, ":",
                                                options_.port, ": ", error.message()));

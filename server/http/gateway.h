@@ -49,6 +49,9 @@ struct GatewayOptions {
   absl::Duration body_timeout = absl::Seconds(60);    // end of header to end of body
   absl::Duration write_timeout =
       absl::Seconds(60);  // a client that takes no bytes for so long is cut
+
+  // INVALID_ARGUMENT "flag: must be ..., got ...".
+  absl::Status Validate() const;
 };
 
 // Thread-safe. Holds its own threads; Stop() (or the destructor, with no grace) ends them.

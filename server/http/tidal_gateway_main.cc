@@ -17,13 +17,13 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 #include "server/command_line.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
+#include "server/logging_flags.h"
 
 ABSL_FLAG(std::string, grpc_target, "127.0.0.1:50051",
           "The servers, as gRPC names targets: HOST:PORT, dns:///NAME:PORT, ipv4:A:PORT,B:PORT. "
@@ -34,7 +34,7 @@ ABSL_FLAG(std::string, host, "127.0.0.1", "Address to listen on. 0.0.0.0 or :: f
 ABSL_FLAG(int32_t, http_port, 8000, "Port of the OpenAI-compatible HTTP API. 0: any free one.");
 ABSL_FLAG(int32_t, io_threads, 2, "Threads that serve connections.");
 ABSL_FLAG(int32_t, max_connections, 4096, "Connections held; more are answered 503.");
-ABSL_FLAG(std::string, api_key, "",
+ABSL_FLAG(std::vector<std::string>, api_key, {},
           "Keys, with commas between, one of which requests must carry as \"Authorization: Bearer "
           "KEY\". Empty: none is asked for.");
 ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
@@ -46,7 +46,7 @@ namespace {
 
 constexpr char kUsage[] =
     "Serves OpenAI's HTTP API from tidal-server processes, which it reaches over gRPC.\n\n"
-    "  tidal-gateway --grpc_target=dns:///servers:50051 [--http_port=8000] [--flagfile=FILE]\n\n"
+    "  tidal-gateway --grpc_target=dns:///servers:50051 [--http_port=8000] [--config=FILE]\n\n"
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends it "
     "at once.";
 
@@ -75,15 +75,27 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
   return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_grpc_target), credentials, arguments);
 }
 
-absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway() {
-  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
+absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags() {
   tidal::GatewayOptions options;
   options.host = absl::GetFlag(FLAGS_host);
   options.port = absl::GetFlag(FLAGS_http_port);
   options.io_threads = absl::GetFlag(FLAGS_io_threads);
   options.max_connections = absl::GetFlag(FLAGS_max_connections);
-  options.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
+  options.api_keys = absl::GetFlag(FLAGS_api_key);
   options.max_body_bytes = static_cast<size_t>(absl::GetFlag(FLAGS_max_request_bytes).bytes);
+  TIDAL_RETURN_IF_ERROR(options.Validate());
+  return options;
+}
+
+absl::Status StartLogging() {
+  TIDAL_ASSIGN_OR_RETURN(const tidal::LogLevel level, tidal::LogLevelFromFlags());
+  TIDAL_ASSIGN_OR_RETURN(const tidal::LogFormat format, tidal::LogFormatFromFlags());
+  tidal::InitLogging(level, format);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(tidal::GatewayOptions options) {
+  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
   return tidal::Gateway::Start(std::move(options), std::move(channel));
 }
 
@@ -101,6 +113,12 @@ int main(int argc, char** argv) {
   if (!rest.empty()) {
     return Fail(absl::InvalidArgumentError("arguments: must be flags only, got " + rest.front()));
   }
+  absl::StatusOr<tidal::GatewayOptions> options = OptionsFromFlags();
+  if (!options.ok()) return Fail(options.status());
+  if (const absl::Status status = StartLogging(); !status.ok()) return Fail(status);
+  if (tidal::PrintConfigIfAsked()) return 0;
+  tidal::LogUnknownVariables();
+
   // Before any thread starts, so that all of them leave these signals to sigwait().
   sigset_t end_signals;
   sigemptyset(&end_signals);
@@ -108,7 +126,7 @@ int main(int argc, char** argv) {
   sigaddset(&end_signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &end_signals, nullptr);
 
-  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway();
+  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway(*std::move(options));
   if (!gateway.ok()) return Fail(gateway.status());
   tidal::Log(tidal::LogLevel::kInfo, "gateway listens",
              {{"http", absl::StrCat("http://", absl::GetFlag(FLAGS_host), ":", (*gateway)->port())},
