@@ -15,6 +15,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 
@@ -35,6 +36,7 @@ class EntryBuilder : public YAML::EventHandler {
  public:
   explicit EntryBuilder(absl::string_view name) : name_(name) {}
 
+  bool ok() const { return error_.ok(); }
   absl::StatusOr<std::vector<ConfigEntry>> Finish() && {
     if (!error_.ok()) return error_;
     return std::move(entries_);
@@ -161,17 +163,23 @@ absl::StatusOr<std::vector<ConfigEntry>> ParseConfig(absl::string_view text,
         absl::StrCat(name, ": must be at most ", kMaxConfigBytes, " bytes"));
   }
   TIDAL_RETURN_IF_ERROR(CheckCharacters(text, name));
-  std::istringstream stream{std::string(text)};
+  // With the mark that ends a document, so that the parser finds fault with a quote left open.
+  const char* const end = absl::EndsWith(text, "\n") ? "...\n" : "\n...\n";
+  std::istringstream stream(absl::StrCat(text, end));
   EntryBuilder builder(name);
+  absl::Status broken;
   try {
     YAML::Parser parser(stream);
-    while (parser.HandleNextDocument(builder)) {
+    // Text that no document can begin with leaves the parser where it is, for ever.
+    while (builder.ok() && parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    return ErrorAt(name, std::max(error.mark.line + 1, 1), absl::StrCat("not YAML: ", error.msg));
+    broken = ErrorAt(name, std::max(error.mark.line + 1, 1), absl::StrCat("not YAML: ", error.msg));
   } catch (const std::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat(name, ": not YAML: ", error.what()));
+    broken = absl::InvalidArgumentError(absl::StrCat(name, ": not YAML: ", error.what()));
   }
+  // After a mistake that the builder has found, another says little.
+  if (builder.ok() && !broken.ok()) return broken;
   return std::move(builder).Finish();
 }
 

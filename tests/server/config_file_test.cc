@@ -96,6 +96,12 @@ TEST(ConfigFileTest, MistakesNameTheirLine) {
       {"a: !!binary eHl6\n", "c.yaml:1: tags are not supported"},
       {"a: 1\nb: [1, 2\nc: 3\n", "not YAML: "},
       {"a: 1\n\tb: 2\n", "c.yaml:2: "},
+      {"a: \"x\nb: 2\n", "not YAML: "},
+      {"a: 'x", "not YAML: "},
+      // Nothing of these can begin a document; the parser stays there.
+      {"a: 1\n]\n", "c.yaml:2: not YAML: "},
+      {"a: 1\n- h\n---\n", "c.yaml:2: not YAML: "},
+      {"- h\nb: 1\n", "c.yaml:1: must be a mapping"},
       {std::string("a: 1\nb: \0\n", 10), "c.yaml:2: must be text in UTF-8, got the byte 0x00"},
       {"a: 1\nb: \x04\n", "c.yaml:2: must be text in UTF-8, got the byte 0x04"},
   };
