@@ -22,6 +22,12 @@ absl::Status RequirePositive(const char* flag, absl::Duration value) {
 
 absl::Status DoorConfig::Validate() const {
   TIDAL_RETURN_IF_ERROR(tls.Validate());
+  for (const std::string& key : api_keys) {
+    if (key.empty()) {
+      return absl::InvalidArgumentError(
+          "api_key: must be keys with commas between, got an empty one");
+    }
+  }
   TIDAL_RETURN_IF_ERROR(RequireRange("health_port", health_port, 0, 65535));
   TIDAL_RETURN_IF_ERROR(RequireRange("max_connections", http.max_connections, 1, 1'000'000));
   TIDAL_RETURN_IF_ERROR(RequireRange("max_header_bytes", http.max_header_bytes, 1 << 10, 1 << 20));

@@ -1,10 +1,12 @@
 #include "server/door_flags.h"
 
+#include <string>
+#include <vector>
+
 #include "absl/flags/flag.h"
-#include "absl/strings/str_split.h"
 #include "server/byte_size.h"
 
-ABSL_FLAG(std::string, api_key, "",
+ABSL_FLAG(std::vector<std::string>, api_key, {},
           "Keys, with commas between, one of which requests over HTTP and gRPC must carry as "
           "\"Authorization: Bearer KEY\". Empty, and no api_key_file: none is asked for.");
 ABSL_FLAG(std::string, api_key_file, "",
@@ -18,7 +20,8 @@ ABSL_FLAG(std::string, tls_client_ca_file, "",
           "PEM file with the certificates that sign those of clients, which then must show one. "
           "Empty: clients need none.");
 ABSL_FLAG(int32_t, health_port, 0,
-          "Port that answers /health, /health/live, /health/ready, /ping, /metrics and /version, "
+          "Port that answers /health, /health/started, /health/live, /health/ready, /ping, "
+          "/metrics and /version, "
           "and nothing else, over HTTP without TLS: for probes and Prometheus. 0: none.");
 ABSL_FLAG(int32_t, max_connections, tidal::HttpLimits().max_connections,
           "HTTP connections held; more are answered 503.");
@@ -40,7 +43,7 @@ namespace tidal {
 
 DoorConfig DoorConfigFromFlags() {
   DoorConfig config;
-  config.api_keys = absl::StrSplit(absl::GetFlag(FLAGS_api_key), ',', absl::SkipEmpty());
+  config.api_keys = absl::GetFlag(FLAGS_api_key);
   config.api_key_file = absl::GetFlag(FLAGS_api_key_file);
   config.tls.cert_file = absl::GetFlag(FLAGS_tls_cert_file);
   config.tls.key_file = absl::GetFlag(FLAGS_tls_key_file);

@@ -5,7 +5,6 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
@@ -13,7 +12,7 @@
 ABSL_FLAG(std::string, model, "",
           "Folder of the model, in the form of Hugging Face: config.json, *.safetensors, "
           "tokenizer.json. Empty: models/tidal-nano, here or above the program.");
-ABSL_FLAG(std::string, served_model_name, "",
+ABSL_FLAG(std::vector<std::string>, served_model_name, {},
           "Names clients may use for the model, with commas between; replies carry the first. "
           "Empty: the name of the folder.");
 ABSL_FLAG(
@@ -100,9 +99,10 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   engine.attention_profile = absl::GetFlag(FLAGS_attention_profile);
   engine.max_token_budget = absl::GetFlag(FLAGS_max_token_budget);
 
-  const std::string names = absl::GetFlag(FLAGS_served_model_name);
-  options.served_model_names = {ModelNameOf(engine.model_path)};
-  if (!names.empty()) options.served_model_names = absl::StrSplit(names, ',');
+  options.served_model_names = absl::GetFlag(FLAGS_served_model_name);
+  if (options.served_model_names.empty()) {
+    options.served_model_names = {ModelNameOf(engine.model_path)};
+  }
   options.chat_template = absl::GetFlag(FLAGS_chat_template);
   options.backend.device = absl::GetFlag(FLAGS_device);
   options.backend.num_threads = absl::GetFlag(FLAGS_num_threads);

@@ -8,6 +8,7 @@
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 #include "server/door_flags.h"
+#include "server/logging_flags.h"
 #include "server/model_flags.h"
 #include "server/tracing_flags.h"
 
@@ -30,26 +31,9 @@ ABSL_FLAG(
     bool, unready_when_saturated, true,
     "Readiness fails while the queue is full for longer than a moment, so that load balancers "
     "send requests elsewhere. Off where there is no other server: clients get 429 instead.");
-ABSL_FLAG(std::string, log_level, "info", "Lowest level to log: debug, info, warning or error.");
-ABSL_FLAG(std::string, log_format, "text", "Form of a log line: text or json.");
 
 namespace tidal {
 namespace {
-
-absl::StatusOr<LogLevel> ParseLogLevel(const std::string& name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "info") return LogLevel::kInfo;
-  if (name == "warning") return LogLevel::kWarning;
-  if (name == "error") return LogLevel::kError;
-  return absl::InvalidArgumentError(
-      absl::StrCat("log_level: must be debug, info, warning or error, got ", name));
-}
-
-absl::StatusOr<LogFormat> ParseLogFormat(const std::string& name) {
-  if (name == "text") return LogFormat::kText;
-  if (name == "json") return LogFormat::kJson;
-  return absl::InvalidArgumentError(absl::StrCat("log_format: must be text or json, got ", name));
-}
 
 absl::StatusOr<PrefixCacheScope> ParsePrefixCacheScope(const std::string& name) {
   if (name == "tenant") return PrefixCacheScope::kTenant;
@@ -73,8 +57,8 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);
   config.watchdog_timeout = absl::GetFlag(FLAGS_watchdog_timeout);
   config.unready_when_saturated = absl::GetFlag(FLAGS_unready_when_saturated);
-  TIDAL_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
-  TIDAL_ASSIGN_OR_RETURN(config.log_format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
+  TIDAL_ASSIGN_OR_RETURN(config.log_level, LogLevelFromFlags());
+  TIDAL_ASSIGN_OR_RETURN(config.log_format, LogFormatFromFlags());
   TIDAL_ASSIGN_OR_RETURN(config.tracing, TracingOptionsFromFlags());
   TIDAL_RETURN_IF_ERROR(config.Validate());
   return config;

@@ -110,6 +110,7 @@ absl::Status Print(Generation& generation) {
 
 absl::Status Run(const std::vector<std::string>& arguments) {
   TIDAL_ASSIGN_OR_RETURN(tidal::ModelOptions options, tidal::ModelOptionsFromFlags());
+  if (tidal::PrintConfigIfAsked()) return absl::OkStatus();
   std::string prompt = absl::StrJoin(arguments, " ");
   if (arguments.empty()) prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<tidal::ModelRuntime> runtime,

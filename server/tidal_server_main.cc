@@ -27,7 +27,7 @@ namespace {
 
 constexpr char kUsage[] =
     "Serves a language model over HTTP (OpenAI's API) and gRPC (tidal.v1.Inference).\n\n"
-    "  tidal-server [--model=FOLDER] [--http_port=8000] [--grpc_port=50051] [--flagfile=FILE]\n\n"
+    "  tidal-server [--model=FOLDER] [--http_port=8000] [--grpc_port=50051] [--config=FILE]\n\n"
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends "
     "the "
     "server at once.";
@@ -95,7 +95,9 @@ int main(int argc, char** argv) {
   }
   absl::StatusOr<tidal::ServerConfig> config = tidal::ServerConfigFromFlags();
   if (!config.ok()) return Fail(config.status());
+  if (tidal::PrintConfigIfAsked()) return 0;
   tidal::InitLogging(config->log_level, config->log_format);
+  tidal::LogUnknownVariables();
   const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 

@@ -11,7 +11,7 @@ set -euo pipefail
 packages=(
   cmake ninja-build g++ ccache pkg-config
   libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
-  libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev
+  libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
   libboost-dev libssl-dev libpcre2-dev libutf8proc-dev libdnnl-dev
 )
 

@@ -26,19 +26,18 @@ namespace {
 // Kept for the health port, however many hold the other.
 constexpr int kHealthConnections = 64;
 
-absl::Status Validate(const GatewayOptions& options) {
-  if (options.port < 0 || options.port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("http_port: must be in [0, 65535], got ", options.port));
+}  // namespace
+
+absl::Status GatewayOptions::Validate() const {
+  if (port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("http_port: must be in [0, 65535], got ", port));
   }
-  if (options.io_threads < 1) {
+  if (io_threads < 1 || io_threads > 1024) {
     return absl::InvalidArgumentError(
-        absl::StrCat("io_threads: must be at least 1, got ", options.io_threads));
+        absl::StrCat("io_threads: must be in [1, 1024], got ", io_threads));
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 class Gateway::Impl {
  public:
@@ -85,7 +84,7 @@ class Gateway::Impl {
 };
 
 absl::Status Gateway::Impl::Listen() {
-  TIDAL_RETURN_IF_ERROR(Validate(options_));
+  TIDAL_RETURN_IF_ERROR(options_.Validate());
   if (options_.tls.enabled()) {
     TIDAL_ASSIGN_OR_RETURN(tls_, TlsContext::Load(options_.tls));
   }

@@ -49,6 +49,9 @@ struct GatewayOptions {
   size_t max_body_bytes = 10 << 20;
   // A streamed reply holds about this many unsent bytes before it stops reading from the channel.
   size_t max_unsent_bytes = 64 << 10;
+
+  // INVALID_ARGUMENT "flag: must be ..., got ..."; of what has no Validate() of its own.
+  absl::Status Validate() const;
 };
 
 // Thread-safe. Holds its own threads; Stop() (or the destructor, with no grace) ends them.

@@ -23,6 +23,7 @@
 #include "server/http/channel_credentials.h"
 #include "server/http/gateway.h"
 #include "server/logging.h"
+#include "server/logging_flags.h"
 #include "server/open_files.h"
 #include "server/security/api_keys.h"
 #include "server/tracing/tracer.h"
@@ -51,7 +52,7 @@ namespace {
 
 constexpr char kUsage[] =
     "Serves OpenAI's HTTP API from tidal-server processes, which it reaches over gRPC.\n\n"
-    "  tidal-gateway --grpc_target=dns:///servers:50051 [--http_port=8000] [--flagfile=FILE]\n\n"
+    "  tidal-gateway --grpc_target=dns:///servers:50051 [--http_port=8000] [--config=FILE]\n\n"
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends it "
     "at once.";
 
@@ -73,21 +74,32 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
   return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_grpc_target), credentials, arguments);
 }
 
-absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(const tidal::DoorConfig& doors,
-                                                             tidal::Tracer* tracer) {
+absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& doors) {
   TIDAL_RETURN_IF_ERROR(doors.Validate());
-  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
   tidal::GatewayOptions options;
-  TIDAL_ASSIGN_OR_RETURN(options.api_keys,
-                         tidal::ApiKeys::Load(doors.api_keys, doors.api_key_file));
   options.tls = doors.tls;
   options.health_port = doors.health_port;
   options.limits = doors.http;
-  options.tracer = tracer;
   options.host = absl::GetFlag(FLAGS_host);
   options.port = absl::GetFlag(FLAGS_http_port);
   options.io_threads = absl::GetFlag(FLAGS_io_threads);
   options.max_body_bytes = static_cast<size_t>(absl::GetFlag(FLAGS_max_request_bytes).bytes);
+  TIDAL_RETURN_IF_ERROR(options.Validate());
+  return options;
+}
+
+absl::Status StartLogging() {
+  TIDAL_ASSIGN_OR_RETURN(const tidal::LogLevel level, tidal::LogLevelFromFlags());
+  TIDAL_ASSIGN_OR_RETURN(const tidal::LogFormat format, tidal::LogFormatFromFlags());
+  tidal::InitLogging(level, format);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(tidal::GatewayOptions options,
+                                                             const tidal::DoorConfig& doors) {
+  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
+  TIDAL_ASSIGN_OR_RETURN(options.api_keys,
+                         tidal::ApiKeys::Load(doors.api_keys, doors.api_key_file));
   return tidal::Gateway::Start(std::move(options), std::move(channel));
 }
 
@@ -105,6 +117,17 @@ int main(int argc, char** argv) {
   if (!rest.empty()) {
     return Fail(absl::InvalidArgumentError("arguments: must be flags only, got " + rest.front()));
   }
+  const tidal::DoorConfig doors = tidal::DoorConfigFromFlags();
+  absl::StatusOr<tidal::GatewayOptions> options = OptionsFromFlags(doors);
+  if (!options.ok()) return Fail(options.status());
+  const absl::StatusOr<tidal::TracingOptions> tracing = tidal::TracingOptionsFromFlags();
+  if (!tracing.ok()) return Fail(tracing.status());
+  if (const absl::Status status = StartLogging(); !status.ok()) return Fail(status);
+  if (tidal::PrintConfigIfAsked()) return 0;
+  tidal::LogUnknownVariables();
+  const absl::Status files = tidal::RaiseOpenFileLimit(doors.http.max_connections);
+  if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
+
   // Before any thread starts, so that all of them leave these signals to sigwait().
   sigset_t end_signals;
   sigemptyset(&end_signals);
@@ -112,13 +135,10 @@ int main(int argc, char** argv) {
   sigaddset(&end_signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &end_signals, nullptr);
 
-  const absl::StatusOr<tidal::TracingOptions> tracing = tidal::TracingOptionsFromFlags();
-  if (!tracing.ok()) return Fail(tracing.status());
   tidal::Tracer tracer(*tracing, "tidal-gateway");
-  const tidal::DoorConfig doors = tidal::DoorConfigFromFlags();
-  const absl::Status files = tidal::RaiseOpenFileLimit(doors.http.max_connections);
-  if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
-  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway = StartGateway(doors, &tracer);
+  options->tracer = &tracer;
+  absl::StatusOr<std::unique_ptr<tidal::Gateway>> gateway =
+      StartGateway(*std::move(options), doors);
   if (!gateway.ok()) return Fail(gateway.status());
   tidal::Log(tidal::LogLevel::kInfo, "gateway listens",
              {{"http", absl::StrCat(doors.tls.enabled() ? "https://" : "http://",

@@ -19,7 +19,7 @@ def start(folder):
     began = time.monotonic()
     done = subprocess.run([programs.BIN_DIR / "tidal-server", f"--model={folder}", "--device=cpu",
                            "--http_port=0", "--grpc_port=0"],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=60, env=programs.environment())
     return done.returncode, done.stderr, time.monotonic() - began
 
 

@@ -17,17 +17,22 @@ DEVICE = os.environ.get("TIDAL_TEST_DEVICE", "cpu")
 START_TIMEOUT_S = 120
 
 
+def environment():
+    """This process's environment without TIDAL_ variables: to the programs they are flags."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIDAL_")}
+
+
 class Program:
     """A running program whose log is read as JSON lines until the one that says it is ready."""
 
-    def __init__(self, name, ready_message, arguments, environment=None):
+    def __init__(self, name, ready_message, arguments, variables=None):
         self._lines = []
         self._ready = threading.Event()
         self._ready_message = ready_message
         self.ready_fields = {}
         self.process = subprocess.Popen([BIN_DIR / name, *arguments], stderr=subprocess.PIPE,
                                         text=True, cwd=ROOT,
-                                        env={**os.environ, **(environment or {})})
+                                        env={**environment(), **(variables or {})})
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._ready.wait(START_TIMEOUT_S) or not self.ready_fields:

@@ -1,0 +1,140 @@
+"""Flags from the command line, the environment and a file, of the built programs."""
+
+import json
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import programs
+
+SECRET = "not-to-be-seen"
+
+
+def run(program, *arguments, **variables):
+    """Exit code, standard output and standard error of a program that ends by itself."""
+    done = subprocess.run([programs.BIN_DIR / program, *arguments], capture_output=True, text=True,
+                          timeout=60, cwd=programs.ROOT,
+                          env={**programs.environment(), **variables})
+    return done.returncode, done.stdout, done.stderr
+
+
+def settings(text):
+    """{flag: (value, source)} of what --print_config printed."""
+    return {name: (value, source) for name, value, source in
+            re.findall(r"^(\w+): (.*)  # (.*)$", text, re.MULTILINE)}
+
+
+class ConfigTest(unittest.TestCase):
+    def write(self, text):
+        file = tempfile.NamedTemporaryFile("w", suffix=".yaml")
+        self.addCleanup(file.close)
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def printed(self, program, *arguments, **variables):
+        code, out, error = run(program, "--print_config", *arguments, **variables)
+        self.assertEqual((0, ""), (code, error))
+        return out
+
+    def assert_refused(self, message, program, *arguments, **variables):
+        code, out, error = run(program, *arguments, **variables)
+        self.assertEqual((1, ""), (code, out), error)
+        self.assertEqual(f"{program}: {message}\n", error)
+
+    def test_who_takes_precedence(self):
+        path = self.write("max_num_seqs: 1\nhttp_port: 1\ngrpc_port: 1\nblock_size: 32\n"
+                          "log_level: debug\n")
+        flags = self.write("--block_size=64\n--shutdown_timeout=9s\n")
+        found = settings(self.printed(
+            "tidal-server", f"--config={path}", "--max_num_seqs", "3", f"--flagfile={flags}",
+            "--nooverlap", TIDAL_MAX_NUM_SEQS="2", TIDAL_HTTP_PORT="2"))
+        for flag, expected in {"max_num_seqs": ("3", "command line"),
+                               "overlap": ("false", "command line"),
+                               "http_port": ("2", "TIDAL_HTTP_PORT"),
+                               "grpc_port": ("1", f"{path}:3"),
+                               "block_size": ("64", "flagfile"),
+                               "shutdown_timeout": ("9s", "flagfile"),
+                               "log_level": ("debug", f"{path}:5"),
+                               "host": ("127.0.0.1", "default")}.items():
+            self.assertEqual(expected, found[flag], flag)
+
+    def test_the_command_line_can_restore_a_default(self):
+        path = self.write("max_num_seqs: 8\n")
+        found = settings(self.printed("tidal-server", "--max_num_seqs=256", TIDAL_CONFIG=path))
+        self.assertEqual(("256", "command line"), found["max_num_seqs"])
+
+    def test_the_command_line_names_the_file_before_the_environment(self):
+        path = self.write("max_num_seqs: 8\n")
+        out = self.printed("tidal-server", f"--config={path}", TIDAL_CONFIG="no/such/file")
+        self.assertEqual("8", settings(out)["max_num_seqs"][0])
+
+    def test_what_is_printed_loads_again(self):
+        for program, flags in {
+                "tidal-server": ["--served_model_name=a,b", "--kv_cache_bytes=1536KiB",
+                                 "--chat_template={{ 'x: #' }}\n", "--shutdown_timeout=90s"],
+                "tidal-gateway": ["--grpc_target=dns:///servers:50051", "--host=::"],
+                "tidal-generate": ["--temperature=0.5", "--stop=a,b", "--chat"]}.items():
+            first = self.printed(program, *flags)
+            second = self.printed(program, f"--config={self.write(first)}")
+            values = [{name: value for name, (value, _) in settings(text).items()}
+                      for text in (first, second)]
+            self.assertGreater(len(values[0]), 8)
+            self.assertEqual(*values)
+
+    def test_secrets_are_not_printed(self):
+        for program in ("tidal-server", "tidal-gateway"):
+            for arguments, variables in (([f"--api_key={SECRET}"], {}),
+                                         ([], {"TIDAL_API_KEY": SECRET})):
+                out = self.printed(program, *arguments, **variables)
+                self.assertNotIn(SECRET, out)
+                self.assertIn("\n# api_key: set, not shown  # ", "\n" + out)
+
+    def test_mistakes_are_one_line(self):
+        def file_error(text, message, program="tidal-server"):
+            path = self.write(text)
+            self.assert_refused(f"config: {path}:{message}", program, f"--config={path}")
+
+        file_error("# x\nmax_num_seq: 3\n",
+                   "2: unknown key max_num_seq; did you mean max_num_seqs?")
+        file_error("max_num_seqs: 3\n", "1: unknown key max_num_seqs", "tidal-gateway")
+        file_error("max_num_seqs: [3, 4]\n", "1: max_num_seqs: must be one value, got a list")
+        file_error("host: &a b\n", "1: anchors are not supported")
+        self.assert_refused("config: no/such: cannot be read: No such file or directory",
+                            "tidal-server", TIDAL_CONFIG="no/such")
+        self.assert_refused("TIDAL_OVERLAP: must be true or false, got perhaps", "tidal-server",
+                            TIDAL_OVERLAP="perhaps")
+        self.assert_refused("unknown flag --max_num_seq; did you mean max_num_seqs?",
+                            "tidal-server", "--max_num_seq=3")
+        self.assert_refused("block_size: must be 16, 32 or 64, got 3", "tidal-server",
+                            "--print_config", TIDAL_BLOCK_SIZE="3")
+        self.assert_refused("io_threads: must be in [1, 1024], got 0", "tidal-gateway",
+                            "--print_config", "--io_threads=0")
+        self.assert_refused("log_format: must be text or json, got xml", "tidal-gateway",
+                            TIDAL_LOG_FORMAT="xml")
+
+    def test_help_answers_whatever_the_rest_says(self):
+        _, out, error = run("tidal-server", "--help", "--config=no/such", TIDAL_OVERLAP="perhaps")
+        self.assertEqual("", error)
+        self.assertIn("--max_num_seqs", out)
+
+    def test_a_server_is_run_by_file_and_environment(self):
+        path = self.write(f"served_model_name: [one, two]\nmodel: {programs.ROOT}/models/"
+                          f"{programs.MODEL}\nmax_model_len: 1024\n")
+        server = programs.Server("--num_threads=1", environment={
+            "TIDAL_CONFIG": path, "TIDAL_MAX_QUEUED_REQUESTS": "7",
+            "TIDAL_MAX_NUM_SEQ": "3", "TIDAL_SERVER_PORT": "tcp://10.0.0.1:8000"})
+        try:
+            models = json.loads(server.get("/v1/models")[1])["data"]
+            self.assertEqual(["one", "two"], [model["id"] for model in models])
+        finally:
+            self.assertEqual(0, server.stop())
+        unknown = [line["variable"] for line in map(json.loads, server.log().splitlines())
+                   if "variable" in line]
+        self.assertEqual(["TIDAL_MAX_NUM_SEQ; did you mean TIDAL_MAX_NUM_SEQS?"], unknown)
+
+
+if __name__ == "__main__":
+    unittest.main()
