@@ -15,14 +15,6 @@ import yaml
 sys.path.append(str(chart.ROOT / "tests/integration"))
 import programs  # noqa: E402
 
-# What the chart uses ahead of the programs. Empty where both are of one version; what has arrived
-# must not stay here.
-AWAITED_FLAGS = {"api_key_file", "config", "grpc_cert_file", "grpc_key_file", "health_port",
-                 "tls_client_ca_file", "tls_cert_file of tidal-gateway",
-                 "tls_key_file of tidal-gateway"}
-AWAITED_PATHS = {"/health/started"}
-AWAITED_SERVICES = {"live"}
-
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 
@@ -45,8 +37,7 @@ class LocalProgram(programs.Program):
     def __init__(self, release, deployment, ready_message, folder, **other_flags):
         container = chart.container_of(deployment)
         (name,) = container["command"]
-        known = flags_of_program(name)
-        flags = {flag: value for flag, value in chart.flags_of(container).items() if flag in known}
+        flags = chart.flags_of(container)
         self.ports = {port: free_port() for port in chart.ports_of(container)
                       if f"{port}_port" in flags}
         flags |= {f"{port}_port": number for port, number in self.ports.items()}
@@ -83,23 +74,14 @@ class FlagsTest(unittest.TestCase):
                 container = chart.container_of(deployment)
                 (program,) = container["command"]
                 used = chart.flags_of(container).keys() | chart.config_of(release, deployment)
-                missing = {flag for flag in used - known[program]
-                           if not {flag, f"{flag} of {program}"} & AWAITED_FLAGS}
-                self.assertEqual(set(), missing, f"{values_name}: {program}")
-
-    def test_no_flag_is_awaited_that_has_come(self):
-        for awaited in AWAITED_FLAGS:
-            flag, _, program = awaited.partition(" of ")
-            come = any(flag in flags_of_program(name)
-                       for name in ([program] if program else ["tidal-server", "tidal-gateway"]))
-            self.assertFalse(come, f"{awaited} exists: take it out of AWAITED_FLAGS")
+                self.assertLessEqual(used, known[program], f"{values_name}: {program}")
 
     def test_refused_flags_are_real(self):
         """Flags that the chart sets itself and refuses in the config are spelled right."""
         text = (chart.CHART / "templates/_validate.tpl").read_text()
         (names,) = re.findall(r"range \$flag := list ((?:\"\w+\" ?)+)", text)
         known = flags_of_program("tidal-server") | flags_of_program("tidal-gateway")
-        self.assertLessEqual(set(names.replace('"', "").split()), known | AWAITED_FLAGS)
+        self.assertLessEqual(set(names.replace('"', "").split()), known)
 
 
 class ProbesTest(unittest.TestCase):
@@ -127,22 +109,14 @@ class ProbesTest(unittest.TestCase):
                 if name not in container:
                     continue
                 get = container[name]["httpGet"]
-                status = program.probe(get)
-                if get["path"] in AWAITED_PATHS:
-                    self.assertEqual(404, status, f"{get} exists: take it out of AWAITED_PATHS")
-                else:
-                    self.assertEqual(200, status, get)
+                self.assertEqual(200, program.probe(get), get)
 
     def test_grpc_probes_are_answered(self):
         container = chart.container_of(chart.Release(
             {"server": {"probes": {"type": "grpc"}}}).deployments()[1])
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             service = container[name]["grpc"]["service"]
-            if service in AWAITED_SERVICES:
-                with self.assertRaises(grpc.RpcError, msg=f"{service} is no longer awaited"):
-                    grpc_health(self.server.ports["grpc"], service)
-            else:
-                self.assertEqual(SERVING, grpc_health(self.server.ports["grpc"], service))
+            self.assertEqual(SERVING, grpc_health(self.server.ports["grpc"], service))
 
     def test_metrics_of_the_autoscaler_exist(self):
         (scaled,) = chart.Release(chart.good_values()["gpu"]).of_kind("ScaledObject")
