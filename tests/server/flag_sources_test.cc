@@ -35,7 +35,10 @@ class FlagSourcesTest : public ::testing::Test {
 
  private:
   const absl::FlagSaver saver_;
-  const std::string path_ = ::testing::TempDir() + "tidal_flag_sources_test.yaml";
+  // One for each test: they run beside each other.
+  const std::string path_ = ::testing::TempDir() + "tidal_flag_sources_" +
+                            ::testing::UnitTest::GetInstance()->current_test_info()->name() +
+                            ".yaml";
 };
 
 TEST_F(FlagSourcesTest, FilesSetFlagsOfEveryKind) {
