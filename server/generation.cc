@@ -247,12 +247,19 @@ Generation::Item Generation::WaitNext() {
   }
 }
 
+// The first event commits the reply: a gateway may have sent the request elsewhere until then, and
+// an HTTP client has its status. So what is known of the prompt waits for the first of the answer.
 std::optional<v1::GenerateResponse> Generation::NextEvent() {
   if (!submitted_) return std::nullopt;
-  if (!prompt_sent_) {
-    prompt_sent_ = true;
-    return MakePromptInfo();
-  }
+  if (second_event_.has_value()) return std::exchange(second_event_, std::nullopt);
+  std::optional<v1::GenerateResponse> event = NextOutputEvent();
+  if (prompt_sent_ || !event.has_value()) return event;
+  prompt_sent_ = true;
+  second_event_ = std::move(event);
+  return MakePromptInfo();
+}
+
+std::optional<v1::GenerateResponse> Generation::NextOutputEvent() {
   const int count = static_cast<int>(outputs_.size());
   for (int i = 0; i < count; ++i) {
     Output& output = outputs_[next_output_];

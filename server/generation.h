@@ -125,6 +125,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Metrics::Finished FinishedReason(const Output& output) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<v1::GenerateResponse> NextEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<v1::GenerateResponse> NextOutputEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::GenerateResponse MakePromptInfo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::GenerateResponse MakeUsage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -140,6 +141,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   int next_output_ ABSL_GUARDED_BY(mutex_) = 0;  // round robin over outputs in NextEvent
   bool submitted_ ABSL_GUARDED_BY(mutex_) = false;
   bool prompt_sent_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<v1::GenerateResponse> second_event_ ABSL_GUARDED_BY(mutex_);  // after the prompt's
   bool usage_sent_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // by the consumer
   bool concluded_ ABSL_GUARDED_BY(mutex_) = false;

@@ -57,8 +57,8 @@ void HealthMonitor::LookLocked() {
   next.started = started_;
   next.live = loop_->healthy() && !next.stalled;
   const bool was_saturated = std::exchange(saturated_, saturation_.Update(stats.queue, now));
-  const bool takes_more = !draining_ && !(saturated_ && options_.unready_when_saturated);
-  next.ready = started_ && next.live && takes_more;
+  next.accepting = started_ && next.live && !draining_;
+  next.ready = next.accepting && !(saturated_ && options_.unready_when_saturated);
   LogChanges(stats, next);
   if (saturated_ != was_saturated) {
     Log(LogLevel::kWarning, saturated_ ? "the queue is full" : "the queue has room again",

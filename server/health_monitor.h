@@ -4,6 +4,8 @@
 //   live     the model works: not broken, and no step has hung for watchdog_timeout; what is not
 //            live should be restarted
 //   ready    started, live, not draining and not saturated: new requests are welcome
+//   accepting  the same but for saturation, of which a refused request is told with the time to
+//            come again
 #ifndef TIDAL_SERVER_HEALTH_MONITOR_H_
 #define TIDAL_SERVER_HEALTH_MONITOR_H_
 
@@ -20,7 +22,7 @@
 namespace tidal {
 
 struct Health {
-  bool started = false, live = false, ready = false;
+  bool started = false, live = false, ready = false, accepting = false;
   bool stalled = false;     // a step hangs
   absl::Duration step_age;  // since the last step ended; 0 while there is nothing to do
   RequestQueue::State queue;

@@ -87,6 +87,9 @@ absl::Status ServerConfig::Validate() const {
                                 "another than http_port and grpc_port", doors.health_port));
   TIDAL_RETURN_IF_ERROR(Require(max_request_bytes >= 1024 && max_request_bytes <= (1 << 30),
                                 "max_request_bytes", "in [1KiB, 1GiB]", max_request_bytes));
+  TIDAL_RETURN_IF_ERROR(Require(
+      grpc_max_connection_age >= absl::ZeroDuration() && grpc_max_connection_age <= absl::Hours(24),
+      "grpc_max_connection_age", "in [0, 24h]", absl::FormatDuration(grpc_max_connection_age)));
   TIDAL_RETURN_IF_ERROR(Require(shutdown_timeout >= absl::ZeroDuration(), "shutdown_timeout",
                                 "0 or more", absl::FormatDuration(shutdown_timeout)));
   return Require(watchdog_timeout > absl::ZeroDuration(), "watchdog_timeout", "more than 0",

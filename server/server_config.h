@@ -50,6 +50,7 @@ struct ServerConfig {
   int32_t grpc_port = 50051;
   DoorConfig doors;
   int64_t max_request_bytes = 16 << 20;
+  absl::Duration grpc_max_connection_age = absl::Minutes(5);  // 0: no limit
   absl::Duration shutdown_timeout = absl::Seconds(30);
   absl::Duration watchdog_timeout = absl::Seconds(120);  // a step may take this long
   bool unready_when_saturated = true;

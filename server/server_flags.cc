@@ -16,6 +16,9 @@ ABSL_FLAG(std::string, host, "127.0.0.1",
           "Address to listen on, for HTTP and gRPC. 0.0.0.0 or :: for all.");
 ABSL_FLAG(int32_t, http_port, 8000, "Port of the OpenAI-compatible HTTP API. 0: any free one.");
 ABSL_FLAG(int32_t, grpc_port, 50051, "Port of the gRPC API. 0: any free one.");
+ABSL_FLAG(absl::Duration, grpc_max_connection_age, absl::Minutes(5),
+          "A gRPC connection of this age takes no new calls, so that its client looks again which "
+          "servers there are; those that run end on it. 0: no limit.");
 ABSL_FLAG(tidal::ByteSize, max_request_bytes, tidal::ByteSize{16 << 20},
           "Largest request accepted, HTTP body or gRPC message.");
 ABSL_FLAG(
@@ -54,6 +57,7 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   TIDAL_ASSIGN_OR_RETURN(config.model.prefix_cache_scope,
                          ParsePrefixCacheScope(absl::GetFlag(FLAGS_prefix_cache_scope)));
   config.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
+  config.grpc_max_connection_age = absl::GetFlag(FLAGS_grpc_max_connection_age);
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);
   config.watchdog_timeout = absl::GetFlag(FLAGS_watchdog_timeout);
   config.unready_when_saturated = absl::GetFlag(FLAGS_unready_when_saturated);

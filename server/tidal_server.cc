@@ -137,6 +137,7 @@ class TidalServer::Impl {
     options.port = config_.grpc_port;
     options.tls = config_.doors.tls;
     options.api_keys = api_keys_;
+    options.max_connection_age = config_.grpc_max_connection_age;
     options.max_message_bytes = static_cast<int>(config_.max_request_bytes);
     TIDAL_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, &runtime_->service()));
     return absl::OkStatus();
@@ -148,6 +149,7 @@ class TidalServer::Impl {
     options.unready_when_saturated = config_.unready_when_saturated;
     options.on_look = [this](const Health& health) {
       grpc_->SetReady(health.ready);
+      grpc_->SetAccepting(health.accepting);
       grpc_->SetLive(health.live);
       runtime_->service().SetStalled(health.stalled);
       runtime_->metrics().OnHealth(health);

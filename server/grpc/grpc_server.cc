@@ -23,6 +23,7 @@ namespace {
 constexpr char kServer[] = "";
 constexpr char kInference[] = "tidal.v1.Inference";
 constexpr char kLive[] = "live";
+constexpr char kAccepting[] = "accepting";
 
 constexpr int kKeepaliveMs = 30'000;         // a silent client is asked whether it is there
 constexpr int kKeepaliveTimeoutMs = 20'000;  // and dropped when it does not answer
@@ -58,7 +59,7 @@ class GrpcServer::Impl {
  public:
   Impl(GenerationService* service, std::shared_ptr<const ApiKeys> api_keys)
       : inference(MakeInferenceService(service, std::move(api_keys))),
-        health({kServer, kInference, kLive}) {}
+        health({kServer, kInference, kLive, kAccepting}) {}
 
   void SetReady(bool ready) {
     health.SetServing(kServer, ready);
@@ -97,6 +98,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinClientPingMs);
+  if (options.max_connection_age > absl::ZeroDuration()) {
+    builder.AddChannelArgument(
+        GRPC_ARG_MAX_CONNECTION_AGE_MS,
+        static_cast<int>(absl::ToInt64Milliseconds(options.max_connection_age)));
+  }
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return absl::UnavailableError(absl::StrCat("grpc_port: must be an address to listen on, got ",
@@ -115,10 +121,12 @@ std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel() {
 }
 
 void GrpcServer::SetReady(bool ready) { impl_->SetReady(ready); }
+void GrpcServer::SetAccepting(bool accepting) { impl_->health.SetServing(kAccepting, accepting); }
 void GrpcServer::SetLive(bool live) { impl_->health.SetServing(kLive, live); }
 
 void GrpcServer::Stop(absl::Duration grace) {
   impl_->SetReady(false);
+  SetAccepting(false);
   impl_->health.Shutdown();
   impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
 }

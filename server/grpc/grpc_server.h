@@ -25,6 +25,9 @@ struct GrpcServerOptions {
   std::shared_ptr<const ApiKeys> api_keys;  // of tidal.v1.Inference; null: none is asked for
   int max_message_bytes = 16 << 20;         // of a request
   int max_concurrent_streams = 2048;        // a connection
+  // A connection takes no new calls when it is this old (give or take a tenth), so that clients
+  // look again which servers there are; those that run end on it. 0: never.
+  absl::Duration max_connection_age = absl::Minutes(5);
 };
 
 // Thread-safe.
@@ -41,8 +44,10 @@ class GrpcServer {
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
   // What grpc.health.v1 answers: ready for "" and "tidal.v1.Inference", live for "live", so that
-  // Kubernetes' gRPC probes can ask for either. Neither at first.
+  // Kubernetes' gRPC probes can ask for either; accepting for "accepting", which gateways ask. None
+  // at first.
   void SetReady(bool ready);
+  void SetAccepting(bool accepting);
   void SetLive(bool live);
 
   // Refuses new calls, lets the running ones finish within `grace`, cancels the rest; returns when

@@ -211,8 +211,10 @@ void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpReques
 void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
   if (draining_) return connection->Respond(TextResponse(503, "draining\n"));
   using grpc::health::v1::HealthCheckResponse;
+  grpc::health::v1::HealthCheckRequest check;
+  check.set_service(options_.health_service);
   CallAndRespond<HealthCheckResponse>(
-      std::move(connection), {}, grpc::health::v1::HealthCheckRequest(), kHealthTimeout,
+      std::move(connection), {}, std::move(check), kHealthTimeout,
       [this](auto... arguments) { health_->async()->Check(arguments...); },
       [](const absl::Status& status, const HealthCheckResponse& response) {
         const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;

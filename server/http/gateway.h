@@ -3,7 +3,7 @@
 // the same.
 //
 // Readiness (/health, /health/ready, /ping) is what the channel's grpc.health.v1 service answers
-// for the empty service name. /metrics is render_metrics() followed by the gateway's own
+// for health_service. /metrics is render_metrics() followed by the gateway's own
 // tidal:http_* families and those of the process, on both ports the same.
 #ifndef TIDAL_SERVER_HTTP_GATEWAY_H_
 #define TIDAL_SERVER_HTTP_GATEWAY_H_
@@ -34,6 +34,7 @@ struct GatewayOptions {
 
   // Prometheus text; called on an io thread. Empty: only the gateway's own metrics.
   std::function<std::string()> render_metrics;
+  std::string health_service;  // a service name of grpc.health.v1
   // Answer /health/started and /health/live; called on an io thread. Empty: always.
   std::function<bool()> is_started, is_live;
   // Records a span of each completion and tells its numbers in /metrics; outlives the gateway.

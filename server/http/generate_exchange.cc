@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/http/api_response.h"
 #include "server/http/connection.h"
@@ -101,8 +102,13 @@ void GenerateExchange::ReadOn() {
   }
 }
 
-void GenerateExchange::OnDone(size_t, const absl::Status& status) {
+void GenerateExchange::OnDone(size_t call, const absl::Status& status) {
   if (ended_) return;
+  // The reason is the server's own, or what the network says of one that is gone: "Socket closed".
+  if (absl::IsUnavailable(status) && started_[call]) {
+    return Fail(
+        absl::UnavailableError(absl::StrCat("the answer was cut short: ", status.message())));
+  }
   if (!status.ok()) return Fail(status);
   if (++num_done_ == calls_.size()) Finish();
 }

@@ -20,8 +20,8 @@
 #include "server/byte_size.h"
 #include "server/command_line.h"
 #include "server/door_flags.h"
-#include "server/http/channel_credentials.h"
 #include "server/http/gateway.h"
+#include "server/http/server_channel.h"
 #include "server/logging.h"
 #include "server/logging_flags.h"
 #include "server/open_files.h"
@@ -31,7 +31,7 @@
 
 ABSL_FLAG(std::string, grpc_target, "127.0.0.1:50051",
           "The servers, as gRPC names targets: HOST:PORT, dns:///NAME:PORT, ipv4:A:PORT,B:PORT. "
-          "Where a name has several addresses, requests go to them in turn.");
+          "Where there are several addresses, requests go in turn to those that take any.");
 ABSL_FLAG(std::string, grpc_ca_file, "",
           "PEM file with the certificates that sign those of the servers. Empty: no TLS to them. "
           "It and the next two are read again when they change.");
@@ -56,22 +56,15 @@ constexpr char kUsage[] =
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends it "
     "at once.";
 
-constexpr int kKeepaliveMs = 30'000;
-constexpr int kMaxReconnectBackoffMs = 5'000;
-
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
-  TIDAL_ASSIGN_OR_RETURN(auto credentials,
-                         tidal::MakeChannelCredentials({absl::GetFlag(FLAGS_grpc_ca_file),
-                                                        absl::GetFlag(FLAGS_grpc_cert_file),
-                                                        absl::GetFlag(FLAGS_grpc_key_file)}));
-  grpc::ChannelArguments arguments;
-  arguments.SetLoadBalancingPolicyName("round_robin");
-  arguments.SetMaxReceiveMessageSize(-1);  // a whole reply is one message
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectBackoffMs);
-  const std::string server_name = absl::GetFlag(FLAGS_grpc_server_name);
-  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
-  return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_grpc_target), credentials, arguments);
+  tidal::ServerChannelOptions options;
+  options.target = absl::GetFlag(FLAGS_grpc_target);
+  options.tls.ca_file = absl::GetFlag(FLAGS_grpc_ca_file);
+  options.tls.cert_file = absl::GetFlag(FLAGS_grpc_cert_file);
+  options.tls.key_file = absl::GetFlag(FLAGS_grpc_key_file);
+  options.server_name = absl::GetFlag(FLAGS_grpc_server_name);
+  options.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
+  return tidal::OpenServerChannel(options);
 }
 
 absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& doors) {
@@ -80,6 +73,7 @@ absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& 
   options.tls = doors.tls;
   options.health_port = doors.health_port;
   options.limits = doors.http;
+  options.health_service = tidal::kAcceptingHealth;
   options.host = absl::GetFlag(FLAGS_host);
   options.port = absl::GetFlag(FLAGS_http_port);
   options.io_threads = absl::GetFlag(FLAGS_io_threads);

@@ -30,12 +30,17 @@ std::string WithLabels(const std::string& name) { return name + kModelLabels; }
 class Gate {
  public:
   std::function<void(const StepInput&)> Hook() {
-    return [this](const StepInput&) { open_.WaitForNotification(); };
+    return [this](const StepInput&) {
+      if (!reached_.HasBeenNotified()) reached_.Notify();
+      open_.WaitForNotification();
+    };
   }
+  // Until a step stands before it.
+  void Await() { reached_.WaitForNotification(); }
   void Open() { open_.Notify(); }
 
  private:
-  absl::Notification open_;
+  absl::Notification reached_, open_;
 };
 
 TEST(GenerationServiceTest, GivesPromptDeltasFinishAndUsageInThisOrder) {
@@ -194,7 +199,7 @@ TEST(GenerationServiceTest, CancelFreesTheSequences) {
   v1::GenerateRequest request = harness.MakeRequest();
   request.set_n(3);
   const auto generation = harness.service().Start(request, {});
-  EXPECT_TRUE(generation->WaitNext().event->has_prompt());
+  gate.Await();
   generation->Cancel();
   gate.Open();
   const Generation::Item item = generation->WaitNext();
@@ -202,6 +207,24 @@ TEST(GenerationServiceTest, CancelFreesTheSequences) {
   EXPECT_TRUE(absl::IsCancelled(*item.end));
   harness.WaitUntilIdle();
   EXPECT_EQ(harness.loop().stats().free_blocks, harness.loop().stats().num_blocks);
+}
+
+TEST(GenerationServiceTest, NothingIsSaidBeforeThereIsAnAnswer) {
+  Gate gate;
+  HarnessOptions options;
+  options.on_step = gate.Hook();
+  ServiceHarness harness(options);
+  harness.Say("ab");
+  const auto generation = harness.service().Start(harness.MakeRequest(), {});
+  absl::Notification woken;
+  const Generation::Item nothing = generation->TakeNext([&woken] { woken.Notify(); });
+  EXPECT_FALSE(nothing.event.has_value() || nothing.end.has_value());
+  gate.Await();
+  EXPECT_FALSE(woken.HasBeenNotified());
+  gate.Open();
+  woken.WaitForNotification();
+  EXPECT_TRUE(generation->WaitNext().event->has_prompt());
+  EXPECT_TRUE(generation->WaitNext().event->has_delta());
 }
 
 TEST(GenerationServiceTest, CancelBeforeTheRequestIsReadWorks) {

@@ -57,6 +57,7 @@ class HealthTest : public ::testing::Test {
     health.watchdog_timeout = watchdog_timeout;
     health.on_look = [this](const Health& look) {
       grpc_->SetReady(look.ready);
+      grpc_->SetAccepting(look.accepting);
       grpc_->SetLive(look.live);
       harness_->service().SetStalled(look.stalled);
       harness_->metrics().OnHealth(look);

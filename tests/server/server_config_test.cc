@@ -90,6 +90,8 @@ const BadConfig kBadConfigs[] = {
     {"RequestBytes", [](C* c) { c->max_request_bytes = 10; }, "max_request_bytes: must be"},
     {"Shutdown", [](C* c) { c->shutdown_timeout = absl::Seconds(-1); },
      "shutdown_timeout: must be"},
+    {"ConnectionAge", [](C* c) { c->grpc_max_connection_age = absl::Hours(25); },
+     "grpc_max_connection_age: must be in [0, 24h]"},
     {"Stall", [](C* c) { c->watchdog_timeout = absl::ZeroDuration(); },
      "watchdog_timeout: must be"},
 };

@@ -77,6 +77,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"grpc_port", "2"},
        {"api_key", "k1,k2"},
        {"max_request_bytes", "1MiB"},
+       {"grpc_max_connection_age", "1m"},
        {"shutdown_timeout", "2m"},
        {"watchdog_timeout", "9s"},
        {"unready_when_saturated", "false"},
@@ -128,6 +129,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_EQ(config->grpc_port, 2);
   EXPECT_THAT(config->doors.api_keys, ElementsAre("k1", "k2"));
   EXPECT_EQ(config->max_request_bytes, 1 << 20);
+  EXPECT_EQ(config->grpc_max_connection_age, absl::Minutes(1));
   EXPECT_EQ(config->shutdown_timeout, absl::Minutes(2));
   EXPECT_EQ(config->watchdog_timeout, absl::Seconds(9));
   EXPECT_FALSE(config->unready_when_saturated);

@@ -1,11 +1,15 @@
 #include "tests/server/http/fake_inference.h"
 
+#include <chrono>
+#include <thread>
+
 namespace tidal {
 
 FakeInference::FakeInference() {
   grpc::ServerBuilder builder;
   builder.RegisterService(static_cast<v1::Inference::Service*>(this));
   builder.RegisterService(static_cast<grpc::health::v1::Health::Service*>(this));
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
   builder.SetMaxReceiveMessageSize(-1);
   server_ = builder.BuildAndStart();
 }
@@ -15,6 +19,8 @@ FakeInference::~FakeInference() { server_->Shutdown(std::chrono::system_clock::n
 std::shared_ptr<grpc::Channel> FakeInference::channel() {
   return server_->InProcessChannel(grpc::ChannelArguments());
 }
+
+std::string FakeInference::address() const { return "127.0.0.1:" + std::to_string(port_); }
 
 v1::GenerateRequest FakeInference::last_request() const {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -131,6 +137,20 @@ grpc::Status FakeInference::Check(grpc::ServerContext*, const grpc::health::v1::
   response->set_status(serving ? grpc::health::v1::HealthCheckResponse::SERVING
                                : grpc::health::v1::HealthCheckResponse::NOT_SERVING);
   return grpc::Status::OK;
+}
+
+grpc::Status FakeInference::Watch(
+    grpc::ServerContext* context, const grpc::health::v1::HealthCheckRequest* request,
+    grpc::ServerWriter<grpc::health::v1::HealthCheckResponse>* writer) {
+  grpc::health::v1::HealthCheckResponse response;
+  auto sent = grpc::health::v1::HealthCheckResponse::UNKNOWN;
+  while (!context->IsCancelled()) {
+    Check(context, request, &response);
+    if (response.status() != sent) writer->Write(response);
+    sent = response.status();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return grpc::Status::CANCELLED;
 }
 
 }  // namespace tidal

@@ -1,4 +1,4 @@
-// An Inference and a Health service whose answers a test scripts, on an in-process channel.
+// An Inference and a Health service whose answers a test scripts, on an in-process channel and on a port.
 #ifndef TIDAL_TESTS_SERVER_HTTP_FAKE_INFERENCE_H_
 #define TIDAL_TESTS_SERVER_HTTP_FAKE_INFERENCE_H_
 
@@ -28,6 +28,7 @@ class FakeInference final : public v1::Inference::Service,
   ~FakeInference() override;
 
   std::shared_ptr<grpc::Channel> channel();
+  std::string address() const;  // HOST:PORT
 
   // Set before requests come. The default script answers "Hello" and " world" to everything.
   Script script = &FakeInference::Hello;
@@ -60,11 +61,16 @@ class FakeInference final : public v1::Inference::Service,
                      const grpc::health::v1::HealthCheckRequest* request,
                      grpc::health::v1::HealthCheckResponse* response) override;
 
+  grpc::Status Watch(grpc::ServerContext* context,
+                     const grpc::health::v1::HealthCheckRequest* request,
+                     grpc::ServerWriter<grpc::health::v1::HealthCheckResponse>* writer) override;
+
   void RememberAuthorization(const grpc::ServerContext& context);
 
   mutable std::mutex mutex_;
   v1::GenerateRequest last_request_;
   std::string last_authorization_;
+  int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
 

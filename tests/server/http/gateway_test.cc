@@ -228,7 +228,7 @@ TEST_F(GatewayTest, AnErrorInAStreamIsAnEvent) {
   const HttpReply reply = client.ReadReply();
   EXPECT_EQ(reply.status, 200);
   EXPECT_THAT(reply.body, HasSubstr("Half"));
-  EXPECT_THAT(reply.body, HasSubstr(R"(data: {"error":{"message":"shutting down")"));
+  EXPECT_THAT(reply.body, HasSubstr(R"(data: {"error":{"message":"the answer was cut short: shutting down")"));
   EXPECT_THAT(reply.body, Not(HasSubstr("[DONE]")));
   EXPECT_TRUE(client.AtEnd());
 }

@@ -1,0 +1,61 @@
+#include "server/http/server_channel.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace tidal {
+namespace {
+
+constexpr int kPingMs = 15'000;        // after so much silence
+constexpr int kPingTimeoutMs = 5'000;  // what does not answer is gone
+constexpr int kFirstReconnectMs = 100;
+constexpr int kMaxReconnectMs = 1'000;
+constexpr int kConnectTimeoutMs = 5'000;
+constexpr int kMinResolveIntervalMs = 2'000;
+
+// Refusals cost a server little, yet three for each request that a full fleet sheds would be a
+// waste: `retryThrottling` ends retries when failures outweigh successes by 500.
+std::string ServiceConfig() {
+  const nlohmann::json retries = {{"maxAttempts", 3},
+                                  {"initialBackoff", "0.01s"},
+                                  {"maxBackoff", "0.1s"},
+                                  {"backoffMultiplier", 2},
+                                  {"retryableStatusCodes", {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}}};
+  const nlohmann::json inference = {{{"service", "tidal.v1.Inference"}}};
+  const nlohmann::json round_robin = {{"round_robin", nlohmann::json::object()}};
+  const nlohmann::json config = {
+      {"loadBalancingConfig", nlohmann::json::array({round_robin})},
+      {"healthCheckConfig", {{"serviceName", kAcceptingHealth}}},
+      {"methodConfig", nlohmann::json::array({{{"name", inference}, {"retryPolicy", retries}}})},
+      {"retryThrottling", {{"maxTokens", 1000}, {"tokenRatio", 0.5}}}};
+  return config.dump();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenServerChannel(
+    const ServerChannelOptions& options) {
+  TIDAL_ASSIGN_OR_RETURN(auto credentials, MakeChannelCredentials(options.tls));
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(ServiceConfig());
+  arguments.SetMaxReceiveMessageSize(-1);  // a whole reply is one message
+  // What may be sent again is kept until the first event comes; by default not above 256 KiB.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE,
+                   static_cast<int>(std::min<int64_t>(options.max_request_bytes * 2,
+                                                      std::numeric_limits<int>::max())));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kMinResolveIntervalMs);
+  if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
+  return grpc::CreateCustomChannel(options.target, credentials, arguments);
+}
+
+}  // namespace tidal
