@@ -99,6 +99,13 @@ def headers_of(ninja_deps):
     return headers
 
 
+def of_others(headers, *folders):
+    """Without those in these folders of ours, but for what others wrote there."""
+    ours = tuple(f"{folder}/" for folder in folders)
+    return {header for header in headers
+            if not header.startswith(ours) or "/third_party/" in header}
+
+
 def version_in(header, names):
     """1.2.3 of a header that defines its parts as macros."""
     text = pathlib.Path(header).read_text()
@@ -124,8 +131,8 @@ def cuda_components(headers):
                     header, ["CUDNN_MAJOR", "CUDNN_MINOR", "CUDNN_PATCHLEVEL"])
         elif re.search(r"/(cuda|cu\d+)([-/.]|$)", header):
             components.setdefault("cuda-toolkit", None)
-            if name == "cuda.h":
-                number = int(version_in(header, ["CUDA_VERSION"]))
+            if name == "cuda_runtime_api.h":
+                number = int(version_in(header, ["CUDART_VERSION"]))
                 components["cuda-toolkit"] = f"{number // 1000}.{number % 1000 // 10}"
         else:
             rest.add(header)
@@ -239,7 +246,7 @@ def project_version():
     return re.search(r"project\(tidalserve VERSION ([\d.]+)", text)[1]
 
 
-def make_document(install_dir, ninja_deps):
+def make_document(install_dir, build_dir, ninja_deps):
     version = project_version()
     document = Document("tidalserve", version)
     programs = sorted((install_dir / "bin").iterdir())
@@ -258,11 +265,9 @@ def make_document(install_dir, ninja_deps):
         document.relate(main, "CONTAINS", model)
 
     library_owner = library_packages(libraries)
-    components, headers = cuda_components(headers_of(ninja_deps))
+    components, headers = cuda_components(of_others(headers_of(ninja_deps), ROOT, build_dir))
     header_owner = owners(sorted(headers))
-    strangers = {header for header in headers - header_owner.keys()
-                 if not header.startswith(str(ROOT) + "/")}
-    if strangers:
+    if strangers := headers - header_owner.keys():
         fail(f"no package has {min(strangers)}")
     shipped = {package.partition(":")[0] for package in library_owner.values()}
     packages = debian_packages(sorted({*library_owner.values(), *header_owner.values(), "libc6"}))
@@ -291,7 +296,7 @@ def main():
     ninja_deps = run("ninja", "-C", options.build_dir, "-t", "deps")
     if not headers_of(ninja_deps):
         fail(f"{options.build_dir} has no objects that Ninja built")
-    document = make_document(options.install_dir.resolve(), ninja_deps)
+    document = make_document(options.install_dir.resolve(), options.build_dir.resolve(), ninja_deps)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -112,11 +112,16 @@ class PartsTest(unittest.TestCase):
                 "    /usr/include/gtest/gtest.h\n")
         self.assertEqual({"/usr/include/b.h"}, make_sbom.headers_of(deps))
 
+    def test_our_own_headers_are_of_nobody_else(self):
+        ours = {"/source/kernels/cuda/a.h", "/build/generated/a.pb.h"}
+        others = {"/source/build/third_party/cudnn_frontend/include/a.h", "/usr/include/b.h"}
+        self.assertEqual(others, make_sbom.of_others(ours | others, "/source", "/build"))
+
     def test_versions_of_nvidias_components(self):
         with tempfile.TemporaryDirectory() as folder:
             cuda = pathlib.Path(folder, "cuda/include")
             frontend = pathlib.Path(folder, "cudnn_frontend/include")
-            for path, text in ((cuda / "cuda.h", "#define CUDA_VERSION 13000\n"),
+            for path, text in ((cuda / "cuda_runtime_api.h", "#define CUDART_VERSION  13000\n"),
                                (cuda / "cudnn_version.h", "#define CUDNN_MAJOR 9\n"
                                 "#define CUDNN_MINOR 19\n#define CUDNN_PATCHLEVEL 0\n"),
                                (frontend / "cudnn_frontend_version.h",
