@@ -2,7 +2,7 @@
 # new as this one's: bin/, and in lib/ every shared library but glibc's and CUDA's, found through
 # $ORIGIN. It is what a release contains.
 #
-#   --component programs   what a user runs (the default component)
+#   --component programs   what a user runs (the default component), and its SBOM
 #   --component tests      bin/ of the tests that a GPU machine should run
 set(TIDAL_PROGRAMS tidal-server tidal-gateway tidal-generate tidal-bench)
 # RPATH, not the newer RUNPATH: a RUNPATH is not followed for what libraries need themselves.
@@ -21,6 +21,22 @@ install(RUNTIME_DEPENDENCY_SET tidal_programs
         PRE_EXCLUDE_REGEXES ${TIDAL_MACHINE_LIBRARIES}
         LIBRARY DESTINATION lib COMPONENT programs)
 install(DIRECTORY models/tidal-nano DESTINATION models COMPONENT programs)
+
+# What all that is, with versions and licences: after it, as it lists what was installed. Debian's
+# packages tell; elsewhere there is no such list.
+find_package(Python3 COMPONENTS Interpreter)
+find_program(TIDAL_DPKG_QUERY dpkg-query)
+if(Python3_FOUND AND TIDAL_DPKG_QUERY)
+  install(CODE "
+    set(folder \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}\")
+    execute_process(COMMAND \"${Python3_EXECUTABLE}\" \"${CMAKE_SOURCE_DIR}/tools/make_sbom.py\"
+                            \"--install_dir=\${folder}\" \"--build_dir=${CMAKE_BINARY_DIR}\"
+                            \"--output=\${folder}/share/doc/tidalserve/tidalserve.spdx.json\"
+                    RESULT_VARIABLE result)
+    if(NOT result EQUAL 0)
+      message(WARNING \"There is no list of what was installed (SBOM): see above\")
+    endif()" COMPONENT programs)
+endif()
 
 if(TIDAL_BUILD_TESTS)
   get_property(tests GLOBAL PROPERTY TIDAL_DEVICE_TESTS)

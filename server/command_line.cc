@@ -1,7 +1,9 @@
 #include "server/command_line.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -129,7 +131,10 @@ std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_vi
 
 bool PrintConfigIfAsked() {
   if (!absl::GetFlag(FLAGS_print_config)) return false;
-  std::fputs(Sources().ToYaml().c_str(), stdout);
+  if (std::fputs(Sources().ToYaml().c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    std::fprintf(stderr, "print_config: cannot be written: %s\n", std::strerror(errno));
+    std::exit(1);  // what stands in a file may be cut short
+  }
   return true;
 }
 

@@ -24,7 +24,8 @@ absl::string_view Version();
 std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage);
 
 // Where --print_config asks for it, prints the value of each flag and where it comes from, as a
-// file for --config, and returns true. To be called once the flags are known to be right.
+// file for --config, and returns true; where it cannot be written, ends the program with exit code
+// 1. To be called once the flags are known to be right.
 bool PrintConfigIfAsked();
 
 // A warning in the log for each variable TIDAL_... that is no flag. It is no error: programs that

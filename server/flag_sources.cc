@@ -4,6 +4,8 @@
 #include <yaml-cpp/emitter.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 
 #include "absl/flags/reflection.h"
 #include "absl/strings/ascii.h"
@@ -34,8 +36,14 @@ bool IsList(const absl::CommandLineFlag& flag) { return flag.IsOfType<std::vecto
 // What a value of this flag looks like, as the end of "must be ...".
 const char* FormOf(const absl::CommandLineFlag& flag) {
   if (flag.IsOfType<bool>()) return "true or false";
-  if (flag.IsOfType<int32_t>()) return "a whole number of 32 bits";
-  if (flag.IsOfType<double>()) return "a number";
+  if (flag.IsOfType<int32_t>() || flag.IsOfType<std::optional<int32_t>>()) {
+    return "a whole number of 32 bits";
+  }
+  if (flag.IsOfType<int64_t>()) return "a whole number";
+  if (flag.IsOfType<std::optional<uint32_t>>() || flag.IsOfType<std::optional<uint64_t>>()) {
+    return "a whole number, 0 or more";
+  }
+  if (flag.IsOfType<double>() || flag.IsOfType<std::optional<float>>()) return "a number";
   if (flag.IsOfType<absl::Duration>()) return "a duration, such as 500ms, 30s or 2m";
   if (flag.IsOfType<ByteSize>()) return "a number of bytes, such as 65536, 512MiB or 4GiB";
   return "a value of its kind";

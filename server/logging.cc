@@ -1,9 +1,16 @@
 #include "server/logging.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <fcntl.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
 #include <memory>
+#include <mutex>
 
 namespace tidal {
 namespace {
@@ -12,13 +19,41 @@ namespace {
 constexpr char kTextPattern[] = "%Y-%m-%dT%H:%M:%S.%e%z %l %v";
 constexpr char kJsonPattern[] = R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})";
 
+// spdlog's own sink for stderr does not look at whether a line was written.
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  uint64_t dropped_lines() const { return dropped_lines_.load(std::memory_order_relaxed); }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    if (inside_line_) line.push_back('\n');  // what follows half a line begins a line all the same
+    formatter_->format(message, line);
+    if (!Write(line.data(), line.size())) dropped_lines_.fetch_add(1, std::memory_order_relaxed);
+  }
+  void flush_() override {}
+
+  // One call for a whole line as a rule, so that lines of processes that share a file stay whole.
+  bool Write(const char* data, size_t size) {
+    for (size_t written = 0; written < size;) {
+      const ssize_t count = ::write(STDERR_FILENO, data + written, size - written);
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) return false;
+      written += static_cast<size_t>(count);
+      inside_line_ = written < size;
+    }
+    return true;
+  }
+
+  bool inside_line_ = false;  // the last byte written was not a line's last
+  std::atomic<uint64_t> dropped_lines_{0};
+};
+
 struct Logger {
-  std::shared_ptr<spdlog::logger> out = [] {
-    auto logger = std::make_shared<spdlog::logger>(
-        "tidal", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    logger->set_pattern(kTextPattern);
-    return logger;
-  }();
+  Logger() { out->set_pattern(kTextPattern); }
+
+  const std::shared_ptr<StderrSink> sink = std::make_shared<StderrSink>();
+  const std::shared_ptr<spdlog::logger> out = std::make_shared<spdlog::logger>("tidal", sink);
   LogFormat format = LogFormat::kText;
 };
 
@@ -65,6 +100,14 @@ bool NeedsQuotes(absl::string_view text) {
   return false;
 }
 
+// Where one of 0, 1 and 2 is closed, the next file or socket would have that number, and a client
+// might read the log. open() takes the lowest number that is free.
+void OpenStandardStreams() {
+  for (int file = STDIN_FILENO; file <= STDERR_FILENO; ++file) {
+    if (fcntl(file, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) return;
+  }
+}
+
 std::string FormatText(absl::string_view message, std::initializer_list<LogField> fields) {
   std::string line(message);
   for (const LogField& field : fields) {
@@ -97,6 +140,8 @@ std::string FormatJson(absl::string_view message, std::initializer_list<LogField
 }  // namespace
 
 void InitLogging(LogLevel lowest, LogFormat format) {
+  OpenStandardStreams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is a full disk, no reason to end
   Logger& logger = GetLogger();
   logger.format = format;
   logger.out->set_level(ToSpdlog(lowest));
@@ -111,5 +156,7 @@ void Log(LogLevel level, absl::string_view message, std::initializer_list<LogFie
       logger.format == LogFormat::kJson ? FormatJson(message, fields) : FormatText(message, fields);
   logger.out->log(spd_level, spdlog::string_view_t(line.data(), line.size()));
 }
+
+uint64_t DroppedLogLines() { return GetLogger().sink->dropped_lines(); }
 
 }  // namespace tidal

@@ -2,6 +2,7 @@
 #ifndef TIDAL_SERVER_LOGGING_H_
 #define TIDAL_SERVER_LOGGING_H_
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <type_traits>
@@ -29,8 +30,12 @@ struct LogField {
 // Call once, before other threads log. Without it: text, from kInfo.
 void InitLogging(LogLevel lowest, LogFormat format);
 
-// Thread-safe. Never give it what a client said or was told.
+// Thread-safe. Never give it what a client said or was told. A line that cannot be written, as on a
+// full disk, is dropped: the next one is tried again.
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});
+
+// Lines dropped since the process started. Thread-safe.
+uint64_t DroppedLogLines();
 
 }  // namespace tidal
 

@@ -95,7 +95,10 @@ absl::Status Print(Generation& generation) {
   absl::Time first = absl::InfiniteFuture();
   while (true) {
     Generation::Item item = generation.WaitNext();
-    if (item.end.has_value()) return *item.end;
+    if (item.end.has_value()) {
+      if (std::ferror(stdout)) return absl::DataLossError("the output could not all be written");
+      return *item.end;
+    }
     if (item.event->has_delta()) {
       first = std::min(first, absl::Now());
       const std::string& text = item.event->delta().text();

@@ -3,8 +3,8 @@
 #
 #   deploy/docker/build_stage.sh --install_dir=DIR [--variant=cpu|cuda]
 #
-# DIR gets bin/, lib/, models/ (cmake/TidalInstall.cmake) and share/doc/, the licences of what lib/
-# holds.
+# DIR gets bin/, lib/, models/ (cmake/TidalInstall.cmake) and share/doc/: the SBOM, and the licences
+# of what lib/ holds.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -23,6 +23,9 @@ done
 readonly install_dir variant
 
 tools/install_dependencies.sh
+if ! command -v python3 >/dev/null; then # for the SBOM
+  apt-get install -y -qq --no-install-recommends python3
+fi
 cuda=OFF
 if [[ "${variant}" == cuda ]]; then
   cuda=ON
@@ -36,6 +39,10 @@ cmake -S . -B "${build}" -G Ninja -DCMAKE_BUILD_TYPE=Release -DTIDAL_BUILD_TESTS
   "-DTIDAL_CUDA=${cuda}" --log-level=WARNING
 cmake --build "${build}"
 cmake --install "${build}" --prefix "${install_dir}" --component programs --strip >/dev/null
+if [[ ! -s "${install_dir}/share/doc/tidalserve/tidalserve.spdx.json" ]]; then
+  echo "build_stage: there is no SBOM" >&2
+  exit 1
+fi
 
 # Who owns a library that was copied: the package that has a file of that name.
 for library in "${install_dir}"/lib/lib*; do

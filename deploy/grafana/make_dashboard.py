@@ -208,6 +208,8 @@ ROWS = [
         graph("Traces", "Spans a second.", "none",
               ("exported", rate("tidal:spans_exported_total", PROCESS)),
               ("dropped: {{reason}}", rate_by("reason", "tidal:spans_dropped_total", PROCESS))),
+        graph("Lost log lines", "A second: lines that could not be written.", "none",
+              ("{{instance}}", rate_by("instance", "tidal:log_lines_dropped_total", PROCESS))),
     ]),
 ]
 

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/command_line.h"
+#include "server/logging.h"
 
 namespace tidal {
 namespace {
@@ -97,6 +98,9 @@ std::string RenderProcessMetrics() {
     add("gauge", "process_max_fds", "Files and sockets that may be open.",
         static_cast<double>(limit.rlim_cur));
   }
+  add("counter", "tidal:log_lines_dropped_total",
+      "Log lines that could not be written, as on a full disk.",
+      static_cast<double>(DroppedLogLines()));
   AppendHead("gauge", "tidal:build_info", "The version that runs, in the label.", &text);
   absl::StrAppend(&text, "tidal:build_info{version=\"", Version(), "\"} 1\n");
   return text;

@@ -7,8 +7,8 @@
 namespace tidal {
 
 // Prometheus text: process_start_time_seconds, process_cpu_seconds_total,
-// process_resident_memory_bytes, process_open_fds, process_max_fds, tidal:build_info{version}. What
-// /proc does not tell is left out. Thread-safe.
+// process_resident_memory_bytes, process_open_fds, process_max_fds, tidal:log_lines_dropped_total,
+// tidal:build_info{version}. What /proc does not tell is left out. Thread-safe.
 std::string RenderProcessMetrics();
 
 }  // namespace tidal

@@ -106,6 +106,12 @@ class ConfigTest(unittest.TestCase):
                             "tidal-server", TIDAL_CONFIG="no/such")
         self.assert_refused("TIDAL_OVERLAP: must be true or false, got perhaps", "tidal-server",
                             TIDAL_OVERLAP="perhaps")
+        self.assert_refused("TIDAL_MAX_QUEUED_TOKENS: must be a whole number, got all",
+                            "tidal-server", TIDAL_MAX_QUEUED_TOKENS="all")
+        self.assert_refused("TIDAL_MAX_TOKENS: must be a whole number, 0 or more, got -1",
+                            "tidal-generate", TIDAL_MAX_TOKENS="-1")
+        self.assert_refused("TIDAL_TOP_P: must be a number, got half", "tidal-generate",
+                            TIDAL_TOP_P="half")
         self.assert_refused("unknown flag --max_num_seq; did you mean max_num_seqs?",
                             "tidal-server", "--max_num_seq=3")
         self.assert_refused("block_size: must be 16, 32 or 64, got 3", "tidal-server",

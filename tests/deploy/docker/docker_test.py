@@ -87,6 +87,7 @@ class ImageTest(unittest.TestCase):
                 *cuda_of(installed))
             self.assertEqual({"tidal-gateway", "tidal-server"},
                              set(os.listdir(image / "tidalserve/bin")))
+            self.assertTrue((image / "usr/share/doc/tidalserve/tidalserve.spdx.json").is_file())
             if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
                 self.skipTest("only root may mount and chroot")
             print(run(DOCKER / "run_image.sh", image), end="")
