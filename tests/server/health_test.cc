@@ -107,6 +107,7 @@ class HealthTest : public ::testing::Test {
     EXPECT_EQ(Grpc("live"), live);
     EXPECT_EQ(Grpc(""), ready);
     EXPECT_EQ(Grpc("tidal.v1.Inference"), ready);
+    EXPECT_EQ(Grpc("accepting"), ready) << "nothing here is saturated";
     const std::string labels = R"({engine="0",model_name="tidal-nano"})";
     EXPECT_EQ(harness_->Metric("tidal:live" + labels), live);
     EXPECT_EQ(harness_->Metric("tidal:ready" + labels), ready);
