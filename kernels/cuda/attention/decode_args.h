@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "kernels/attention/params.h"
-#include "kernels/cuda/attention/decode_plan.h"
+#include "kernels/cuda/attention/decode_items.h"
 #include "kernels/cuda/attention/selection_scores.h"
 
 namespace tidal::cuda::decode {

@@ -1,4 +1,4 @@
-// How decode attention cuts rows into splits: plain arithmetic, the same on the device and in tests.
+// How decode attention cuts rows into splits: plain arithmetic, on the device and in tests.
 //
 // A split is a run of a row's tokens. How long it is depends on how much there is to read in all:
 // long splits cost least, but every block of the device wants one, and none wants twice another's.
@@ -53,8 +53,8 @@ struct SplitLengths {
     int32_t share = 0;   // of the row, in 32nds; 0: there is no such part
     int32_t tokens = 0;  // of a split
   };
-  int32_t most = 0;       // tokens of a split that is not of the tail
-  int32_t tail_row = 0;   // rows from so many tokens on have a tail
+  int32_t most = 0;      // tokens of a split that is not of the tail
+  int32_t tail_row = 0;  // rows from so many tokens on have a tail
   Tail tail[kTailParts];
 };
 
@@ -100,17 +100,16 @@ struct SplitRule {
     const int64_t load = all_tokens * num_kv_heads / blocks;
     SplitLengths lengths;
     if (load < (scored ? kScoredTailLoad : kTailLoad)) return lengths;
-    lengths.tail_row = static_cast<int32_t>(load / kTailRow < INT32_MAX ? load / kTailRow
-                                                                        : int64_t{INT32_MAX});
+    lengths.tail_row =
+        static_cast<int32_t>(load / kTailRow < INT32_MAX ? load / kTailRow : int64_t{INT32_MAX});
     for (int i = 0; i < kTailParts; ++i) {
       const TailPart part = TailPartOf(scored, i);
       if (part.share == 0) continue;
       const int64_t tokens = load / part.pieces;
       const int64_t most = scored ? kMaxScoredSplitTokens / 2 : kMaxSplitTokens;
       if (tokens > most) continue;
-      lengths.tail[i] = {part.share,
-                         static_cast<int32_t>(tokens > part.least_tokens ? tokens
-                                                                         : part.least_tokens)};
+      lengths.tail[i] = {part.share, static_cast<int32_t>(
+                                         tokens > part.least_tokens ? tokens : part.least_tokens)};
     }
     return lengths;
   }
@@ -129,8 +128,7 @@ struct SplitRule {
     cut.num_splits = cut.runs[0].splits;
     for (int i = 0; i < kTailParts; ++i) {
       const int32_t later_tokens = TailTokens(row_tokens, lengths, i + 1);
-      const int32_t end =
-          later_tokens == 0 ? row_tokens : (row_tokens - later_tokens) / 16 * 16;
+      const int32_t end = later_tokens == 0 ? row_tokens : (row_tokens - later_tokens) / 16 * 16;
       if (end > begin) cut.runs[1 + i] = CutRun(begin, end, lengths.tail[i].tokens);
       cut.num_splits += cut.runs[1 + i].splits;
       begin = end;

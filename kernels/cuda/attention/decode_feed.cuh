@@ -32,6 +32,7 @@ struct ItemRing {
     if (threadIdx.x < kRingItems) there[threadIdx.x].Init(1);
   }
 };
+static_assert(Deal::kFixed == 2);  // TakeFixed() takes the second of them
 static_assert(sizeof(ItemRing) == kRingBytes && kThreads >= kRingItems);
 
 // For all warps: what the block's items are.

@@ -100,8 +100,8 @@ class Finisher {
 
   // All items of the block. An item's query is copied while the item before it is computed.
   //
-  // Nothing here waits for an item to be taken: when the four warps have handed over item n - 1, the
-  // first has taken item n + 1 (it began when it looked up item n, and has made two steps since).
+  // Nothing here waits long for an item: when the four warps have handed over item n - 1, the first
+  // has taken item n + 1 (it began when it looked up item n, and has made two steps since).
   __device__ void Run() {
     DecodeItem item = feed_.First();
     CopyQuery(item, 0);

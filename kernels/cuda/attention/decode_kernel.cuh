@@ -67,9 +67,8 @@ __device__ void ComputeItems(const Args& args, const ItemFeed& feed, uint32_t ri
 
 // The fifth warp.
 template <int kDim, Mode kMode>
-__device__ void FinishItems(const Args& args, const ItemFeed& feed,
-                            const Handover<kDim>& handover, const LogitWindows& windows,
-                            float* log_sum_exp, int lane) {
+__device__ void FinishItems(const Args& args, const ItemFeed& feed, const Handover<kDim>& handover,
+                            const LogitWindows& windows, float* log_sum_exp, int lane) {
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, log_sum_exp, lane);
     Finisher<kDim, kMode>(args, feed, handover, windows, &pooler, lane).Run();
@@ -111,8 +110,8 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   if (warp < kWarps) {
     ComputeItems<kDim, kMode>(args, feed, ring, handover, windows, warp, lane);
   } else {
-    FinishItems<kDim, kMode>(args, feed, handover, windows,
-                             reinterpret_cast<float*>(log_sum_exp), lane);
+    FinishItems<kDim, kMode>(args, feed, handover, windows, reinterpret_cast<float*>(log_sum_exp),
+                             lane);
   }
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, reinterpret_cast<float*>(log_sum_exp), lane);

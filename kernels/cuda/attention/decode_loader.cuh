@@ -66,13 +66,13 @@ class ChunkLoader {
   __device__ void CopyNext(uint32_t stage) {
     if (warp_ == 0) taker_.Step(number_ + 1);
     if (left_ == 0 && now_.item.tokens() > 0) Advance();
+    if (left_ <= look_ahead_at_) LookUpNextItem();
     if (left_ > 0) {
       Copy(stage);
       ++at_;
       --left_;
     }
     mma::CommitCopies();
-    if (left_ == look_ahead_at_) LookUpNextItem();
   }
 
  private:
@@ -135,10 +135,8 @@ class ChunkLoader {
     if (now_.first + left_ < ChunksOfWarp(now_.item)) {
       ahead_.first += left_;
       Load(&ahead_);
-    } else if (left_ > kLookAheadChunks) {
-      look_ahead_at_ = kLookAheadChunks;
     } else {
-      LookUpNextItem();
+      look_ahead_at_ = kLookAheadChunks;
     }
   }
 
@@ -191,7 +189,7 @@ class ChunkLoader {
   int at_ = 0, left_ = 0;
   Lookups ahead_;           // in flight: what follows, of item number number_ or what now_ is of
   int number_ = 0;          // of the last item that was looked up
-  int look_ahead_at_ = -1;  // left_ at which the next is
+  int look_ahead_at_ = -1;  // left_ from which on the next is; -1: it has been, or not yet
 };
 
 }  // namespace tidal::cuda::decode

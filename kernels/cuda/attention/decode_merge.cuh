@@ -145,8 +145,8 @@ __device__ inline int32_t LoadCount(const int32_t* count) {
   return value;
 }
 
-// MergeRows, kHeads heads at a time: known when compiled, as a loop over them costs small loads more
-// than large ones gain.
+// MergeRows, kHeads heads at a time: known when compiled, as a loop over them costs small loads
+// more than large ones gain.
 //
 // This is the end of the operation, so its waits are kept apart from each other: the first look at
 // what is to be merged, and the first wait for it, are while the fifth warp finishes the block's

@@ -131,9 +131,9 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
   const int32_t first_result = before.Sum() * heads;
   for (int number = lane; number < cut.num_splits * heads; number += 32) {
     const PlacedItem placed = PlaceItem(cut, before, all, heads, number);
-    DecodeItem item = DecodeItem::Make(row, placed.kv_head, first_result + number,
-                                       visible / 16 * 16 + placed.begin, placed.tokens, sparse,
-                                       cut.num_splits);
+    DecodeItem item =
+        DecodeItem::Make(row, placed.kv_head, first_result + number,
+                         visible / 16 * 16 + placed.begin, placed.tokens, sparse, cut.num_splits);
     if (placed.split == 0) item.Hide(visible % 16);
     list.items[placed.index] = item;
   }

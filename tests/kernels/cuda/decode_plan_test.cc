@@ -61,8 +61,7 @@ class HostPlan {
       if (batch_.scored[row]) scored_tokens += batch_.lens[row];
     }
     return rule_.MaxItems(batch_.lens.size(),
-                          *std::max_element(batch_.lens.begin(), batch_.lens.end()),
-                          scored_tokens);
+                          *std::max_element(batch_.lens.begin(), batch_.lens.end()), scored_tokens);
   }
 
  private:
@@ -174,8 +173,13 @@ TEST(DecodePlanTest, SmallLoadsHaveNoTail) {
 }
 
 TEST(DecodePlanTest, LargeLoadsEndInATail) {
-  for (const auto& [rows, tokens] : {std::pair{32, 4096}, {8, 32768}, {32, 32768}, {1, 131072},
-                                     {8, 131072}, {32, 131072}, {5, 50001}}) {
+  for (const auto& [rows, tokens] : {std::pair{32, 4096},
+                                     {8, 32768},
+                                     {32, 32768},
+                                     {1, 131072},
+                                     {8, 131072},
+                                     {32, 131072},
+                                     {5, 50001}}) {
     const HostPlan plan(kH200, {std::vector<int32_t>(rows, tokens), {}});
     const std::string what = std::to_string(rows) + " x " + std::to_string(tokens);
     const int64_t load = int64_t{rows} * tokens * kH200.num_kv_heads / kH200.blocks;
