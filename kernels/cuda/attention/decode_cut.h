@@ -26,8 +26,8 @@ struct TailPart {
   int32_t pieces;        // a split has 1 / pieces of a block's share of the whole load,
   int32_t least_tokens;  // but at least so many tokens
 };
-// The tail of a row, part by part. Two parts, the last the finest, {{3, 24, 256}, {1, 96, 128}},
-// are as good in principle; this one is what was measured.
+// The tail of a row, part by part, each of which comes behind that of all rows in the list. There
+// may be several, the last the finest: TailPart{3, 24, 256}, TailPart{1, 96, 128}.
 inline constexpr std::array kTail = {TailPart{4, 48, 256}};
 inline constexpr int kTailParts = kTail.size();
 // Where logits are kept, only the last row of the list has a tail, of one part: the rows before it
