@@ -41,7 +41,7 @@ __host__ __device__ constexpr TailPart TailPartOf(bool scored, int part) {
 inline constexpr int32_t kMaxTailSplits = 60;
 // There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
 // starting and merging them is what counts. INT32_MAX: no tails.
-inline constexpr int32_t kTailLoad = 3072;
+inline constexpr int32_t kTailLoad = 4096;
 inline constexpr int32_t kScoredTailLoad = 2 * kMaxScoredSplitTokens;
 // A row has one if it is at least 1 / kTailRow of a block's load: cutting many short rows in two
 // costs more in merging than it saves.
