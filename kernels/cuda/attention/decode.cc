@@ -72,6 +72,7 @@ struct DecodeWorkspace::Buffers {
   void* memory = nullptr;
   // Zeroed by Reserve.
   decode::ItemList dense{}, windowed{}, scoring{}, reuse{};
+  int32_t* items_drawn = nullptr;
   int32_t* splits_done = nullptr;
   int32_t* scoring_order = nullptr;
   int64_t* row_offsets = nullptr;
@@ -92,6 +93,7 @@ struct DecodeWorkspace::Buffers {
       *list = {carver.Take<DecodeItem>(items), carver.Take<int32_t>(1),
                carver.Take<decode::RowItems>(rows)};
     }
+    items_drawn = carver.Take<int32_t>(1);
     splits_done = carver.Take<int32_t>(rows * of.num_kv_heads);
     scores.splits_scored = carver.Take<int32_t>(rows);
     scoring_order = carver.Take<int32_t>(rows);
@@ -116,6 +118,10 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
   kernels = FindKernels(limits.head_dim, std::make_integer_sequence<int, 16>());
   if (kernels.kernels[0] == nullptr) Fail("head_dim is not a multiple of 16 up to 256");
   if (group < 1 || group > kMaxGroup) Fail("more than 16 query heads a KV head");
+  if (limits.max_decode_rows > DecodeItem::kMaxRows ||
+      limits.num_kv_heads > DecodeItem::kMaxKvHeads) {
+    Fail("more rows or KV heads than an item can name");
+  }
   stages = decode::PreferredStages(limits.head_dim);
   while (stages > decode::kMinStages &&
          decode::SharedBytes(limits.head_dim, group, limits.num_heads, stages) >
@@ -210,6 +216,7 @@ Args MakeArgs(const Params& params, const decode::ItemList& list,
   args.out = params.out;
   args.items = list.items;
   args.item_count = list.count;
+  args.items_drawn = b.items_drawn;
   args.row_items = list.rows;
   args.rows = params.rows;
   args.partial_out = b.partial_out;

@@ -1,9 +1,9 @@
 // Decode attention of the CUDA back end: one query token a row over a paged KV cache.
 //
 // A row's tokens (its context, or its selection) are cut into splits, whose length depends on how
-// much the whole batch reads; a block computes one (row, KV head, split) after the other from a
-// list that PlanDecode makes once a step; then the splits of a head are merged in order. Equal
-// batches give equal bits, wherever their blocks lie.
+// much the whole batch reads; blocks compute one (row, KV head, split) after the other from a list
+// that PlanDecode makes once a step; then the splits of a head are merged in order. Equal batches
+// give equal bits, wherever their cache blocks lie and whichever block computes what.
 //
 // Bound: every K and V row is read once.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_H_

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "kernels/attention/params.h"
-#include "kernels/cuda/attention/decode_plan.h"
+#include "kernels/cuda/attention/decode_items.h"
 #include "kernels/cuda/attention/selection_scores.h"
 
 namespace tidal::cuda::decode {
@@ -26,8 +26,9 @@ struct Args {
   const int32_t* blocks;    // [rows, table_stride]
   const int32_t* slots;     // [rows, num_sets, slots_capacity]; kSparse only
   void* out;                // [rows, H, D], float or bf16
-  const DecodeItem* items;  // [*item_count]
+  const DecodeItem* items;  // [*item_count], at least as many as there are blocks are readable
   const int32_t* item_count;
+  int32_t* items_drawn;       // by all blocks; zero between two operations
   const RowItems* row_items;  // [rows]
   int32_t rows;
   // Of items whose row has several splits; the sums also of items whose logits are kept. Relative
@@ -55,6 +56,9 @@ inline constexpr int kChunkTokens = 16;
 // Heads whose partial results are handed to the finishing warp at a time: those of half a warp in a
 // register of a product.
 inline constexpr int kRoundHeads = 4;
+// Chunks of an item that a warp has yet to copy when it looks up the next item, and takes the one
+// after that: early enough for memory to answer, late enough to know who is fast.
+inline constexpr int kLookAheadChunks = 4;
 // Splits whose partial results a thread loads at a time.
 inline constexpr int kMergeBatch = 8;
 inline constexpr int kMinStages = 2, kMaxStages = 6;
@@ -63,11 +67,12 @@ constexpr size_t StageBytes(int dim) { return size_t{2} * kChunkTokens * dim * 2
 // Rows of handed-over results are padded by 4 floats, rows of q by 8 elements, against bank
 // conflicts.
 inline constexpr size_t kBarrierBytes = 4 * sizeof(uint64_t);
+inline constexpr size_t kRingBytes = 16 * (sizeof(DecodeItem) + sizeof(uint64_t));
 constexpr size_t HandoverBytes(int dim, int group) {
   const size_t results =
       size_t{kWarps} * kRoundHeads * ((dim + 4) * sizeof(float) + sizeof(float2));
   const size_t queries = size_t{2} * 2 * group * (dim + 8);  // of two items
-  return results + queries + 2 * sizeof(DecodeItem) + kBarrierBytes;
+  return results + queries + 3 * sizeof(DecodeItem) + kBarrierBytes;
 }
 // Tokens of a window of logits, of which there are two: some 4 KB of a group, rounded down to whole
 // chunks of the four warps. Heads are padded by 16 elements, against bank conflicts.
@@ -85,8 +90,8 @@ __host__ __device__ constexpr size_t PoolerBytes(int heads) {
 // What merging splits needs, once the rings are free.
 constexpr size_t MergeBytes() { return size_t{kThreads} * (sizeof(float4) + sizeof(float2)); }
 constexpr size_t SharedBytes(int dim, int group, int heads, int stages) {
-  return kWarps * stages * StageBytes(dim) + HandoverBytes(dim, group) + WindowBytes(group) +
-         kBarrierBytes + PoolerBytes(heads);
+  return kWarps * stages * StageBytes(dim) + kRingBytes + HandoverBytes(dim, group) +
+         WindowBytes(group) + kBarrierBytes + PoolerBytes(heads);
 }
 
 // Chosen for an H200: about 128 KB of K and V in flight an SM. More only makes every other access

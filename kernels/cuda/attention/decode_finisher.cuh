@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_feed.cuh"
 #include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/decode_pooling.cuh"
@@ -18,7 +19,7 @@ namespace tidal::cuda::decode {
 
 // Between the four warps and the fifth.
 struct HandoverBarriers {
-  PhaseBarrier query_ready[2];  // the query of the block's next even or odd item is there
+  PhaseBarrier query_ready[2];  // the block's next even or odd item is there, and its query
   PhaseBarrier full;            // a round of results is there
   PhaseBarrier empty;           // the fifth warp has read it
 
@@ -41,7 +42,8 @@ struct Handover {
   float* out;    // [kWarps, kRoundHeads, kRow]
   float2* sums;  // [kWarps, kRoundHeads]: maximum, sum
   bfloat16* q;   // [2, group, kQueryRow]: of the block's even and odd items
-  int4* item;    // [2], the items that q belongs to
+  int4* item;    // [2], the items that q belongs to; one without tokens is the end
+  int4* pooled;  // how far the fifth warp has pooled scores, at the end
   HandoverBarriers* barriers;
   int group;
 
@@ -50,7 +52,8 @@ struct Handover {
         sums(reinterpret_cast<float2*>(out + kWarps * kRoundHeads * kRow)),
         q(reinterpret_cast<bfloat16*>(sums + kWarps * kRoundHeads)),
         item(reinterpret_cast<int4*>(q + 2 * group_heads * kQueryRow)),
-        barriers(reinterpret_cast<HandoverBarriers*>(item + 2)),
+        pooled(item + 2),
+        barriers(reinterpret_cast<HandoverBarriers*>(pooled + 1)),
         group(group_heads) {}
 
   __device__ bfloat16* QueryOf(int parity) const { return q + parity * group * kQueryRow; }
@@ -86,35 +89,31 @@ __device__ inline __half* LogitsOf(const Args& args, const DecodeItem& item) {
 template <int kDim, Mode kMode>
 class Finisher {
  public:
-  __device__ Finisher(const Args& args, const Handover<kDim>& handover, const LogitWindows& windows,
-                      ScorePooler* pooler, int lane)
+  __device__ Finisher(const Args& args, const ItemFeed& feed, const Handover<kDim>& handover,
+                      const LogitWindows& windows, ScorePooler* pooler, int lane)
       : args_(args),
+        feed_(feed),
         handover_(handover),
         kept_logits_(windows, lane),
         pooler_(pooler),
         lane_(lane) {}
 
-  // All items of the block. An item's query is copied while the item two before it is finished, and
-  // the item itself is loaded one earlier: everything has an item's time to arrive.
-  __device__ void Run(int item_count) {
-    item_count_ = item_count;
-    int index = blockIdx.x;
-    if (index >= item_count) return;
-    DecodeItem item = ItemAt(index);
-    DecodeItem next = ItemAt(index + gridDim.x);
+  // All items of the block. An item's query is copied while the item before it is computed.
+  //
+  // Nothing here waits long for an item: when the four warps have handed over item n - 1, the first
+  // has taken item n + 1 (it began when it looked up item n, and has made two steps since).
+  __device__ void Run() {
+    DecodeItem item = feed_.First();
     CopyQuery(item, 0);
-    CopyQuery(next, 1);
-    DecodeItem after_next = ItemAt(index + 2 * gridDim.x);
     Announce(item, 0);
-    int parity = 0;
-    for (; index < item_count; index += gridDim.x) {
-      Announce(next, parity ^ 1);
-      const DecodeItem coming = ItemAt(index + 3 * gridDim.x);
-      FinishItem(item, index, after_next, parity);
+    if (item.tokens() == 0) return;
+    DecodeItem next = feed_.Item(1);
+    CopyQuery(next, 1);
+    for (int number = 0; item.tokens() > 0; ++number) {
+      Announce(next, (number + 1) % 2);
+      const DecodeItem after_next = FinishItem(item, next, number);
       item = next;
       next = after_next;
-      after_next = coming;
-      parity ^= 1;
     }
   }
 
@@ -122,12 +121,6 @@ class Finisher {
   static constexpr int kPieces = kDim / 8;  // of 16 bytes, in a row of q
   static constexpr int kQuads = kDim / 4;   // of 4 dims, in a result
   static constexpr int kQuadsPerLane = (kRoundHeads * kQuads + 31) / 32;
-
-  // No tokens: there is no such item.
-  __device__ DecodeItem ItemAt(int index) const {
-    if (index >= item_count_) return {};
-    return {*reinterpret_cast<const int4*>(args_.items + index)};
-  }
 
   // Starts to copy an item's query to shared memory.
   __device__ void CopyQuery(const DecodeItem& item, int parity) const {
@@ -142,17 +135,16 @@ class Finisher {
     mma::CommitCopies();
   }
 
-  // Tells the four that an item is there, if it is one.
+  // Tells the four that an item is there, or the end.
   __device__ void Announce(const DecodeItem& item, int parity) const {
-    if (item.tokens() == 0) return;
     mma::WaitForCopies();
     if (lane_ == 0) handover_.item[parity] = item.words;
     handover_.barriers->query_ready[parity].Arrive();
   }
 
-  // `coming`: the item after the next, whose query takes this one's place.
-  __device__ void FinishItem(const DecodeItem& item, int index, const DecodeItem& coming,
-                             int parity) {
+  // Returns the item after the next, whose query takes this one's place.
+  __device__ DecodeItem FinishItem(const DecodeItem& item, const DecodeItem& next, int number) {
+    DecodeItem after_next;
     if (kMode == Mode::kScoring && item.sparse()) {
       kept_logits_.StoreItem(item.tokens(), LogitsOf(args_, item), args_.scores.head_stride,
                              [&] { pooler_->Step(); });
@@ -163,8 +155,11 @@ class Finisher {
       } else {
         handover_.barriers->full.Wait(round_);
       }
-      if (first_head == 0) CopyQuery(coming, parity);
-      MergeWarps(item, index, first_head);
+      if (first_head == 0 && next.tokens() > 0) {
+        after_next = feed_.Item(number + 2);
+        CopyQuery(after_next, number % 2);
+      }
+      MergeWarps(item, first_head);
     }
     __syncwarp();
     if (lane_ == 0 && item.num_splits() > 1) {
@@ -173,10 +168,11 @@ class Finisher {
     if (kMode == Mode::kScoring && lane_ == 0 && item.sparse()) {
       CountDone(args_.scores.splits_scored + item.row());
     }
+    return after_next;
   }
 
   // Adds up what the four warps have of kRoundHeads heads.
-  __device__ void MergeWarps(const DecodeItem& item, int index, int first_head) {
+  __device__ void MergeWarps(const DecodeItem& item, int first_head) {
     const int quads = min(args_.group - first_head, kRoundHeads) * kQuads;
     float maxima[kQuadsPerLane];
     float sums[kQuadsPerLane];
@@ -216,7 +212,7 @@ class Finisher {
         merge.out = out[i];
         WriteResult<kDim>(args_, item, head, dim, merge);
       }
-      const int64_t at = int64_t{index} * args_.group + head;
+      const int64_t at = int64_t{item.result()} * args_.group + head;
       if (item.num_splits() > 1) {
         __stcg(reinterpret_cast<float4*>(args_.partial_out + at * kDim + dim), out[i]);
       }
@@ -227,11 +223,11 @@ class Finisher {
   }
 
   const Args& args_;
+  const ItemFeed& feed_;
   const Handover<kDim>& handover_;
   LogitStorer kept_logits_;
   ScorePooler* const pooler_;  // kScoring only
   const int lane_;
-  int item_count_ = 0;
   int round_ = 0;  // of handing over, over all items
 };
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_feed.cuh"
 #include "kernels/cuda/attention/decode_finisher.cuh"
 #include "kernels/cuda/attention/decode_loader.cuh"
 #include "kernels/cuda/attention/decode_logits.cuh"
@@ -22,26 +23,28 @@ namespace tidal::cuda::decode {
 
 // One of the four warps that compute: its chunks of all items of the block.
 template <int kDim, Mode kMode>
-__device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
+__device__ void ComputeItems(const Args& args, const ItemFeed& feed, uint32_t ring,
                              const Handover<kDim>& handover, const LogitWindows& windows, int warp,
                              int lane) {
   const int stages = args.stages;
   LogitWriter kept_logits(windows, lane);
-  ChunkLoader<kDim, kMode> loader(args, item_count, warp, lane);
+  ChunkLoader<kDim, kMode> loader(args, feed, warp, lane);
   for (int stage = 0; stage < stages; ++stage) {
     loader.CopyNext(ring + stage * static_cast<uint32_t>(StageBytes(kDim)));
   }
 
-  int stage = 0, round = 0, number = 0;
-  for (int index = blockIdx.x; index < item_count; index += gridDim.x, ++number) {
+  int stage = 0, round = 0;
+  for (int number = 0;; ++number) {
     const int parity = number % 2;
     handover.barriers->query_ready[parity].Wait(number / 2);
     const DecodeItem item = {handover.item[parity]};
+    if (item.tokens() == 0) break;
     WarpAttention<kDim> attention;
     attention.Start(handover.QueryOf(parity), Handover<kDim>::kQueryRow, args.group, lane);
     const bool keeps_logits = kMode == Mode::kScoring && item.sparse();
     if (keeps_logits) kept_logits.Begin();
-    for (int token = warp * kChunkTokens; token < item.tokens(); token += kWarps * kChunkTokens) {
+    for (int first = 0; first < item.tokens(); first += kWarps * kChunkTokens) {
+      const int token = first + warp * kChunkTokens;  // perhaps past the end
       WaitForOldestCopies(stages);
       __syncwarp();  // every lane has waited for its own copies
       const uint32_t chunk = ring + stage * static_cast<uint32_t>(StageBytes(kDim));
@@ -64,19 +67,18 @@ __device__ void ComputeItems(const Args& args, int item_count, uint32_t ring,
 
 // The fifth warp.
 template <int kDim, Mode kMode>
-__device__ void FinishItems(const Args& args, int item_count, const Handover<kDim>& handover,
+__device__ void FinishItems(const Args& args, const ItemFeed& feed, const Handover<kDim>& handover,
                             const LogitWindows& windows, float* log_sum_exp, int lane) {
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, log_sum_exp, lane);
-    Finisher<kDim, kMode>(args, handover, windows, &pooler, lane).Run(item_count);
-    __syncwarp();
-    if (lane == 0) *reinterpret_cast<ScorePooler::Position*>(handover.item) = pooler.position();
+    Finisher<kDim, kMode>(args, feed, handover, windows, &pooler, lane).Run();
+    if (lane == 0) *reinterpret_cast<ScorePooler::Position*>(handover.pooled) = pooler.position();
   } else {
-    Finisher<kDim, kMode>(args, handover, windows, nullptr, lane).Run(item_count);
+    Finisher<kDim, kMode>(args, feed, handover, windows, nullptr, lane).Run();
   }
 }
 
-// A grid of blocks that all run at the same time; a list item is computed by block index % grid.
+// A grid of blocks that all run at the same time.
 template <int kDim, Mode kMode>
 __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
     DecodeKernel(const __grid_constant__ Args args) {
@@ -86,14 +88,17 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   const uint32_t ring = static_cast<uint32_t>(__cvta_generic_to_shared(shared)) +
                         warp * stages * static_cast<uint32_t>(StageBytes(kDim));
   unsigned char* const behind_rings = shared + kWarps * stages * StageBytes(kDim);
-  const Handover<kDim> handover(behind_rings, args.group);
-  const LogitWindows windows(behind_rings + HandoverBytes(kDim, args.group), args.group);
+  auto* const item_ring = reinterpret_cast<ItemRing*>(behind_rings);
+  const Handover<kDim> handover(behind_rings + kRingBytes, args.group);
+  const LogitWindows windows(behind_rings + kRingBytes + HandoverBytes(kDim, args.group),
+                             args.group);
 
   // [H] a warp that pools: the fifth's lies behind everything, the others' where their rings were.
   unsigned char* const log_sum_exp =
       warp < kWarps ? shared + warp * stages * StageBytes(kDim)
                     : reinterpret_cast<unsigned char*>(windows.barriers) + kBarrierBytes;
 
+  item_ring->Init();
   if (threadIdx.x == 0) {
     handover.barriers->Init();
     if (kMode == Mode::kScoring) windows.barriers->Init();
@@ -101,20 +106,19 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   __syncthreads();
   WaitForPreviousKernel();
   LetNextKernelStart();
-  const int item_count = *args.item_count;
+  const ItemFeed feed(args, *args.item_count, item_ring);
   if (warp < kWarps) {
-    ComputeItems<kDim, kMode>(args, item_count, ring, handover, windows, warp, lane);
+    ComputeItems<kDim, kMode>(args, feed, ring, handover, windows, warp, lane);
   } else {
-    FinishItems<kDim, kMode>(args, item_count, handover, windows,
-                             reinterpret_cast<float*>(log_sum_exp), lane);
+    FinishItems<kDim, kMode>(args, feed, handover, windows, reinterpret_cast<float*>(log_sum_exp),
+                             lane);
   }
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, reinterpret_cast<float*>(log_sum_exp), lane);
     __syncthreads();
-    pooler.MoveTo(*reinterpret_cast<const ScorePooler::Position*>(handover.item));
+    pooler.MoveTo(*reinterpret_cast<const ScorePooler::Position*>(handover.pooled));
     pooler.Finish(warp);
   }
-  __syncthreads();
   MergeRows<kDim>(args, shared);
 }
 

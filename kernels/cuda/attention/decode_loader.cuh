@@ -1,6 +1,6 @@
 // How K and V of a warp's chunks get into its ring in shared memory.
 //
-// A chunk's place in the cache is known only through the item list, then the block table or the
+// A chunk's place in the cache is known only through the item, then the block table or the
 // selection. Both look-ups run ahead of the copies, which run ahead of the arithmetic, all of them
 // across the ends of items: nothing waits for a chain of loads but the first chunk of all.
 #ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_LOADER_CUH_
@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/attention/attention_mma.cuh"
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_feed.cuh"
 #include "kernels/cuda/warp.cuh"
 
 namespace tidal::cuda::decode {
@@ -46,23 +47,26 @@ __device__ inline void WaitForOldestCopies(int stages) {
   }
 }
 
-// Warp w takes chunks w, w + 4, w + 8, .. of every item of its block.
+// Warp w has chunks w, w + 4, w + 8, .. of every item of its block: equally many in all warps,
+// which may mean one past the item's end. Then whatever one warp waits for, another that is no
+// further has got: the first warp takes items for all.
 template <int kDim, Mode kMode>
 class ChunkLoader {
  public:
-  __device__ ChunkLoader(const Args& args, int item_count, int warp, int lane)
-      : args_(args), item_count_(item_count), warp_(warp), lane_(lane), coming_index_(blockIdx.x) {
-    // The list is as long as the grid: loaded before the count is there.
-    const int4 first = *reinterpret_cast<const int4*>(args_.items + coming_index_);
-    if (coming_index_ < item_count_) coming_.words = first;
-    LookUpNextItem();
+  __device__ ChunkLoader(const Args& args, const ItemFeed& feed, int warp, int lane)
+      : args_(args), feed_(feed), warp_(warp), lane_(lane), taker_(feed, lane) {
+    ahead_.item = feed_.First();
+    if (warp_ == 0) taker_.TakeFixed();
+    Load(&ahead_);
     Advance();
   }
 
   // Starts to copy the warp's next chunk to shared memory: [K, V] of [16, kDim], tokens past the
   // item's end and hidden ones as zeros. Counts as a group of copies even when no chunk is left.
   __device__ void CopyNext(uint32_t stage) {
-    while (left_ == 0 && now_.item.tokens() > 0) Advance();
+    if (warp_ == 0) taker_.Step(number_ + 1);
+    if (left_ == 0 && now_.item.tokens() > 0) Advance();
+    if (left_ <= look_ahead_at_) LookUpNextItem();
     if (left_ > 0) {
       Copy(stage);
       ++at_;
@@ -86,16 +90,11 @@ class ChunkLoader {
   __device__ static int ChunksOfLookups(const DecodeItem& item) {
     return IsGathered(item) ? 2 : 32;
   }
-  __device__ int ChunksOfWarp(const DecodeItem& item) const {
-    return (NumChunks(item.tokens()) - warp_ + kWarps - 1) / kWarps;
+  __device__ static int ChunksOfWarp(const DecodeItem& item) {
+    return (NumChunks(item.tokens()) + kWarps - 1) / kWarps;
   }
   // The first token, within the item, of the warp's chunk `index`.
   __device__ int FirstToken(int index) const { return (warp_ + kWarps * index) * kChunkTokens; }
-
-  __device__ DecodeItem ItemAt(int index) const {
-    if (index >= item_count_) return {};
-    return {*reinterpret_cast<const int4*>(args_.items + index)};
-  }
 
   __device__ void Load(Lookups* to) const {
     const DecodeItem& item = to->item;
@@ -117,12 +116,15 @@ class ChunkLoader {
     }
   }
 
+  // Once an item, at its last look-ups.
   __device__ void LookUpNextItem() {
-    ahead_.item = coming_;
+    look_ahead_at_ = -1;
+    if (warp_ == 0) taker_.Finish(number_ + 1);
+    ++number_;
+    ahead_.item = feed_.Item(number_);
     ahead_.first = 0;
-    coming_index_ += gridDim.x;
-    coming_ = ItemAt(coming_index_);
     Load(&ahead_);
+    if (warp_ == 0 && ahead_.item.tokens() > 0) taker_.Take(number_ + 1);
   }
 
   __device__ void Advance() {
@@ -134,7 +136,7 @@ class ChunkLoader {
       ahead_.first += left_;
       Load(&ahead_);
     } else {
-      LookUpNextItem();
+      look_ahead_at_ = kLookAheadChunks;
     }
   }
 
@@ -180,12 +182,14 @@ class ChunkLoader {
   }
 
   const Args& args_;
-  const int item_count_, warp_, lane_;
-  Lookups now_;  // what is being copied: chunk at_ of it, left_ more with it
+  const ItemFeed& feed_;
+  const int warp_, lane_;
+  ItemTaker taker_;  // of the first warp
+  Lookups now_;      // what is being copied: chunk at_ of it, left_ more with it
   int at_ = 0, left_ = 0;
-  Lookups ahead_;      // in flight: what follows
-  DecodeItem coming_;  // in flight: the item after that
-  int coming_index_;
+  Lookups ahead_;           // in flight: what follows, of item number number_ or what now_ is of
+  int number_ = 0;          // of the last item that was looked up
+  int look_ahead_at_ = -1;  // left_ from which on the next is; -1: it has been, or not yet
 };
 
 }  // namespace tidal::cuda::decode

@@ -86,19 +86,23 @@ struct SplitSums {
   }
 };
 
-// Adds up all splits of one query head. Called by all threads of the block, whose shared memory
-// lends MergeBytes(). A place of four dims is added up by several threads, each over some of the
-// splits, one after the other; then by one over theirs.
-template <int kDim>
-__device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_item, int head,
-                            unsigned char* shared) {
-  constexpr int kQuads = kDim / 4;  // of 4 dims, in a head
-  constexpr int kShares = kThreads / kQuads;
+// Adds up all splits of kHeads query heads of one KV head, first_head of its group and the next.
+// Called by all threads of the block after a __syncthreads(), whose shared memory lends
+// MergeBytes(). A place of four dims is added up by as many threads as there are, each over some of
+// the splits, one after the other; then by one over theirs.
+template <int kDim, int kHeads>
+__device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_result,
+                            int first_head, unsigned char* shared) {
+  constexpr int kQuads = kDim / 4;          // of 4 dims, in a head
+  constexpr int kPlaces = kHeads * kQuads;  // in all heads
+  constexpr int kShares = kThreads / kPlaces;
+  static_assert(kShares > 0);
   const int splits = item.num_splits();
-  const int share = threadIdx.x / kQuads, dim = threadIdx.x % kQuads * 4;
+  const int share = threadIdx.x / kPlaces, place = threadIdx.x % kPlaces;
+  const int head = first_head + place / kQuads, dim = place % kQuads * 4;
   const int a_share = (splits + kShares - 1) / kShares;
   const int begin = min(share * a_share, splits), end = min(begin + a_share, splits);
-  const int64_t first = (first_item + item.kv_head()) * args.group + head;
+  const int64_t first = (first_result + item.kv_head()) * args.group + head;
   const int64_t stride = int64_t{args.num_kv_heads} * args.group;  // from split to split, in heads
   SplitSums<kMergeBatch> sums;
   if (share < kShares) {
@@ -108,23 +112,25 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
       sums.Add();
     }
   }
-  auto* const outs = reinterpret_cast<float4*>(shared);            // [kShares, kQuads]
+  auto* const outs = reinterpret_cast<float4*>(shared);            // [kShares, kPlaces]
   auto* const norms = reinterpret_cast<float2*>(outs + kThreads);  // the same
-  outs[threadIdx.x] = sums.out;
-  norms[threadIdx.x] = make_float2(sums.max, sums.sum);
-  __syncthreads();
+  if constexpr (kShares > 1) {
+    outs[threadIdx.x] = sums.out;
+    norms[threadIdx.x] = make_float2(sums.max, sums.sum);
+    __syncthreads();
+  }
   if (share == 0) {
-    float max = -INFINITY;
+    float max = sums.max;
 #pragma unroll
-    for (int i = 0; i < kShares; ++i) max = fmaxf(max, norms[i * kQuads + threadIdx.x].x);
+    for (int i = 1; i < kShares; ++i) max = fmaxf(max, norms[i * kPlaces + place].x);
     Merge merge(max);
+    merge.Add(make_float2(sums.max, sums.sum), sums.out);
 #pragma unroll
-    for (int i = 0; i < kShares; ++i) {
-      merge.Add(norms[i * kQuads + threadIdx.x], outs[i * kQuads + threadIdx.x]);
+    for (int i = 1; i < kShares; ++i) {
+      merge.Add(norms[i * kPlaces + place], outs[i * kPlaces + place]);
     }
     WriteResult<kDim>(args, item, head, dim, merge);
   }
-  __syncthreads();
 }
 
 // Counts a split as done. What this warp wrote before its last __syncwarp() is seen by the block
@@ -139,28 +145,61 @@ __device__ inline int32_t LoadCount(const int32_t* count) {
   return value;
 }
 
+// MergeRows, kHeads heads at a time: known when compiled, as a loop over them costs small loads
+// more than large ones gain.
+//
+// This is the end of the operation, so its waits are kept apart from each other: the first look at
+// what is to be merged, and the first wait for it, are while the fifth warp finishes the block's
+// last item.
+template <int kDim, int kHeads>
+__device__ void MergeHeads(const Args& args, unsigned char* shared) {
+  const int units_a_row = args.num_kv_heads * args.group / kHeads;
+  const int units = args.rows * units_a_row;
+  const auto items_of = [&](int unit) {
+    return unit < units ? args.row_items[unit / units_a_row] : RowItems{};
+  };
+  RowItems next = items_of(blockIdx.x);
+  for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    const RowItems items = next;
+    next = items_of(unit + gridDim.x);
+    if (items.num_splits < 2) continue;
+    const int row = unit / units_a_row;
+    const int head = unit % units_a_row * kHeads;
+    const int kv_head = head / args.group;
+    int32_t* const done = args.splits_done + row * args.num_kv_heads + kv_head;
+    if (threadIdx.x == 0) {
+      while (LoadCount(done) < items.num_splits) __nanosleep(20);
+    }
+    // The splits are done; and nobody uses the shared memory for anything else any more.
+    __syncthreads();
+    int32_t counted = 0;
+    if (threadIdx.x == 0) counted = atomicAdd(done, kHeads);
+    MergeSplits<kDim, kHeads>(
+        args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits), items.first,
+        head % args.group, shared);
+    // The last of the group's heads leaves a zero for the next operation.
+    if (threadIdx.x == 0 && counted == items.num_splits + args.group - kHeads) *done = 0;
+  }
+}
+
 // The rows that were cut, after a block's own items: each query head is merged by one block, which
 // waits until all its splits are done. All blocks of the grid run at the same time, so that what is
 // waited for is being computed. (If whoever computes the last split merged the row, a block that is
-// late once would be last again and again, and merge everything.)
+// late once would be last again and again, and merge everything.) Where there are more heads than
+// blocks a block merges several at once: what it waits for is the same. Called by all threads; by
+// then the four warps need the fifth no more.
 template <int kDim>
 __device__ void MergeRows(const Args& args, unsigned char* shared) {
-  const int heads = args.num_kv_heads * args.group;
-  for (int unit = blockIdx.x; unit < args.rows * heads; unit += gridDim.x) {
-    const int row = unit / heads;
-    const RowItems items = args.row_items[row];
-    if (items.num_splits < 2) continue;
-    const int kv_head = unit % heads / args.group;
-    if (threadIdx.x == 0) {
-      int32_t* const done = args.splits_done + row * args.num_kv_heads + kv_head;
-      while (LoadCount(done) < items.num_splits) __nanosleep(20);
-      // The last of the group's heads leaves a zero for the next operation.
-      if (atomicAdd(done, 1) == items.num_splits + args.group - 1) *done = 0;
-    }
-    __syncthreads();
-    MergeSplits<kDim>(args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits),
-                      items.first, unit % args.group, shared);
+  constexpr int kMaxHeads = kThreads / (kDim / 4);
+  const int heads = args.rows * args.num_kv_heads * args.group;
+  const int blocks = static_cast<int>(gridDim.x);
+  if constexpr (kMaxHeads >= 4) {
+    if (heads > 2 * blocks && args.group % 4 == 0) return MergeHeads<kDim, 4>(args, shared);
   }
+  if constexpr (kMaxHeads >= 2) {
+    if (heads > blocks && args.group % 2 == 0) return MergeHeads<kDim, 2>(args, shared);
+  }
+  MergeHeads<kDim, 1>(args, shared);
 }
 
 }  // namespace tidal::cuda::decode

@@ -28,82 +28,122 @@ __device__ int32_t TokensOf(const PlanArgs& args, int row) {
   return budget > 0 ? min(budget, length) : length;
 }
 
+// How the rows of a list are cut. The same in all lanes of a warp.
 template <Work kWork>
-__device__ RowCut CutRow(const PlanArgs& args, int row, int32_t share) {
-  const bool scored = kWork == Work::kScoring && args.token_budgets[row] > 0;
-  return args.rule.Cut(TokensOf<kWork>(args, row),
-                       scored ? min(share, kMaxScoredSplitTokens) : share);
-}
-
-// Chooses how long splits are: of 1, 2, 4 or 8 rounds, those that keep the block with most to do
-// busy for the shortest time. Longer splits waste less on their ends, shorter ones less on blocks
-// without work in the last round.
-template <Work kWork>
-__device__ int32_t ChooseShare(const PlanArgs& args, int lane) {
-  constexpr int kChoices = 4;
-  static_assert(1 << (kChoices - 1) == SplitRule::kMaxRounds);
-  int64_t tokens = 0;
-  for (int row = lane; row < args.rows; row += 32) tokens += TokensOf<kWork>(args, row);
-  tokens = SumOfWarp(tokens);
-  int32_t shares[kChoices], splits[kChoices] = {};
-  for (int i = 0; i < kChoices; ++i) shares[i] = args.rule.Share(tokens, 1 << i);
-  for (int row = lane; row < args.rows; row += 32) {
-    for (int i = 0; i < kChoices; ++i) splits[i] += CutRow<kWork>(args, row, shares[i]).num_splits;
+class RowCutter {
+ public:
+  __device__ RowCutter(const PlanArgs& args, int lane) : args_(args) {
+    int64_t tokens = 0;
+    int32_t least = INT32_MAX;
+    for (int row = lane; row < args.rows; row += 32) {
+      const int32_t row_tokens = TokensOf<kWork>(args, row);
+      tokens += row_tokens;
+      if (row_tokens > 0) least = min(least, row_tokens);
+    }
+    lengths_ = args.rule.Tails(SumOfWarp(tokens), kWork == Work::kScoring);
+    if constexpr (kWork == Work::kScoring) {
+      least = __reduce_min_sync(kAllLanes, least);
+      for (int row = lane; row < args.rows; row += 32) {
+        if (TokensOf<kWork>(args, row) == least) last_row_ = row;
+      }
+      last_row_ = __reduce_max_sync(kAllLanes, last_row_);
+    }
+    ChooseMost(lane);
   }
-  int32_t best_share = shares[0];
-  int64_t best_cost = INT64_MAX;
-  for (int i = 0; i < kChoices; ++i) {
-    const int64_t all_splits = max(__reduce_add_sync(kAllLanes, splits[i]), 1);
-    const int64_t rounds =
-        (all_splits * args.rule.num_kv_heads + args.rule.blocks - 1) / args.rule.blocks;
-    const int64_t cost = rounds * (tokens / all_splits + SplitRule::kSplitCost);
-    if (cost < best_cost) {
-      best_cost = cost;
-      best_share = shares[i];
+
+  __device__ RowCut Cut(int row) const {
+    return args_.rule.Cut(TokensOf<kWork>(args_, row), LengthsOf(row, lengths_.most));
+  }
+
+ private:
+  // Where splits may have up to `most` tokens.
+  __device__ SplitLengths LengthsOf(int row, int32_t most) const {
+    const bool scored = kWork == Work::kScoring && args_.token_budgets[row] > 0;
+    SplitLengths lengths = lengths_;
+    if (kWork == Work::kScoring && row != last_row_) lengths = {};
+    lengths.most = scored ? min(most, kMaxScoredSplitTokens) : most;
+    return lengths;
+  }
+
+  // Chooses how long splits before the tails are: of 1, 2, 4 or 8 rounds, those that keep the block
+  // with most to do busy for the shortest time. Longer splits waste less on their ends, shorter
+  // ones less on blocks without work in the last round.
+  __device__ void ChooseMost(int lane) {
+    constexpr int kChoices = 4;
+    static_assert(1 << (kChoices - 1) == SplitRule::kMaxRounds);
+    int64_t tokens = 0;
+    for (int row = lane; row < args_.rows; row += 32) {
+      tokens += args_.rule.LongTokens(TokensOf<kWork>(args_, row), LengthsOf(row, 0));
+    }
+    tokens = SumOfWarp(tokens);
+    int32_t shares[kChoices], splits[kChoices] = {};
+    for (int i = 0; i < kChoices; ++i) shares[i] = args_.rule.Share(tokens, 1 << i);
+    for (int row = lane; row < args_.rows; row += 32) {
+      const int32_t row_tokens = TokensOf<kWork>(args_, row);
+      for (int i = 0; i < kChoices; ++i) {
+        splits[i] += args_.rule.Cut(row_tokens, LengthsOf(row, shares[i])).runs[0].splits;
+      }
+    }
+    int64_t best_cost = INT64_MAX;
+    for (int i = 0; i < kChoices; ++i) {
+      const int64_t cost = args_.rule.Cost(tokens, __reduce_add_sync(kAllLanes, splits[i]));
+      if (cost < best_cost) {
+        best_cost = cost;
+        lengths_.most = shares[i];
+      }
     }
   }
-  return best_share;
+
+  const PlanArgs& args_;
+  SplitLengths lengths_;
+  int32_t last_row_ = -1;  // kScoring only: the last of the list that has tokens
+};
+
+__device__ void SumOfWarp(SplitCounts* counts) {
+  for (int32_t& splits : counts->runs) splits = __reduce_add_sync(kAllLanes, splits);
 }
 
 // Writes the items of one row and where they lie: behind those of longer rows, and of lower rows of
 // equal length.
 template <Work kWork>
 __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, int lane) {
-  const int32_t share = ChooseShare<kWork>(args, lane);
+  const RowCutter<kWork> cutter(args, lane);
   const int32_t tokens = TokensOf<kWork>(args, row);
   const int32_t heads = args.rule.num_kv_heads;
-  int32_t rows_before = 0, splits_before = 0, all_splits = 0;
+  int32_t rows_before = 0;
+  SplitCounts before, all;
   for (int other = lane; other < args.rows; other += 32) {
     const int32_t other_tokens = TokensOf<kWork>(args, other);
-    const int32_t splits = CutRow<kWork>(args, other, share).num_splits;
-    all_splits += splits;
+    const RowCut cut = cutter.Cut(other);
+    all.Add(cut);
     if (other_tokens > tokens || (other_tokens == tokens && other < row)) {
-      splits_before += splits;
+      before.Add(cut);
       ++rows_before;
     }
   }
-  const int32_t first = __reduce_add_sync(kAllLanes, splits_before) * heads;
-  all_splits = __reduce_add_sync(kAllLanes, all_splits);
+  SumOfWarp(&before);
+  SumOfWarp(&all);
 
-  const RowCut cut = CutRow<kWork>(args, row, share);
+  const RowCut cut = cutter.Cut(row);
   const bool sparse = args.token_budgets[row] > 0;
   const int32_t visible =
       kWork == Work::kWindowed ? FirstVisible(args.context_lens[row] - 1, args.window) : 0;
-  for (int i = lane; i < cut.num_splits * heads; i += 32) {
-    const int32_t split = i / heads;
-    const int32_t begin = split * cut.tokens;
-    DecodeItem item = DecodeItem::Make(row, i - split * heads, split, visible / 16 * 16 + begin,
-                                       min(cut.tokens, tokens - begin), sparse, cut.num_splits);
-    if (split == 0) item.Hide(visible % 16);
-    list.items[first + i] = item;
+  const int32_t first_result = before.Sum() * heads;
+  for (int number = lane; number < cut.num_splits * heads; number += 32) {
+    const PlacedItem placed = PlaceItem(cut, before, all, heads, number);
+    DecodeItem item =
+        DecodeItem::Make(row, placed.kv_head, first_result + number,
+                         visible / 16 * 16 + placed.begin, placed.tokens, sparse, cut.num_splits);
+    if (placed.split == 0) item.Hide(visible % 16);
+    list.items[placed.index] = item;
   }
   if constexpr (kWork == Work::kScoring) {
     rows_before = __reduce_add_sync(kAllLanes, rows_before);
     if (lane == 0) args.scoring_order[rows_before] = row;
   }
   if (lane == 0) {
-    list.rows[row] = {first, cut.num_splits, sparse};
-    if (row == 0) *list.count = all_splits * heads;
+    list.rows[row] = {first_result, cut.num_splits, sparse};
+    if (row == 0) *list.count = all.Sum() * heads;
   }
 }
 

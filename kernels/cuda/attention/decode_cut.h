@@ -1,0 +1,181 @@
+// How decode attention cuts rows into splits: plain arithmetic, on the device and in tests.
+//
+// A split is a run of a row's tokens. How long it is depends on how much there is to read in all:
+// long splits cost least, but every block of the device wants one, and none wants twice another's.
+// Blocks with equal work finish up to 15 % apart, so under a large load rows end in short splits,
+// the tail, which are dealt out last and to whoever is ready for one (decode_feed.cuh).
+#ifndef TIDAL_KERNELS_CUDA_ATTENTION_DECODE_CUT_H_
+#define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_CUT_H_
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+namespace tidal::cuda::decode {
+
+inline constexpr int32_t kMaxSplitTokens = 32768;
+// Of rows whose logits are kept: so short that the device works on one long row, or a few rows, at
+// a time, and their logits are pooled before they leave the L2 cache.
+inline constexpr int32_t kMaxScoredSplitTokens = 4096;
+
+// A part of a row that is cut into short splits.
+struct TailPart {
+  int32_t share;         // of the row, in 32nds
+  int32_t pieces;        // a split has 1 / pieces of a block's share of the whole load,
+  int32_t least_tokens;  // but at least so many tokens
+};
+// The tail of a row, part by part, each of which comes behind that of all rows in the list. There
+// may be several, the last the finest: TailPart{3, 24, 256}, TailPart{1, 96, 128}.
+inline constexpr std::array kTail = {TailPart{4, 48, 256}};
+inline constexpr int kTailParts = kTail.size();
+// Where logits are kept, only the last row of the list has a tail, of one part: the rows before it
+// are to be complete, and pooled, early.
+inline constexpr TailPart kScoredTail = {16, 24, 256};
+__host__ __device__ constexpr TailPart TailPartOf(bool scored, int part) {
+  constexpr auto kParts = kTail;
+  return !scored ? kParts[part] : part == 0 ? kScoredTail : TailPart{};
+}
+// Of a part: where more would be needed, the part is shorter.
+inline constexpr int32_t kMaxTailSplits = 60;
+// There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
+// starting and merging them is what counts. INT32_MAX: no tails.
+inline constexpr int32_t kTailLoad = 4096;
+inline constexpr int32_t kScoredTailLoad = 2 * kMaxScoredSplitTokens;
+// A row has one if it is at least 1 / kTailRow of a block's load: cutting many short rows in two
+// costs more in merging than it saves.
+inline constexpr int32_t kTailRow = 4;
+
+// How long splits are.
+struct SplitLengths {
+  struct Tail {
+    int32_t share = 0;   // of the row, in 32nds; 0: there is no such part
+    int32_t tokens = 0;  // of a split
+  };
+  int32_t most = 0;      // tokens of a split that is not of the tail
+  int32_t tail_row = 0;  // rows from so many tokens on have a tail
+  Tail tail[kTailParts];
+};
+
+// Splits of equal length, a multiple of 16, but the last, which may be shorter.
+struct SplitRun {
+  int32_t begin = 0, end = 0;  // in the row; begin is a multiple of 16
+  int32_t splits = 0;
+  int32_t tokens = 0;  // of a split
+};
+
+// The splits of one row: long ones, then those of the tail's parts.
+struct RowCut {
+  static constexpr int kRuns = 1 + kTailParts;
+  SplitRun runs[kRuns];
+  int32_t num_splits = 0;
+};
+
+// How rows are cut. Every block of the device gets `rounds` splits if all are equally long.
+struct SplitRule {
+  int32_t blocks;  // that the device runs at a time
+  int32_t num_kv_heads;
+
+  static constexpr int32_t kMaxRounds = 8;
+  // What a split costs beside its tokens, in tokens: its end, and its partial results.
+  static constexpr int32_t kSplitCost = 64;
+
+  // The most tokens of a split. A block in 33 may go without one: row lengths are often powers of
+  // two, and numbers of blocks just above one.
+  __host__ __device__ int32_t Share(int64_t all_tokens, int32_t rounds) const {
+    const int64_t slots = int64_t{blocks} * rounds * 32 / 33;
+    const int64_t share = (all_tokens * num_kv_heads + slots - 1) / slots;
+    return share < kMaxSplitTokens ? static_cast<int32_t>(share) : kMaxSplitTokens;
+  }
+  // What the block with most to do costs, in tokens, where `all_tokens` tokens are cut into
+  // `all_splits` splits for each KV head.
+  __host__ __device__ int64_t Cost(int64_t all_tokens, int64_t all_splits) const {
+    const int64_t splits = all_splits > 1 ? all_splits : 1;
+    const int64_t rounds = (splits * num_kv_heads + blocks - 1) / blocks;
+    return rounds * (all_tokens / splits + kSplitCost);
+  }
+  // The tails, where rows have `all_tokens` tokens in all. `most` is chosen after that.
+  __host__ __device__ SplitLengths Tails(int64_t all_tokens, bool scored) const {
+    const int64_t load = all_tokens * num_kv_heads / blocks;
+    SplitLengths lengths;
+    if (load < (scored ? kScoredTailLoad : kTailLoad)) return lengths;
+    lengths.tail_row =
+        static_cast<int32_t>(load / kTailRow < INT32_MAX ? load / kTailRow : int64_t{INT32_MAX});
+    for (int i = 0; i < kTailParts; ++i) {
+      const TailPart part = TailPartOf(scored, i);
+      if (part.share == 0) continue;
+      const int64_t tokens = load / part.pieces;
+      const int64_t most = scored ? kMaxScoredSplitTokens / 2 : kMaxSplitTokens;
+      if (tokens > most) continue;
+      lengths.tail[i] = {part.share, static_cast<int32_t>(
+                                         tokens > part.least_tokens ? tokens : part.least_tokens)};
+    }
+    return lengths;
+  }
+
+  // Of a row, those before its tail.
+  __host__ __device__ int32_t LongTokens(int32_t row_tokens, const SplitLengths& lengths) const {
+    const int32_t tail_tokens = TailTokens(row_tokens, lengths, 0);
+    return tail_tokens == 0 ? row_tokens : (row_tokens - tail_tokens) / 16 * 16;
+  }
+  __host__ __device__ RowCut Cut(int32_t row_tokens, const SplitLengths& lengths) const {
+    RowCut cut;
+    if (row_tokens == 0) return cut;
+    const int32_t least = LeastTokens(row_tokens);
+    int32_t begin = LongTokens(row_tokens, lengths);
+    cut.runs[0] = CutRun(0, begin, lengths.most < least ? least : lengths.most);
+    cut.num_splits = cut.runs[0].splits;
+    for (int i = 0; i < kTailParts; ++i) {
+      const int32_t later_tokens = TailTokens(row_tokens, lengths, i + 1);
+      const int32_t end = later_tokens == 0 ? row_tokens : (row_tokens - later_tokens) / 16 * 16;
+      if (end > begin) cut.runs[1 + i] = CutRun(begin, end, lengths.tail[i].tokens);
+      cut.num_splits += cut.runs[1 + i].splits;
+      begin = end;
+    }
+    return cut;
+  }
+
+  // Work items of up to `rows` rows of up to `max_tokens` tokens, of which `scored_tokens` are in
+  // rows whose logits are kept: at most.
+  int64_t MaxItems(int64_t rows, int32_t max_tokens, int64_t scored_tokens) const {
+    const int64_t pairs = rows * num_kv_heads;
+    // A block's load is `pieces` splits of a part, which has share / 32 of it (30: lengths are
+    // rounded down); and every row's last split.
+    int64_t tail_items = int64_t{kMaxTailSplits} * num_kv_heads;
+    for (const TailPart& part : kTail) tail_items += pairs + blocks * part.pieces * part.share / 30;
+    return std::min(pairs * DivideUp(max_tokens, LeastTokens(0)),
+                    pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds +
+                        scored_tokens * num_kv_heads / kMaxScoredSplitTokens + tail_items);
+  }
+
+ private:
+  // Of a split that is not alone. With few KV heads there are few splits, and shorter ones pay.
+  __host__ __device__ int32_t LeastTokens(int32_t row_tokens) const {
+    if (num_kv_heads < 8) return 64;
+    const int32_t eighth = DivideUp(row_tokens, 8);
+    return eighth < 128 ? 128 : eighth < 256 ? eighth : 256;
+  }
+  // Of a row's tail, those of part `first_part` and the later ones.
+  __host__ __device__ int32_t TailTokens(int32_t row_tokens, const SplitLengths& lengths,
+                                         int first_part) const {
+    int32_t tokens = 0;
+    for (int i = first_part; i < kTailParts; ++i) {
+      if (row_tokens < lengths.tail_row) break;
+      const int32_t share = DivideUp(row_tokens, 32) * lengths.tail[i].share;
+      const int32_t most = lengths.tail[i].tokens * kMaxTailSplits;
+      tokens += share < most ? share : most;
+    }
+    return tokens;
+  }
+  // Into splits of up to `most` tokens. begin < end.
+  __host__ __device__ static SplitRun CutRun(int32_t begin, int32_t end, int32_t most) {
+    const int32_t tokens = DivideUp(DivideUp(end - begin, DivideUp(end - begin, most)), 16) * 16;
+    return {begin, end, DivideUp(end - begin, tokens), tokens};
+  }
+  __host__ __device__ static int32_t DivideUp(int32_t a, int32_t b) { return (a + b - 1) / b; }
+};
+
+}  // namespace tidal::cuda::decode
+
+#endif  // TIDAL_KERNELS_CUDA_ATTENTION_DECODE_CUT_H_
