@@ -51,6 +51,9 @@ std::string RequestId(const std::string& wanted) {
 // A unary RPC in progress; what its callback and its canceller share.
 template <typename Request, typename Response>
 struct UnaryCall {
+  // First, so that it goes last: the gateway lives as long as it, and holds the channel. Else the
+  // context, on a thread of gRPC, could let go of the channel last, which waits for that thread.
+  std::shared_ptr<Connection> connection;
   grpc::ClientContext context;
   Request request;
   Response response;
@@ -62,14 +65,15 @@ template <typename Response, typename Request, typename Method, typename Render>
 void CallAndRespond(std::shared_ptr<Connection> connection, const CallMetadata& metadata,
                     Request request, std::chrono::seconds timeout, Method method, Render render) {
   auto call = std::make_shared<UnaryCall<Request, Response>>();
+  call->connection = std::move(connection);
   AddMetadata(metadata, &call->context);
   call->request = std::move(request);
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
-  connection->Listen([] {}, [call] { call->context.TryCancel(); });
+  call->connection->Listen([] {}, [call] { call->context.TryCancel(); });
   method(&call->context, &call->request, &call->response,
-         [call, connection, render = std::move(render)](const grpc::Status& status) {
-           connection->Post([call, connection, render, status = FromGrpc(status)] {
-             connection->Respond(render(status, call->response));
+         [call, render = std::move(render)](const grpc::Status& status) {
+           call->connection->Post([call, render, status = FromGrpc(status)] {
+             call->connection->Respond(render(status, call->response));
            });
          });
 }

@@ -203,6 +203,11 @@ void Connection::Respond(HttpResponse response) {
 void Connection::RespondAndClose(int status, absl::string_view message) {
   keep_alive_ = false;
   head_only_ = false;
+  // What came of the request goes at once: the client takes its time for the reply.
+  request_cut_ = parser_.has_value();
+  parser_.reset();
+  input_ = std::string();
+  stats_.ReleaseBytes(std::exchange(held_bytes_, 0));
   Respond({.status = status, .headers = {}, .body = RenderError(HttpError(status, message))});
 }
 
@@ -290,8 +295,7 @@ void Connection::Linger() {
   if (input_closed_) return DoClose();
   // A request that was not read to its end may still be coming. TLS's goodbye would make an error
   // of it, and the reply tells its own length.
-  const bool may_be_sending = parser_.has_value();
-  if (!transport_.is_tls() || !may_be_sending) transport_.ShutdownSend(shared_from_this());
+  if (!transport_.is_tls() || !request_cut_) transport_.ShutdownSend(shared_from_this());
   state_ = State::kLingering;
   input_ = std::string();
   SetDeadline(kLingerTimeout);

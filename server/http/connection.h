@@ -115,6 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool keep_alive_ = false;
   bool chunked_ = false;
   bool head_only_ = false;
+  bool request_cut_ = false;  // refused before its end
   bool request_running_ = false;
   int status_ = 0;
   std::string route_;

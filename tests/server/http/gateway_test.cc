@@ -249,6 +249,9 @@ TEST_F(GatewayTest, GoesRightAfterItsLastReply) {
     StartGateway();
     EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 500);
     gateway_.reset();
+    StartGateway();
+    EXPECT_EQ(Fetch(port(), GetRequest("/health")).status, 200);
+    gateway_.reset();
   }
 }
 
