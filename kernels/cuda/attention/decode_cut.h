@@ -27,8 +27,8 @@ struct TailPart {
   int32_t least_tokens;  // but at least so many tokens
 };
 // The tail of a row, part by part, each of which comes behind that of all rows in the list. There
-// may be several, the last the finest: TailPart{3, 24, 256}, TailPart{1, 96, 128}.
-inline constexpr std::array kTail = {TailPart{4, 48, 256}};
+// may be several, the last the finest.
+inline constexpr std::array kTail = {TailPart{6, 64, 192}};
 inline constexpr int kTailParts = kTail.size();
 // Where logits are kept, only the last row of the list has a tail, of one part: the rows before it
 // are to be complete, and pooled, early.
@@ -43,9 +43,11 @@ inline constexpr int32_t kMaxTailSplits = 60;
 // starting and merging them is what counts. INT32_MAX: no tails.
 inline constexpr int32_t kTailLoad = 4096;
 inline constexpr int32_t kScoredTailLoad = 2 * kMaxScoredSplitTokens;
-// A row has one if it is at least 1 / kTailRow of a block's load: cutting many short rows in two
-// costs more in merging than it saves.
-inline constexpr int32_t kTailRow = 4;
+inline constexpr int32_t kScoredTailRow = 4;  // and in rows of at least a fourth of that load
+// Rows of less than so many loads of a block are short: most of them are best left whole, so the
+// tail is every kShortRows-th of them, all of it.
+inline constexpr int32_t kShortRowLoads = 2;
+inline constexpr int32_t kShortRows = 8;
 
 // How long splits are.
 struct SplitLengths {
@@ -53,9 +55,23 @@ struct SplitLengths {
     int32_t share = 0;   // of the row, in 32nds; 0: there is no such part
     int32_t tokens = 0;  // of a split
   };
-  int32_t most = 0;      // tokens of a split that is not of the tail
-  int32_t tail_row = 0;  // rows from so many tokens on have a tail
+  int32_t most = 0;              // tokens of a split that is not of the tail
+  int32_t short_row = 0;         // rows of less tokens are short
+  int32_t tail_row = INT32_MAX;  // others have a tail from so many tokens on
   Tail tail[kTailParts];
+
+  // Of one row of them all.
+  __host__ __device__ SplitLengths OfRow(int32_t row, int32_t row_tokens) const {
+    SplitLengths own = *this;
+    const bool is_short = row_tokens < short_row;
+    if (!is_short && row_tokens >= tail_row) return own;
+    for (Tail& part : own.tail) part.share = 0;
+    Tail& finest = own.tail[kTailParts - 1];
+    if (is_short && row % kShortRows == kShortRows - 1 && row_tokens >= 4 * finest.tokens) {
+      finest.share = 32;
+    }
+    return own;
+  }
 };
 
 // Splits of equal length, a multiple of 16, but the last, which may be shorter.
@@ -100,8 +116,14 @@ struct SplitRule {
     const int64_t load = all_tokens * num_kv_heads / blocks;
     SplitLengths lengths;
     if (load < (scored ? kScoredTailLoad : kTailLoad)) return lengths;
-    lengths.tail_row =
-        static_cast<int32_t>(load / kTailRow < INT32_MAX ? load / kTailRow : int64_t{INT32_MAX});
+    const auto tokens_of = [](int64_t tokens) {
+      return static_cast<int32_t>(tokens < INT32_MAX ? tokens : int64_t{INT32_MAX});
+    };
+    if (scored) {
+      lengths.tail_row = tokens_of(load / kScoredTailRow);
+    } else {
+      lengths.short_row = lengths.tail_row = tokens_of(kShortRowLoads * load);
+    }
     for (int i = 0; i < kTailParts; ++i) {
       const TailPart part = TailPartOf(scored, i);
       if (part.share == 0) continue;
@@ -114,6 +136,11 @@ struct SplitRule {
     return lengths;
   }
 
+  // Of a row that are for long splits, as far as their length goes by it: the tail of short rows is
+  // rows like the others.
+  __host__ __device__ int32_t ShareTokens(int32_t row_tokens, const SplitLengths& lengths) const {
+    return row_tokens < lengths.short_row ? row_tokens : LongTokens(row_tokens, lengths);
+  }
   // Of a row, those before its tail.
   __host__ __device__ int32_t LongTokens(int32_t row_tokens, const SplitLengths& lengths) const {
     const int32_t tail_tokens = TailTokens(row_tokens, lengths, 0);
@@ -140,10 +167,10 @@ struct SplitRule {
   // rows whose logits are kept: at most.
   int64_t MaxItems(int64_t rows, int32_t max_tokens, int64_t scored_tokens) const {
     const int64_t pairs = rows * num_kv_heads;
-    // A block's load is `pieces` splits of a part, which has share / 32 of it (30: lengths are
-    // rounded down); and every row's last split.
+    // A block's load is `pieces` splits of a part, which may have all of it (32 / 30: lengths are
+    // rounded down), if the short rows that are cut are the longest; and every row's last split.
     int64_t tail_items = int64_t{kMaxTailSplits} * num_kv_heads;
-    for (const TailPart& part : kTail) tail_items += pairs + blocks * part.pieces * part.share / 30;
+    for (const TailPart& part : kTail) tail_items += pairs + blocks * part.pieces * 32 / 30;
     return std::min(pairs * DivideUp(max_tokens, LeastTokens(0)),
                     pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds +
                         scored_tokens * num_kv_heads / kMaxScoredSplitTokens + tail_items);
@@ -161,15 +188,15 @@ struct SplitRule {
                                          int first_part) const {
     int32_t tokens = 0;
     for (int i = first_part; i < kTailParts; ++i) {
-      if (row_tokens < lengths.tail_row) break;
       const int32_t share = DivideUp(row_tokens, 32) * lengths.tail[i].share;
       const int32_t most = lengths.tail[i].tokens * kMaxTailSplits;
       tokens += share < most ? share : most;
     }
-    return tokens;
+    return tokens < row_tokens ? tokens : row_tokens;
   }
-  // Into splits of up to `most` tokens. begin < end.
+  // Into splits of up to `most` tokens.
   __host__ __device__ static SplitRun CutRun(int32_t begin, int32_t end, int32_t most) {
+    if (begin == end) return {begin, end, 0, 0};
     const int32_t tokens = DivideUp(DivideUp(end - begin, DivideUp(end - begin, most)), 16) * 16;
     return {begin, end, DivideUp(end - begin, tokens), tokens};
   }

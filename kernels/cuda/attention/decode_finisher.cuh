@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/decode_feed.cuh"
+#include "kernels/cuda/attention/decode_l2.cuh"
 #include "kernels/cuda/attention/decode_logits.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/decode_pooling.cuh"
@@ -214,7 +215,7 @@ class Finisher {
       }
       const int64_t at = int64_t{item.result()} * args_.group + head;
       if (item.num_splits() > 1) {
-        __stcg(reinterpret_cast<float4*>(args_.partial_out + at * kDim + dim), out[i]);
+        StoreForSoon(args_.partial_out + at * kDim + dim, out[i]);
       }
       if (dim == 0 && (item.num_splits() > 1 || (kMode == Mode::kScoring && item.sparse()))) {
         __stcg(&args_.partial_sums[at], make_float2(maxima[i], sums[i]));

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_l2.cuh"
 #include "kernels/cuda/attention/decode_loader.cuh"
 #include "kernels/cuda/attention/phase_barrier.cuh"
 
@@ -111,16 +112,6 @@ class LogitWriter {
   int number_ = 0;  // of the window being filled
   int begin_ = 0;   // its first token, within the item
 };
-
-// Stores what is read again soon: the L2 cache keeps it before anything else.
-__device__ inline void StoreForSoon(__half* to, const uint4& x) {
-  asm volatile(
-      "{\n.reg .b64 policy;\n"
-      "createpolicy.fractional.L2::evict_last.b64 policy, 1.0;\n"
-      "st.global.L2::cache_hint.v4.b32 [%0], {%1, %2, %3, %4}, policy;\n}\n" ::"l"(to),
-      "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
-      : "memory");
-}
 
 // The part of the fifth warp.
 class LogitStorer {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_l2.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
 
 namespace tidal::cuda::decode {
@@ -45,6 +46,8 @@ __device__ inline void WriteResult(const Args& args, const DecodeItem& item, int
     *reinterpret_cast<float4*>(static_cast<float*>(args.out) + row_head * kDim + dim) = out;
   }
 }
+
+constexpr int kLineFloats = 32;  // of a line of the L2 cache
 
 // Sums over the splits of one place of four dims, taken in order, kBatch at a time: their loads are
 // in flight together, and nothing else here takes long.
@@ -118,6 +121,15 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
     outs[threadIdx.x] = sums.out;
     norms[threadIdx.x] = make_float2(sums.max, sums.sum);
     __syncthreads();
+  }
+  if constexpr (kDim % kLineFloats == 0) {
+    if constexpr (kShares == 1) __syncthreads();  // all have read theirs
+    constexpr int kLines = kHeads * kDim / kLineFloats;
+    float* const out = args.partial_out +
+                       ((first_result + item.kv_head()) * args.group + first_head) * kDim;
+    for (int i = threadIdx.x; i < splits * kLines; i += kThreads) {
+      Discard(out + i / kLines * stride * kDim + i % kLines * kLineFloats);
+    }
   }
   if (share == 0) {
     float max = sums.max;

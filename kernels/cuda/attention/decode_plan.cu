@@ -59,7 +59,7 @@ class RowCutter {
   // Where splits may have up to `most` tokens.
   __device__ SplitLengths LengthsOf(int row, int32_t most) const {
     const bool scored = kWork == Work::kScoring && args_.token_budgets[row] > 0;
-    SplitLengths lengths = lengths_;
+    SplitLengths lengths = lengths_.OfRow(row, TokensOf<kWork>(args_, row));
     if (kWork == Work::kScoring && row != last_row_) lengths = {};
     lengths.most = scored ? min(most, kMaxScoredSplitTokens) : most;
     return lengths;
@@ -71,13 +71,17 @@ class RowCutter {
   __device__ void ChooseMost(int lane) {
     constexpr int kChoices = 4;
     static_assert(1 << (kChoices - 1) == SplitRule::kMaxRounds);
-    int64_t tokens = 0;
+    int64_t tokens = 0, share_tokens = 0;
     for (int row = lane; row < args_.rows; row += 32) {
-      tokens += args_.rule.LongTokens(TokensOf<kWork>(args_, row), LengthsOf(row, 0));
+      const int32_t row_tokens = TokensOf<kWork>(args_, row);
+      const SplitLengths lengths = LengthsOf(row, 0);
+      tokens += args_.rule.LongTokens(row_tokens, lengths);
+      share_tokens += args_.rule.ShareTokens(row_tokens, lengths);
     }
     tokens = SumOfWarp(tokens);
+    share_tokens = SumOfWarp(share_tokens);
     int32_t shares[kChoices], splits[kChoices] = {};
-    for (int i = 0; i < kChoices; ++i) shares[i] = args_.rule.Share(tokens, 1 << i);
+    for (int i = 0; i < kChoices; ++i) shares[i] = args_.rule.Share(share_tokens, 1 << i);
     for (int row = lane; row < args_.rows; row += 32) {
       const int32_t row_tokens = TokensOf<kWork>(args_, row);
       for (int i = 0; i < kChoices; ++i) {

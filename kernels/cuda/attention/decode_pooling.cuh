@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/decode_args.h"
+#include "kernels/cuda/attention/decode_l2.cuh"
 #include "kernels/cuda/attention/decode_merge.cuh"
 #include "kernels/cuda/attention/score_pooling.cuh"
 #include "kernels/cuda/warp.cuh"
@@ -18,11 +19,6 @@
 namespace tidal::cuda::decode {
 
 constexpr int kTileTokens = 128;  // four a lane
-
-// Forgets 128 bytes: what the L2 cache holds of them need not be written to memory.
-__device__ inline void Discard(__half* line) {
-  asm volatile("discard.global.L2 [%0], 128;\n" ::"l"(line) : "memory");
-}
 
 // The work of one block. Tiles, of 128 tokens of a set, are counted over all rows in the order of
 // the item list; a block has every gridDim.x-th. Called by whole warps.
