@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -27,8 +28,9 @@ constexpr int32_t kMaxTileRows = 64;
 int32_t TileRows(DType type) { return type == DType::kBF16 ? kMaxTileRows : 60; }
 
 // The rows that `rows` <= TileRows(type) tokens are computed as, the rest being zeros: few sizes,
-// so few primitives. In bf16 a row's result is the same in all of them. In float it is not:
-// oneDNN's AVX2 kernels take six rows at a time and sum the rows of a remainder in another order.
+// so few primitives. In bf16 one implementation gives a row the same result in all of them. In
+// float it does not: oneDNN's AVX2 kernels take six rows at a time and sum the rows of a remainder
+// in another order.
 int32_t TileBucket(DType type, int32_t rows) {
   if (type == DType::kF32) return (rows + 5) / 6 * 6;
   return rows <= 16 ? rows : (rows + 7) / 8 * 8;
@@ -54,6 +56,7 @@ class DnnlWeight : public PackedWeight {
   size_t bytes() const override { return slices.size() * slice_bytes; }
 
   const int32_t slice_columns;  // a multiple of kColumnsMultiple
+  std::string implementation;   // oneDNN's, of a whole tile
   size_t slice_bytes = 0;
   memory::desc slice_desc;
   std::vector<AlignedArray<char>> slices;
@@ -66,7 +69,7 @@ struct TileProduct {
     AlignedArray<char> scratch_bytes;
     std::vector<dnnl_exec_arg_t> list;
   };
-  int32_t rows = 0;
+  int32_t rows = 0;  // at least those asked for
   dnnl::matmul primitive;
   std::vector<Arguments> workers;
 };
@@ -114,8 +117,16 @@ TileProduct& MatMulEngine::Impl::Product(int32_t rows, const DnnlWeight& weight)
   auto [it, is_new] = products.try_emplace(key);
   TileProduct& product = it->second;
   if (!is_new && !product.workers.empty()) return product;
-  const auto description =
-      Describe(rows, weight.slice_desc, weight.in_features(), weight.slice_columns);
+  const auto describe = [&](int32_t tile_rows) {
+    return Describe(tile_rows, weight.slice_desc, weight.in_features(), weight.slice_columns);
+  };
+  // For a few rows oneDNN may choose another implementation (AVX-512 instead of AMX), which adds in
+  // another order; more rows take no longer then.
+  auto description = describe(rows);
+  while (rows < TileRows(type) && description.impl_info_str() != weight.implementation) {
+    rows = TileBucket(type, rows + 1);
+    description = describe(rows);
+  }
   product.rows = rows;
   product.primitive = dnnl::matmul(description);
   for (size_t i = 0; i < workers.size(); ++i) {
@@ -143,9 +154,10 @@ std::unique_ptr<PackedWeight> MatMulEngine::Impl::Pack(const bfloat16* weight, i
       std::make_unique<DnnlWeight>(in_features, out_features, slice_blocks * kColumnsMultiple);
   const int32_t columns = packed->slice_columns;
   using tag = memory::format_tag;
-  packed->slice_desc = Describe(TileRows(type), {{in_features, columns}, DnnlType(type), tag::any},
-                                in_features, columns)
-                           .weights_desc();
+  const auto tile = Describe(
+      TileRows(type), {{in_features, columns}, DnnlType(type), tag::any}, in_features, columns);
+  packed->implementation = tile.impl_info_str();
+  packed->slice_desc = tile.weights_desc();
   packed->slice_bytes = packed->slice_desc.get_size();
 
   // [columns, in_features] of the slice, zero past out_features, read as its transpose.
@@ -219,18 +231,17 @@ void MatMulEngine::Impl::Run(const MatMulParams& p) {
   const int32_t tiles = (p.tokens + tile_rows - 1) / tile_rows;
   const int32_t slices = static_cast<int32_t>(weight.slices.size());
   const int32_t last_rows = p.tokens - (tiles - 1) * tile_rows;
-  const int32_t last_bucket = TileBucket(type, last_rows);
+  TileProduct* full = tiles > 1 ? &Product(tile_rows, weight) : nullptr;
+  TileProduct& last = Product(TileBucket(type, last_rows), weight);
 
   const char* x = static_cast<const char*>(p.x);
   const char* last_x = x + (tiles - 1) * tile_rows * x_row;
-  if (last_bucket != last_rows) {
-    padded_x.resize(last_bucket * x_row);
+  if (last.rows != last_rows) {
+    padded_x.resize(last.rows * x_row);
     std::memcpy(padded_x.data(), last_x, last_rows * x_row);
-    std::memset(padded_x.data() + last_rows * x_row, 0, (last_bucket - last_rows) * x_row);
+    std::memset(padded_x.data() + last_rows * x_row, 0, (last.rows - last_rows) * x_row);
     last_x = padded_x.data();
   }
-  TileProduct* full = tiles > 1 ? &Product(tile_rows, weight) : nullptr;
-  TileProduct& last = Product(last_bucket, weight);
   for (Worker& worker : workers) {
     const size_t count = size_t{kMaxTileRows} * weight.slice_columns;
     if (worker.y_count >= count) continue;

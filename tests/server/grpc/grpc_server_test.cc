@@ -269,7 +269,7 @@ TEST_P(GrpcServerTest, AsksForAKey) {
   options_.api_keys = *ApiKeys::Load({"one", "two"}, "");
   StartServer();
   harness_->Say("Hello");
-  const auto call = [this](const std::string& authorization, auto method) {
+  const auto call = [](const std::string& authorization, auto method) {
     grpc::ClientContext context;
     Limit(&context);
     if (!authorization.empty()) context.AddMetadata("authorization", authorization);
