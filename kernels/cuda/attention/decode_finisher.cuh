@@ -215,7 +215,11 @@ class Finisher {
       }
       const int64_t at = int64_t{item.result()} * args_.group + head;
       if (item.num_splits() > 1) {
-        StoreForSoon(args_.partial_out + at * kDim + dim, out[i]);
+        if constexpr (kMode == Mode::kSparse) {
+          __stcg(reinterpret_cast<float4*>(args_.partial_out + at * kDim + dim), out[i]);
+        } else {
+          StoreForSoon(args_.partial_out + at * kDim + dim, out[i]);
+        }
       }
       if (dim == 0 && (item.num_splits() > 1 || (kMode == Mode::kScoring && item.sparse()))) {
         __stcg(&args_.partial_sums[at], make_float2(maxima[i], sums[i]));

@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
     pooler.MoveTo(*reinterpret_cast<const ScorePooler::Position*>(handover.pooled));
     pooler.Finish(warp);
   }
-  MergeRows<kDim>(args, shared);
+  MergeRows<kDim, kMode>(args, shared);
 }
 
 template <int kDim>

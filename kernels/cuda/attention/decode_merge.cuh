@@ -93,7 +93,7 @@ struct SplitSums {
 // Called by all threads of the block after a __syncthreads(), whose shared memory lends
 // MergeBytes(). A place of four dims is added up by as many threads as there are, each over some of
 // the splits, one after the other; then by one over theirs.
-template <int kDim, int kHeads>
+template <int kDim, Mode kMode, int kHeads>
 __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t first_result,
                             int first_head, unsigned char* shared) {
   constexpr int kQuads = kDim / 4;          // of 4 dims, in a head
@@ -122,7 +122,7 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
     norms[threadIdx.x] = make_float2(sums.max, sums.sum);
     __syncthreads();
   }
-  if constexpr (kDim % kLineFloats == 0) {
+  if constexpr (kMode != Mode::kSparse && kDim % kLineFloats == 0) {
     if constexpr (kShares == 1) __syncthreads();  // all have read theirs
     constexpr int kLines = kHeads * kDim / kLineFloats;
     float* const out = args.partial_out +
@@ -160,10 +160,9 @@ __device__ inline int32_t LoadCount(const int32_t* count) {
 // MergeRows, kHeads heads at a time: known when compiled, as a loop over them costs small loads
 // more than large ones gain.
 //
-// This is the end of the operation, so its waits are kept apart from each other: the first look at
-// what is to be merged, and the first wait for it, are while the fifth warp finishes the block's
-// last item.
-template <int kDim, int kHeads>
+// This is the end of the operation: what is to be merged is looked up while the fifth warp finishes
+// the block's last item.
+template <int kDim, Mode kMode, int kHeads>
 __device__ void MergeHeads(const Args& args, unsigned char* shared) {
   const int units_a_row = args.num_kv_heads * args.group / kHeads;
   const int units = args.rows * units_a_row;
@@ -171,6 +170,8 @@ __device__ void MergeHeads(const Args& args, unsigned char* shared) {
     return unit < units ? args.row_items[unit / units_a_row] : RowItems{};
   };
   RowItems next = items_of(blockIdx.x);
+  // Asking before the block's own last item is done only makes the answer come later.
+  __syncthreads();
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     const RowItems items = next;
     next = items_of(unit + gridDim.x);
@@ -186,7 +187,7 @@ __device__ void MergeHeads(const Args& args, unsigned char* shared) {
     __syncthreads();
     int32_t counted = 0;
     if (threadIdx.x == 0) counted = atomicAdd(done, kHeads);
-    MergeSplits<kDim, kHeads>(
+    MergeSplits<kDim, kMode, kHeads>(
         args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits), items.first,
         head % args.group, shared);
     // The last of the group's heads leaves a zero for the next operation.
@@ -200,18 +201,18 @@ __device__ void MergeHeads(const Args& args, unsigned char* shared) {
 // late once would be last again and again, and merge everything.) Where there are more heads than
 // blocks a block merges several at once: what it waits for is the same. Called by all threads; by
 // then the four warps need the fifth no more.
-template <int kDim>
+template <int kDim, Mode kMode>
 __device__ void MergeRows(const Args& args, unsigned char* shared) {
   constexpr int kMaxHeads = kThreads / (kDim / 4);
   const int heads = args.rows * args.num_kv_heads * args.group;
   const int blocks = static_cast<int>(gridDim.x);
   if constexpr (kMaxHeads >= 4) {
-    if (heads > 2 * blocks && args.group % 4 == 0) return MergeHeads<kDim, 4>(args, shared);
+    if (heads > 2 * blocks && args.group % 4 == 0) return MergeHeads<kDim, kMode, 4>(args, shared);
   }
   if constexpr (kMaxHeads >= 2) {
-    if (heads > blocks && args.group % 2 == 0) return MergeHeads<kDim, 2>(args, shared);
+    if (heads > blocks && args.group % 2 == 0) return MergeHeads<kDim, kMode, 2>(args, shared);
   }
-  MergeHeads<kDim, 1>(args, shared);
+  MergeHeads<kDim, kMode, 1>(args, shared);
 }
 
 }  // namespace tidal::cuda::decode
