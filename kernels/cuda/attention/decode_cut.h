@@ -30,20 +30,11 @@ struct TailPart {
 // may be several, the last the finest.
 inline constexpr std::array kTail = {TailPart{6, 64, 192}};
 inline constexpr int kTailParts = kTail.size();
-// Where logits are kept, only the last row of the list has a tail, of one part: the rows before it
-// are to be complete, and pooled, early.
-inline constexpr TailPart kScoredTail = {16, 24, 256};
-__host__ __device__ constexpr TailPart TailPartOf(bool scored, int part) {
-  constexpr auto kParts = kTail;
-  return !scored ? kParts[part] : part == 0 ? kScoredTail : TailPart{};
-}
 // Of a part: where more would be needed, the part is shorter.
 inline constexpr int32_t kMaxTailSplits = 60;
 // There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
 // starting and merging them is what counts. INT32_MAX: no tails.
 inline constexpr int32_t kTailLoad = 4096;
-inline constexpr int32_t kScoredTailLoad = 2 * kMaxScoredSplitTokens;
-inline constexpr int32_t kScoredTailRow = 4;  // and in rows of at least a fourth of that load
 // Rows of less than so many loads of a block are short: most of them are best left whole, so the
 // tail is every kShortRows-th of them, all of it.
 inline constexpr int32_t kShortRowLoads = 2;
@@ -55,19 +46,17 @@ struct SplitLengths {
     int32_t share = 0;   // of the row, in 32nds; 0: there is no such part
     int32_t tokens = 0;  // of a split
   };
-  int32_t most = 0;              // tokens of a split that is not of the tail
-  int32_t short_row = 0;         // rows of less tokens are short
-  int32_t tail_row = INT32_MAX;  // others have a tail from so many tokens on
+  int32_t most = 0;       // tokens of a split that is not of the tail
+  int32_t short_row = 0;  // rows of less tokens are short
   Tail tail[kTailParts];
 
   // Of one row of them all.
   __host__ __device__ SplitLengths OfRow(int32_t row, int32_t row_tokens) const {
     SplitLengths own = *this;
-    const bool is_short = row_tokens < short_row;
-    if (!is_short && row_tokens >= tail_row) return own;
+    if (row_tokens >= short_row) return own;
     for (Tail& part : own.tail) part.share = 0;
     Tail& finest = own.tail[kTailParts - 1];
-    if (is_short && row % kShortRows == kShortRows - 1 && row_tokens >= 4 * finest.tokens) {
+    if (row % kShortRows == kShortRows - 1 && row_tokens >= 4 * finest.tokens) {
       finest.share = 32;
     }
     return own;
@@ -112,26 +101,20 @@ struct SplitRule {
     return rounds * (all_tokens / splits + kSplitCost);
   }
   // The tails, where rows have `all_tokens` tokens in all. `most` is chosen after that.
-  __host__ __device__ SplitLengths Tails(int64_t all_tokens, bool scored) const {
+  __host__ __device__ SplitLengths Tails(int64_t all_tokens) const {
+    constexpr auto kParts = kTail;
     const int64_t load = all_tokens * num_kv_heads / blocks;
     SplitLengths lengths;
-    if (load < (scored ? kScoredTailLoad : kTailLoad)) return lengths;
-    const auto tokens_of = [](int64_t tokens) {
-      return static_cast<int32_t>(tokens < INT32_MAX ? tokens : int64_t{INT32_MAX});
-    };
-    if (scored) {
-      lengths.tail_row = tokens_of(load / kScoredTailRow);
-    } else {
-      lengths.short_row = lengths.tail_row = tokens_of(kShortRowLoads * load);
-    }
+    if (load < kTailLoad) return lengths;
+    const int64_t short_row = kShortRowLoads * load;
+    lengths.short_row = static_cast<int32_t>(short_row < INT32_MAX ? short_row : INT32_MAX);
     for (int i = 0; i < kTailParts; ++i) {
-      const TailPart part = TailPartOf(scored, i);
-      if (part.share == 0) continue;
-      const int64_t tokens = load / part.pieces;
-      const int64_t most = scored ? kMaxScoredSplitTokens / 2 : kMaxSplitTokens;
-      if (tokens > most) continue;
-      lengths.tail[i] = {part.share, static_cast<int32_t>(
-                                         tokens > part.least_tokens ? tokens : part.least_tokens)};
+      const int64_t tokens = load / kParts[i].pieces;
+      if (tokens > kMaxSplitTokens) continue;
+      lengths.tail[i] = {kParts[i].share,
+                         static_cast<int32_t>(tokens > kParts[i].least_tokens
+                                                  ? tokens
+                                                  : int64_t{kParts[i].least_tokens})};
     }
     return lengths;
   }

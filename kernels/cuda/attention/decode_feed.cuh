@@ -7,6 +7,7 @@
 #define TIDAL_KERNELS_CUDA_ATTENTION_DECODE_FEED_CUH_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/phase_barrier.cuh"
@@ -67,6 +68,54 @@ class ItemFeed {
   ItemRing* const ring_;
 };
 
+// The same for one warp where no item is drawn: sparse attention reads little, and what matters is
+// how soon it starts; scoring ends with pooling, which keeps the blocks that are fast busy. All
+// items are fixed by their place in the list; each is loaded when the one before is asked for.
+class FixedFeed {
+ public:
+  __device__ FixedFeed(const Args& args, int item_count) : args_(args), item_count_(item_count) {}
+
+  // In turn: First(), Item(1), Item(2), ..
+  __device__ DecodeItem First() {
+    const int4 words = *reinterpret_cast<const int4*>(args_.items + blockIdx.x);
+    coming_ = At(1);
+    return static_cast<int>(blockIdx.x) < item_count_ ? DecodeItem{words} : DecodeItem{};
+  }
+  __device__ DecodeItem Item(int number) {
+    const DecodeItem item = coming_;
+    coming_ = At(number + 1);
+    return item;
+  }
+
+ private:
+  __device__ DecodeItem At(int number) const {
+    const int index = static_cast<int>(blockIdx.x) + number * static_cast<int>(gridDim.x);
+    if (index >= item_count_) return {};
+    return {*reinterpret_cast<const int4*>(args_.items + index)};
+  }
+
+  const Args& args_;
+  const int item_count_;
+  DecodeItem coming_;
+};
+
+template <Mode kMode>
+inline constexpr bool kDealt = kMode == Mode::kDense;
+// A warp's own is a copy where the items are fixed.
+template <Mode kMode>
+using Feed = std::conditional_t<kDealt<kMode>, ItemFeed, FixedFeed>;
+template <Mode kMode>
+using FeedOfWarp = std::conditional_t<kDealt<kMode>, const ItemFeed&, FixedFeed>;
+
+template <Mode kMode>
+__device__ inline Feed<kMode> MakeFeed(const Args& args, ItemRing* ring) {
+  if constexpr (kDealt<kMode>) {
+    return ItemFeed(args, *args.item_count, ring);
+  } else {
+    return FixedFeed(args, *args.item_count);
+  }
+}
+
 // For one warp: takes the items. Each arrives in steps, between which the warp does something else
 // while memory answers; `number` is that of the item under way.
 class ItemTaker {
@@ -122,6 +171,15 @@ class ItemTaker {
   const int lane_;
   int4 words_ = {0, 0, 0, 0};  // of lane 0: x is the number drawn, then all are the item
   State state_ = State::kIdle;
+};
+
+// Where items are fixed.
+struct NoTaker {
+  __device__ NoTaker(const FixedFeed&, int /*lane*/) {}
+  __device__ void TakeFixed() {}
+  __device__ void Take(int) {}
+  __device__ void Step(int) {}
+  __device__ void Finish(int) {}
 };
 
 }  // namespace tidal::cuda::decode

@@ -90,7 +90,7 @@ __device__ inline __half* LogitsOf(const Args& args, const DecodeItem& item) {
 template <int kDim, Mode kMode>
 class Finisher {
  public:
-  __device__ Finisher(const Args& args, const ItemFeed& feed, const Handover<kDim>& handover,
+  __device__ Finisher(const Args& args, const Feed<kMode>& feed, const Handover<kDim>& handover,
                       const LogitWindows& windows, ScorePooler* pooler, int lane)
       : args_(args),
         feed_(feed),
@@ -228,7 +228,7 @@ class Finisher {
   }
 
   const Args& args_;
-  const ItemFeed& feed_;
+  FeedOfWarp<kMode> feed_;
   const Handover<kDim>& handover_;
   LogitStorer kept_logits_;
   ScorePooler* const pooler_;  // kScoring only

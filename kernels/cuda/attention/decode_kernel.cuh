@@ -23,7 +23,7 @@ namespace tidal::cuda::decode {
 
 // One of the four warps that compute: its chunks of all items of the block.
 template <int kDim, Mode kMode>
-__device__ void ComputeItems(const Args& args, const ItemFeed& feed, uint32_t ring,
+__device__ void ComputeItems(const Args& args, const Feed<kMode>& feed, uint32_t ring,
                              const Handover<kDim>& handover, const LogitWindows& windows, int warp,
                              int lane) {
   const int stages = args.stages;
@@ -67,7 +67,7 @@ __device__ void ComputeItems(const Args& args, const ItemFeed& feed, uint32_t ri
 
 // The fifth warp.
 template <int kDim, Mode kMode>
-__device__ void FinishItems(const Args& args, const ItemFeed& feed, const Handover<kDim>& handover,
+__device__ void FinishItems(const Args& args, const Feed<kMode>& feed, const Handover<kDim>& handover,
                             const LogitWindows& windows, float* log_sum_exp, int lane) {
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, log_sum_exp, lane);
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
       warp < kWarps ? shared + warp * stages * StageBytes(kDim)
                     : reinterpret_cast<unsigned char*>(windows.barriers) + kBarrierBytes;
 
-  item_ring->Init();
+  if (kDealt<kMode>) item_ring->Init();
   if (threadIdx.x == 0) {
     handover.barriers->Init();
     if (kMode == Mode::kScoring) windows.barriers->Init();
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   __syncthreads();
   WaitForPreviousKernel();
   LetNextKernelStart();
-  const ItemFeed feed(args, *args.item_count, item_ring);
+  const Feed<kMode> feed = MakeFeed<kMode>(args, item_ring);
   if (warp < kWarps) {
     ComputeItems<kDim, kMode>(args, feed, ring, handover, windows, warp, lane);
   } else {

@@ -53,7 +53,7 @@ __device__ inline void WaitForOldestCopies(int stages) {
 template <int kDim, Mode kMode>
 class ChunkLoader {
  public:
-  __device__ ChunkLoader(const Args& args, const ItemFeed& feed, int warp, int lane)
+  __device__ ChunkLoader(const Args& args, const Feed<kMode>& feed, int warp, int lane)
       : args_(args), feed_(feed), warp_(warp), lane_(lane), taker_(feed, lane) {
     ahead_.item = feed_.First();
     if (warp_ == 0) taker_.TakeFixed();
@@ -182,9 +182,10 @@ class ChunkLoader {
   }
 
   const Args& args_;
-  const ItemFeed& feed_;
+  FeedOfWarp<kMode> feed_;
   const int warp_, lane_;
-  ItemTaker taker_;  // of the first warp
+  // Of the first warp.
+  std::conditional_t<kDealt<kMode>, ItemTaker, NoTaker> taker_;
   Lookups now_;      // what is being copied: chunk at_ of it, left_ more with it
   int at_ = 0, left_ = 0;
   Lookups ahead_;           // in flight: what follows, of item number number_ or what now_ is of

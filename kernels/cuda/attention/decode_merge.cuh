@@ -206,10 +206,11 @@ __device__ void MergeRows(const Args& args, unsigned char* shared) {
   constexpr int kMaxHeads = kThreads / (kDim / 4);
   const int heads = args.rows * args.num_kv_heads * args.group;
   const int blocks = static_cast<int>(gridDim.x);
-  if constexpr (kMaxHeads >= 4) {
+  // Only where there may be many rows to merge at full speed: the code of all three is fetched.
+  if constexpr (kMode == Mode::kDense && kMaxHeads >= 4) {
     if (heads > 2 * blocks && args.group % 4 == 0) return MergeHeads<kDim, kMode, 4>(args, shared);
   }
-  if constexpr (kMaxHeads >= 2) {
+  if constexpr (kMode == Mode::kDense && kMaxHeads >= 2) {
     if (heads > blocks && args.group % 2 == 0) return MergeHeads<kDim, kMode, 2>(args, shared);
   }
   MergeHeads<kDim, kMode, 1>(args, shared);

@@ -33,20 +33,11 @@ template <Work kWork>
 class RowCutter {
  public:
   __device__ RowCutter(const PlanArgs& args, int lane) : args_(args) {
-    int64_t tokens = 0;
-    int32_t least = INT32_MAX;
-    for (int row = lane; row < args.rows; row += 32) {
-      const int32_t row_tokens = TokensOf<kWork>(args, row);
-      tokens += row_tokens;
-      if (row_tokens > 0) least = min(least, row_tokens);
-    }
-    lengths_ = args.rule.Tails(SumOfWarp(tokens), kWork == Work::kScoring);
-    if constexpr (kWork == Work::kScoring) {
-      least = __reduce_min_sync(kAllLanes, least);
-      for (int row = lane; row < args.rows; row += 32) {
-        if (TokensOf<kWork>(args, row) == least) last_row_ = row;
-      }
-      last_row_ = __reduce_max_sync(kAllLanes, last_row_);
+    // Rows that are scored are to be complete, and pooled, early: no tails.
+    if constexpr (kWork != Work::kScoring) {
+      int64_t tokens = 0;
+      for (int row = lane; row < args.rows; row += 32) tokens += TokensOf<kWork>(args, row);
+      lengths_ = args.rule.Tails(SumOfWarp(tokens));
     }
     ChooseMost(lane);
   }
@@ -60,7 +51,6 @@ class RowCutter {
   __device__ SplitLengths LengthsOf(int row, int32_t most) const {
     const bool scored = kWork == Work::kScoring && args_.token_budgets[row] > 0;
     SplitLengths lengths = lengths_.OfRow(row, TokensOf<kWork>(args_, row));
-    if (kWork == Work::kScoring && row != last_row_) lengths = {};
     lengths.most = scored ? min(most, kMaxScoredSplitTokens) : most;
     return lengths;
   }
@@ -100,7 +90,6 @@ class RowCutter {
 
   const PlanArgs& args_;
   SplitLengths lengths_;
-  int32_t last_row_ = -1;  // kScoring only: the last of the list that has tokens
 };
 
 __device__ void SumOfWarp(SplitCounts* counts) {

@@ -25,14 +25,11 @@ class HostPlan {
  public:
   HostPlan(const SplitRule& rule, const Batch& batch) : rule_(rule), batch_(batch) {
     const int64_t tokens = std::accumulate(batch.lens.begin(), batch.lens.end(), int64_t{0});
-    lengths_ = rule.Tails(tokens, scoring());
+    if (!scoring()) lengths_ = rule.Tails(tokens);
     rows_.resize(batch.lens.size());
     std::iota(rows_.begin(), rows_.end(), 0);
     std::stable_sort(rows_.begin(), rows_.end(),
                      [&](int32_t a, int32_t b) { return batch.lens[a] > batch.lens[b]; });
-    for (int32_t row : rows_) {
-      if (batch.lens[row] > 0) last_row_ = row;
-    }
     const int32_t most = ChooseMost();
     cuts_.resize(rows_.size());
     for (int32_t row : rows_) cuts_[row] = rule.Cut(batch.lens[row], LengthsOf(row, most));
@@ -68,7 +65,6 @@ class HostPlan {
   bool scoring() const { return !batch_.scored.empty(); }
   SplitLengths LengthsOf(int32_t row, int32_t most) const {
     SplitLengths lengths = lengths_.OfRow(row, batch_.lens[row]);
-    if (scoring() && row != last_row_) lengths = SplitLengths{};
     lengths.most = scoring() && batch_.scored[row] ? std::min(most, kMaxScoredSplitTokens) : most;
     return lengths;
   }
@@ -98,7 +94,6 @@ class HostPlan {
   const SplitRule rule_;
   const Batch batch_;
   SplitLengths lengths_;  // but `most`
-  int32_t last_row_ = -1;
   std::vector<int32_t> rows_;  // in the order of the list
   std::vector<RowCut> cuts_;   // by row
   std::vector<DecodeItem> items_;
@@ -235,12 +230,12 @@ TEST(DecodePlanTest, ShortRowsOfALargeLoadStayWhole) {
   }
 }
 
-TEST(DecodePlanTest, OfScoredRowsTheLastHasATail) {
+TEST(DecodePlanTest, ScoredRowsHaveNoTail) {
   const HostPlan plan(kH200, {std::vector<int32_t>(8, 131072), std::vector<bool>(8, true)});
   for (int32_t row = 0; row < 8; ++row) {
     const RowCut& cut = plan.cut(row);
     EXPECT_LE(cut.runs[0].tokens, kMaxScoredSplitTokens);
-    EXPECT_EQ(cut.num_splits > cut.runs[0].splits, row == 7);
+    EXPECT_EQ(cut.num_splits, cut.runs[0].splits);
   }
 }
 
