@@ -67,8 +67,9 @@ __device__ void ComputeItems(const Args& args, const Feed<kMode>& feed, uint32_t
 
 // The fifth warp.
 template <int kDim, Mode kMode>
-__device__ void FinishItems(const Args& args, const Feed<kMode>& feed, const Handover<kDim>& handover,
-                            const LogitWindows& windows, float* log_sum_exp, int lane) {
+__device__ void FinishItems(const Args& args, const Feed<kMode>& feed,
+                            const Handover<kDim>& handover, const LogitWindows& windows,
+                            float* log_sum_exp, int lane) {
   if constexpr (kMode == Mode::kScoring) {
     ScorePooler pooler(args, log_sum_exp, lane);
     Finisher<kDim, kMode>(args, feed, handover, windows, &pooler, lane).Run();

@@ -119,7 +119,8 @@ TEST_F(CudaDecodeTailTest, ReplaysWithOtherLengths) {
   }
 }
 
-TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecodeBitForBit) {
+// But for the order in which splits are added up.
+TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecode) {
   const std::vector<int32_t> lens = Lengths(33, 4100);
   const int32_t capacity = lens.back();
   LongDecodeCase c({32, 8, 128, 16}, lens, capacity);
@@ -144,10 +145,13 @@ TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecodeBitForBit) {
                             .num_heads = dense.num_heads,
                             .max_context_len = dense.max_context_len,
                             .softmax_scale = dense.softmax_scale});
-  ExpectSameBits(c.out().Read(), expected, "sparse");
+  const std::vector<float> sparse = c.out().Read();
+  ASSERT_EQ(sparse.size(), expected.size());
+  for (size_t i = 0; i < sparse.size(); ++i) {
+    ASSERT_NEAR(sparse[i], expected[i], 1e-5 * std::max(1.0f, std::abs(expected[i]))) << i;
+  }
 }
 
-// Where logits are kept, the last row of the list has the tail.
 TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
   constexpr int32_t kBudget = 500, kSinks = 4, kRecency = 100, kLast = 1;
   const std::vector<int32_t> lens = {130'001, 60'000, 90'003};

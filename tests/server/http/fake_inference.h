@@ -1,4 +1,5 @@
-// An Inference and a Health service whose answers a test scripts, on an in-process channel and on a port.
+// An Inference and a Health service whose answers a test scripts, on an in-process channel and on a
+// port.
 #ifndef TIDAL_TESTS_SERVER_HTTP_FAKE_INFERENCE_H_
 #define TIDAL_TESTS_SERVER_HTTP_FAKE_INFERENCE_H_
 
