@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -186,6 +187,16 @@ inline void ExpectClose(const std::vector<float>& actual, const std::vector<doub
     if (!std::isnan(expected[i])) worst = std::max(worst, std::abs(actual[i] - expected[i]));
   }
   EXPECT_LE(worst, tolerance) << what;
+}
+
+// Equal bits, NaN included.
+inline void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b,
+                           const std::string& what) {
+  ASSERT_EQ(a.size(), b.size()) << what;
+  for (size_t i = 0; i < a.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(a[i]), std::bit_cast<uint32_t>(b[i]))
+        << what << ", element " << i << ": " << a[i] << ", " << b[i];
+  }
 }
 
 // Tests of every instruction set: the parameter says whether AVX-512.

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <iterator>
@@ -24,21 +23,12 @@ constexpr double kTolerance = 3.3e-3;
 
 class CudaDecodeTailTest : public CudaFixture {};
 
-void ExpectClose(const std::vector<float>& actual, const std::vector<double>& expected,
-                 const std::string& what) {
+void ExpectRelativelyClose(const std::vector<float>& actual,
+                           const std::vector<double>& expected, const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (size_t i = 0; i < actual.size(); ++i) {
     ASSERT_NEAR(actual[i], expected[i], kTolerance * std::abs(expected[i]))
         << what << ", element " << i;
-  }
-}
-
-void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b,
-                    const std::string& what) {
-  ASSERT_EQ(a.size(), b.size()) << what;
-  for (size_t i = 0; i < a.size(); ++i) {
-    ASSERT_EQ(std::bit_cast<uint32_t>(a[i]), std::bit_cast<uint32_t>(b[i]))
-        << what << ", element " << i << ": " << a[i] << ", " << b[i];
   }
 }
 
@@ -52,13 +42,13 @@ std::vector<int32_t> Lengths(int32_t rows, int32_t tokens) {
 // More heads than twice the blocks of the device: merged four at once.
 TEST_F(CudaDecodeTailTest, ManyEqualRows) {
   LongDecodeCase c({32, 8, 128, 16}, Lengths(32, 4000));
-  ExpectClose(c.RunPaged(), c.Reference(), "32 rows");
+  ExpectRelativelyClose(c.RunPaged(), c.Reference(), "32 rows");
 }
 
 // More heads than blocks: merged two at once.
 TEST_F(CudaDecodeTailTest, GroupsOfTwo) {
   LongDecodeCase c({16, 8, 128, 32}, Lengths(20, 6200));
-  ExpectClose(c.RunPaged(), c.Reference(), "20 rows");
+  ExpectRelativelyClose(c.RunPaged(), c.Reference(), "20 rows");
 }
 
 TEST_F(CudaDecodeTailTest, OneLongRowAmongShortOnes) {
@@ -67,26 +57,26 @@ TEST_F(CudaDecodeTailTest, OneLongRowAmongShortOnes) {
     for (int32_t row = 0; row < 90; ++row) lens.push_back(row % 75);
     lens[40] = 150'001;
     LongDecodeCase c({8, 8, 128, block_size}, lens);
-    ExpectClose(c.RunPaged(), c.Reference(), "B=" + std::to_string(block_size));
+    ExpectRelativelyClose(c.RunPaged(), c.Reference(), "B=" + std::to_string(block_size));
   }
 }
 
 // And odd lengths, and rows that pad the batch.
 TEST_F(CudaDecodeTailTest, FewLongRows) {
   LongDecodeCase c({24, 8, 128, 64}, {50'003, 1, 0, 17'017, 40'009, 0});
-  ExpectClose(c.RunPaged(), c.Reference(), "few rows");
+  ExpectRelativelyClose(c.RunPaged(), c.Reference(), "few rows");
 }
 
 TEST_F(CudaDecodeTailTest, OneKvHead) {
   LongDecodeCase c({4, 1, 128, 16}, {600'007, 400'001});
-  ExpectClose(c.RunPaged(), c.Reference(), "one KV head");
+  ExpectRelativelyClose(c.RunPaged(), c.Reference(), "one KV head");
 }
 
 TEST_F(CudaDecodeTailTest, Windows) {
   std::vector<int32_t> lens = Lengths(45, 5000);
   lens[3] = 70;
   LongDecodeCase c({8, 8, 128, 32, /*window=*/3001}, lens);
-  ExpectClose(c.RunPaged(), c.Reference(), "windows");
+  ExpectRelativelyClose(c.RunPaged(), c.Reference(), "windows");
 }
 
 TEST_F(CudaDecodeTailTest, EqualBatchesGiveEqualBits) {
@@ -145,11 +135,7 @@ TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecode) {
                             .num_heads = dense.num_heads,
                             .max_context_len = dense.max_context_len,
                             .softmax_scale = dense.softmax_scale});
-  const std::vector<float> sparse = c.out().Read();
-  ASSERT_EQ(sparse.size(), expected.size());
-  for (size_t i = 0; i < sparse.size(); ++i) {
-    ASSERT_NEAR(sparse[i], expected[i], 1e-5 * std::max(1.0f, std::abs(expected[i]))) << i;
-  }
+  ExpectClose(c.out().Read(), {expected.begin(), expected.end()}, 1e-5, "sparse");
 }
 
 TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
@@ -179,7 +165,7 @@ TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
     c.ClearOut();
     c.Plan();
     c.backend().SelectingDecode(c.Params(), select);
-    ExpectClose(c.out().Read(), {expected.begin(), expected.end()}, "selecting");
+    ExpectRelativelyClose(c.out().Read(), {expected.begin(), expected.end()}, "selecting");
     EXPECT_EQ(counts.Read(), std::vector<int32_t>(lens.size(), kBudget));
     const std::vector<int32_t> all = positions.Read();
     const std::vector<int32_t> got(all.begin() + kLast * kBudget,

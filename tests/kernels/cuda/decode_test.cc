@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -66,15 +65,6 @@ std::vector<double> Reference(DecodeCase& c, std::vector<double> out) {
 }
 std::vector<double> PagedReference(DecodeCase& c) {
   return Reference(c, reference::PagedDecode(c.Params(nullptr)));
-}
-// Equal bits, NaN included.
-void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b,
-                    const std::string& what) {
-  ASSERT_EQ(a.size(), b.size()) << what;
-  for (size_t i = 0; i < a.size(); ++i) {
-    ASSERT_EQ(std::bit_cast<uint32_t>(a[i]), std::bit_cast<uint32_t>(b[i]))
-        << what << ", element " << i << ": " << a[i] << ", " << b[i];
-  }
 }
 
 TEST_F(CudaDecodeTest, EqualsReferenceForEveryShape) {
