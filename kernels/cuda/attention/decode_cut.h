@@ -10,7 +10,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 namespace tidal::cuda::decode {
@@ -20,17 +19,12 @@ inline constexpr int32_t kMaxSplitTokens = 32768;
 // a time, and their logits are pooled before they leave the L2 cache.
 inline constexpr int32_t kMaxScoredSplitTokens = 4096;
 
-// A part of a row that is cut into short splits.
-struct TailPart {
-  int32_t share;         // of the row, in 32nds
-  int32_t pieces;        // a split has 1 / pieces of a block's share of the whole load,
-  int32_t least_tokens;  // but at least so many tokens
-};
-// The tail of a row, part by part, each of which comes behind that of all rows in the list. There
-// may be several, the last the finest.
-inline constexpr std::array kTail = {TailPart{6, 64, 192}};
-inline constexpr int kTailParts = kTail.size();
-// Of a part: where more would be needed, the part is shorter.
+// The tail of a row: kTailShare of its tokens, in 32nds, in splits of 1 / kTailPieces of a block's
+// share of the whole load, but of kMinTailTokens at least. Where more than kMaxTailSplits would be
+// needed, the tail is shorter.
+inline constexpr int32_t kTailShare = 6;
+inline constexpr int32_t kTailPieces = 64;
+inline constexpr int32_t kMinTailTokens = 192;
 inline constexpr int32_t kMaxTailSplits = 60;
 // There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
 // starting and merging them is what counts. INT32_MAX: no tails.
@@ -42,22 +36,17 @@ inline constexpr int32_t kShortRows = 8;
 
 // How long splits are.
 struct SplitLengths {
-  struct Tail {
-    int32_t share = 0;   // of the row, in 32nds; 0: there is no such part
-    int32_t tokens = 0;  // of a split
-  };
-  int32_t most = 0;       // tokens of a split that is not of the tail
-  int32_t short_row = 0;  // rows of less tokens are short
-  Tail tail[kTailParts];
+  int32_t most = 0;        // tokens of a split that is not of the tail
+  int32_t short_row = 0;   // rows of less tokens are short
+  int32_t tail_share = 0;  // of a row, in 32nds; 0: there are no tails
+  int32_t tail = 0;        // tokens of a split of the tail
 
   // Of one row of them all.
   __host__ __device__ SplitLengths OfRow(int32_t row, int32_t row_tokens) const {
     SplitLengths own = *this;
-    if (row_tokens >= short_row) return own;
-    for (Tail& part : own.tail) part.share = 0;
-    Tail& finest = own.tail[kTailParts - 1];
-    if (row % kShortRows == kShortRows - 1 && row_tokens >= 4 * finest.tokens) {
-      finest.share = 32;
+    if (row_tokens < short_row) {
+      const bool is_tail = row % kShortRows == kShortRows - 1 && row_tokens >= 4 * tail;
+      own.tail_share = is_tail ? 32 : 0;
     }
     return own;
   }
@@ -70,9 +59,9 @@ struct SplitRun {
   int32_t tokens = 0;  // of a split
 };
 
-// The splits of one row: long ones, then those of the tail's parts.
+// The splits of one row: long ones, then those of the tail.
 struct RowCut {
-  static constexpr int kRuns = 1 + kTailParts;
+  static constexpr int kRuns = 2;
   SplitRun runs[kRuns];
   int32_t num_splits = 0;
 };
@@ -102,20 +91,15 @@ struct SplitRule {
   }
   // The tails, where rows have `all_tokens` tokens in all. `most` is chosen after that.
   __host__ __device__ SplitLengths Tails(int64_t all_tokens) const {
-    constexpr auto kParts = kTail;
     const int64_t load = all_tokens * num_kv_heads / blocks;
+    const int64_t tail = load / kTailPieces;
     SplitLengths lengths;
     if (load < kTailLoad) return lengths;
     const int64_t short_row = kShortRowLoads * load;
     lengths.short_row = static_cast<int32_t>(short_row < INT32_MAX ? short_row : INT32_MAX);
-    for (int i = 0; i < kTailParts; ++i) {
-      const int64_t tokens = load / kParts[i].pieces;
-      if (tokens > kMaxSplitTokens) continue;
-      lengths.tail[i] = {kParts[i].share,
-                         static_cast<int32_t>(tokens > kParts[i].least_tokens
-                                                  ? tokens
-                                                  : int64_t{kParts[i].least_tokens})};
-    }
+    if (tail > kMaxSplitTokens) return lengths;
+    lengths.tail_share = kTailShare;
+    lengths.tail = tail > kMinTailTokens ? static_cast<int32_t>(tail) : kMinTailTokens;
     return lengths;
   }
 
@@ -126,23 +110,17 @@ struct SplitRule {
   }
   // Of a row, those before its tail.
   __host__ __device__ int32_t LongTokens(int32_t row_tokens, const SplitLengths& lengths) const {
-    const int32_t tail_tokens = TailTokens(row_tokens, lengths, 0);
+    const int32_t tail_tokens = TailTokens(row_tokens, lengths);
     return tail_tokens == 0 ? row_tokens : (row_tokens - tail_tokens) / 16 * 16;
   }
   __host__ __device__ RowCut Cut(int32_t row_tokens, const SplitLengths& lengths) const {
     RowCut cut;
     if (row_tokens == 0) return cut;
     const int32_t least = LeastTokens(row_tokens);
-    int32_t begin = LongTokens(row_tokens, lengths);
-    cut.runs[0] = CutRun(0, begin, lengths.most < least ? least : lengths.most);
-    cut.num_splits = cut.runs[0].splits;
-    for (int i = 0; i < kTailParts; ++i) {
-      const int32_t later_tokens = TailTokens(row_tokens, lengths, i + 1);
-      const int32_t end = later_tokens == 0 ? row_tokens : (row_tokens - later_tokens) / 16 * 16;
-      if (end > begin) cut.runs[1 + i] = CutRun(begin, end, lengths.tail[i].tokens);
-      cut.num_splits += cut.runs[1 + i].splits;
-      begin = end;
-    }
+    const int32_t tail_begin = LongTokens(row_tokens, lengths);
+    cut.runs[0] = CutRun(0, tail_begin, lengths.most < least ? least : lengths.most);
+    cut.runs[1] = CutRun(tail_begin, row_tokens, lengths.tail);
+    cut.num_splits = cut.runs[0].splits + cut.runs[1].splits;
     return cut;
   }
 
@@ -150,10 +128,10 @@ struct SplitRule {
   // rows whose logits are kept: at most.
   int64_t MaxItems(int64_t rows, int32_t max_tokens, int64_t scored_tokens) const {
     const int64_t pairs = rows * num_kv_heads;
-    // A block's load is `pieces` splits of a part, which may have all of it (32 / 30: lengths are
-    // rounded down), if the short rows that are cut are the longest; and every row's last split.
-    int64_t tail_items = int64_t{kMaxTailSplits} * num_kv_heads;
-    for (const TailPart& part : kTail) tail_items += pairs + blocks * part.pieces * 32 / 30;
+    // A block's load is kTailPieces splits, which may be of tails all (32 / 30: lengths are rounded
+    // down), if the short rows that are cut are the longest; and every row's last split.
+    const int64_t tail_items =
+        int64_t{kMaxTailSplits} * num_kv_heads + pairs + blocks * kTailPieces * 32 / 30;
     return std::min(pairs * DivideUp(max_tokens, LeastTokens(0)),
                     pairs * DivideUp(max_tokens, kMaxSplitTokens) + int64_t{blocks} * kMaxRounds +
                         scored_tokens * num_kv_heads / kMaxScoredSplitTokens + tail_items);
@@ -166,15 +144,11 @@ struct SplitRule {
     const int32_t eighth = DivideUp(row_tokens, 8);
     return eighth < 128 ? 128 : eighth < 256 ? eighth : 256;
   }
-  // Of a row's tail, those of part `first_part` and the later ones.
-  __host__ __device__ int32_t TailTokens(int32_t row_tokens, const SplitLengths& lengths,
-                                         int first_part) const {
-    int32_t tokens = 0;
-    for (int i = first_part; i < kTailParts; ++i) {
-      const int32_t share = DivideUp(row_tokens, 32) * lengths.tail[i].share;
-      const int32_t most = lengths.tail[i].tokens * kMaxTailSplits;
-      tokens += share < most ? share : most;
-    }
+  // Of a row, those of its tail.
+  __host__ __device__ static int32_t TailTokens(int32_t row_tokens, const SplitLengths& lengths) {
+    const int32_t share = DivideUp(row_tokens, 32) * lengths.tail_share;
+    const int32_t most = lengths.tail * kMaxTailSplits;
+    const int32_t tokens = share < most ? share : most;
     return tokens < row_tokens ? tokens : row_tokens;
   }
   // Into splits of up to `most` tokens.
