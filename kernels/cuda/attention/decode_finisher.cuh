@@ -152,7 +152,7 @@ class Finisher {
     }
     for (int first_head = 0; first_head < args_.group; first_head += kRoundHeads, ++round_) {
       if constexpr (kMode == Mode::kScoring) {
-        while (!handover_.barriers->full.HasEnded(round_)) pooler_->Step();
+        while (!handover_.barriers->full.HasEndedForWarp(round_)) pooler_->Step();
       } else {
         handover_.barriers->full.Wait(round_);
       }

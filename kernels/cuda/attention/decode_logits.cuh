@@ -127,7 +127,7 @@ class LogitStorer {
     const int window_tokens = windows_.tokens();
     const int pieces_a_head = window_tokens / 8;  // of 16 bytes
     for (int begin = 0; begin < tokens; begin += window_tokens, ++number_) {
-      while (!windows_.barriers->full[number_ % 2].HasEnded(number_ / 2)) while_waiting();
+      while (!windows_.barriers->full[number_ % 2].HasEndedForWarp(number_ / 2)) while_waiting();
       const __half* const from = windows_.Window(number_);
       const int end = min(window_tokens, (tokens - begin + 15) / 16 * 16);
 #pragma unroll 4

@@ -48,7 +48,8 @@ class ScorePooler {
     if (!FindTile()) return;
     if (row_ != summed_row_) {
       const int splits = num_splits_ * args_.num_kv_heads;
-      if (LoadCount(args_.scores.splits_scored + row_) != splits) return;
+      const bool complete = LoadCount(args_.scores.splits_scored + row_) == splits;
+      if (!__all_sync(kAllLanes, complete)) return;  // lanes need not have looked at one moment
       SumExponentials();
       summed_row_ = row_;
       return;

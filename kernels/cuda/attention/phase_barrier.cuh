@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/warp.cuh"
+
 namespace tidal::cuda {
 
 // Phases are counted from 0. What the arriving warps wrote to shared memory before is seen by the
@@ -36,6 +38,11 @@ class PhaseBarrier {
         : "r"(Address()), "r"(phase & 1)
         : "memory");
     return ended != 0;
+  }
+  // The same for a whole warp, which gets one answer. Its lanes need not ask at the same moment, so
+  // each on its own could get another, and what they do next together would never end.
+  __device__ bool HasEndedForWarp(int phase) const {
+    return __all_sync(kAllLanes, HasEnded(phase));
   }
   __device__ void Wait(int phase) const {
     while (!HasEnded(phase)) {

@@ -44,8 +44,9 @@ class CudaSelectingDecodeTest : public CudaFixture {
     ASSERT_TRUE(backend_->Reserve(limits));
   }
 
+  // What the last of so many operations in a row selects.
   Sets Select(DecodeCase& c, const DecodeShape& shape, const SelectingRows& rows,
-              SelectionGranularity granularity, SelectionScore score) {
+              SelectionGranularity granularity, SelectionScore score, int times = 1) {
     const PagedDecodeParams host = c.Params(nullptr);
     const int64_t table_size = int64_t{host.rows} * host.tables.stride;
     const int64_t cache_size =
@@ -77,7 +78,7 @@ class CudaSelectingDecodeTest : public CudaFixture {
     select.sinks = rows.sinks;
     select.score = score;
     backend_->PlanDecode({lens.get(), budgets.get(), host.rows});
-    backend_->SelectingDecode(params, select);
+    for (int i = 0; i < times; ++i) backend_->SelectingDecode(params, select);
     return {positions.Read(), slots.Read(), counts.Read()};
   }
 
@@ -167,6 +168,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaSelectingDecodeShapeTest,
                                          DecodeShape{16, 4, 128, 64}, DecodeShape{1, 1, 64, 16},
                                          DecodeShape{32, 2, 64, 16}, DecodeShape{36, 4, 48, 32}));
 
+class CudaSelectingDecodeRepeatTest : public CudaSelectingDecodeTest,
+                                      public testing::WithParamInterface<std::pair<int, int>> {};
+
 // Sparse rows, then a dense one, then two that pad the batch.
 TEST_P(CudaSelectingDecodeShapeTest, EqualsReference) {
   const DecodeShape shape = GetParam();
@@ -236,6 +240,30 @@ TEST_F(CudaSelectingDecodeTest, ManyRows) {
     EXPECT_TRUE(Select(c, shape, rows, kGranularities[1], SelectionScore::kSoftmaxSum) == first);
   }
 }
+
+// The last tile of a row is pooled by some lanes of a warp only. Once in some thousand operations
+// they went on at another moment than the others, and the kernel never ended.
+TEST_P(CudaSelectingDecodeRepeatTest, EndsEveryTime) {
+  const DecodeShape shape{4, 2, 64, 16};
+  SelectingRows rows;
+  const auto [num_rows, length] = GetParam();
+  for (int32_t row = 0; row < num_rows; ++row) {
+    rows.context_lens.push_back(length + 5 * row);
+    rows.budgets.push_back(row % 3 == 0 ? 0 : 128);
+    rows.recency.push_back(32);
+  }
+  DecodeCase c(shape, rows.context_lens, 13);
+  Reserve(c, shape, rows);
+  const auto select = [&](int times) {
+    return Select(c, shape, rows, SelectionGranularity::kShared, SelectionScore::kSoftmaxSum,
+                  times);
+  };
+  const Sets first = select(1);
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(select(1000) == first);
+}
+INSTANTIATE_TEST_SUITE_P(Lengths, CudaSelectingDecodeRepeatTest,
+                         testing::Values(std::pair{31, 500}, std::pair{31, 2100},
+                                         std::pair{16, 16200}, std::pair{31, 16200}));
 
 // K rows that are no numbers: such tokens are never preferred, and their heads have no softmax.
 TEST_F(CudaSelectingDecodeTest, TokensWithoutANumber) {
