@@ -113,7 +113,8 @@ class Backend {
   virtual void GatherRows(const GatherRowsParams& params) = 0;
 
   virtual void PrefillAttention(const PrefillAttentionParams& params) = 0;
-  // Once a step, before its decode operations, which are called with these rows.
+  // Once a step, before its decode operations, which are called with these rows. Their block tables
+  // are there by then, and of each row's tokens the K and V of all but the last.
   virtual void PlanDecode(const DecodeRows& rows) = 0;
   virtual void PagedDecode(const PagedDecodeParams& params) = 0;
   // PagedDecode, and the token sets of its sparse rows; the scores come from the pass that reads K.

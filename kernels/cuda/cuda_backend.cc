@@ -223,6 +223,7 @@ class CudaBackend final : public Backend {
     selecting_ = true;
   }
   void SparseDecode(const SparseDecodeParams& params) override {
+    if (selecting_) context_.next_launch_is_full = true;  // the selection is read early
     JoinSelection();
     cuda::SparseDecode(params, decode_workspace_, context_);
   }

@@ -18,6 +18,9 @@ struct DeviceContext {
   int compute_capability = 0;    // 90 for 9.0
   size_t max_shared_memory = 0;  // bytes a block may opt into
   size_t l2_bytes = 0;
+  // The next kernel on `stream` starts when all before it have ended and what they wrote is seen,
+  // and so by every kernel after it, which need not wait for its previous kernel to read that.
+  bool next_launch_is_full = false;
   std::string error;  // of the first failed call: operation and reason; empty while all is well
 
   // Remembers the first failure. `operation` names it in the log: "PagedDecode".

@@ -1,8 +1,12 @@
-// How kernels are launched: with programmatic dependent launch, so that a kernel's blocks start
-// while the one before it drains (sm_90; elsewhere an ordinary launch).
+// How kernels are launched: with programmatic dependent launch, so that a kernel's blocks come while
+// the one before it, and even the one before that, are at work (sm_90; elsewhere an ordinary
+// launch). They fetch what does not change meanwhile, weights above all, and so the memory is never
+// idle between two kernels.
 //
 // Every kernel launched here calls WaitForPreviousKernel() before it touches memory that an earlier
-// kernel writes or reads, and may call LetNextKernelStart() once its own loads are on their way.
+// kernel writes or reads: then all kernels before it have ended. What was written before a launch
+// that was made full (DeviceContext::next_launch_is_full) can be read without waiting. It may call
+// LetNextKernelStart() at any time; when all its blocks have, those of the next are let in.
 #ifndef TIDAL_KERNELS_CUDA_LAUNCH_CUH_
 #define TIDAL_KERNELS_CUDA_LAUNCH_CUH_
 
@@ -41,7 +45,9 @@ void Launch(DeviceContext& context, const char* operation, void (*kernel)(Params
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
   cudaLaunchAttribute attributes[2] = {};
   unsigned count = 0;
-  if (context.compute_capability >= 90) {
+  const bool on_side_stream = shape.stream != nullptr && shape.stream != context.stream;
+  const bool is_full = !on_side_stream && std::exchange(context.next_launch_is_full, false);
+  if (context.compute_capability >= 90 && !is_full) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }

@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     const int32_t i = threadIdx.x + j * blockDim.x;
     weights[j] = i < quads ? __ldg(reinterpret_cast<const uint2*>(weight) + i) : uint2{};
   }
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
   const float4* in = reinterpret_cast<const float4*>(x) + row * quads;
@@ -79,6 +80,7 @@ template <typename Out>
 __global__ void __launch_bounds__(kMaxThreads)
     AnyRmsNormKernel(const float* x, const int32_t* rows, const bfloat16* weight, Out* out,
                      int32_t hidden, float epsilon) {
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
   const float* in = x + row * hidden;

@@ -29,6 +29,7 @@ __device__ inline float4 Scaled(float4 x, float scale, const bfloat16* weight) {
 // D / 8 rounded up to a power of two, so that a head lies in one warp; those past D / 8 idle.
 __global__ void __launch_bounds__(kThreads)
     RopeStoreKvKernel(const RopeStoreKvParams p, int32_t head_threads) {
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int32_t head_dim = p.kv.head_dim, half = head_dim / 2, kv_heads = p.kv.num_kv_heads;
   const int32_t heads = p.num_heads + 2 * kv_heads;

@@ -28,6 +28,7 @@ template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
     EmbeddingKernel(const bfloat16* table, const int32_t* token_ids, const int32_t* sampled,
                     float* out, int32_t items) {
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int64_t row = blockIdx.x;
   const int32_t id = token_ids[row];
@@ -56,6 +57,7 @@ __device__ inline float SwiGluOf(float gate, float up) {
 template <int kWidth, typename Out>
 __global__ void __launch_bounds__(kThreads)
     SwiGluKernel(const float* gate_up, Out* out, int32_t items) {
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int64_t row = blockIdx.x;
   const float* gate = gate_up + row * 2 * items * kWidth;
@@ -90,6 +92,7 @@ void LaunchSwiGlu(const SwiGluParams& p, DeviceContext& context) {
 template <typename Word>
 __global__ void __launch_bounds__(kThreads)
     GatherKernel(const Word* x, const int32_t* rows, Word* out, int64_t items) {
+  LetNextKernelStart();
   WaitForPreviousKernel();
   const int64_t row = blockIdx.x;
   const Word* in = x + rows[row] * items;

@@ -12,8 +12,8 @@ constexpr int kMostBlocks = 16;
 
 __global__ void __launch_bounds__(kThreads)
     SmallCopyKernel(uint32_t* dst, const uint32_t* src, int words) {
-  WaitForPreviousKernel();
   LetNextKernelStart();
+  WaitForPreviousKernel();
   for (int i = blockIdx.x * kThreads + threadIdx.x; i < words; i += gridDim.x * kThreads) {
     dst[i] = src[i];
   }

@@ -149,6 +149,10 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
     blocks_per_sm = mode == 0 ? blocks_of_mode : std::min(blocks_per_sm, blocks_of_mode);
   }
   rule = {blocks_per_sm * context.num_sms, limits.num_kv_heads};
+  if (rule.MaxItems(1, limits.max_context_len, limits.max_context_len) >
+      int64_t{DecodeItem::kMaxSplits} * limits.num_kv_heads) {
+    Fail("more splits of a row than an item can count");
+  }
   return true;
 }
 
@@ -190,6 +194,7 @@ void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContex
                 .scoring_order = b.scoring_order,
                 .row_offsets = b.row_offsets},
                context);
+  context.next_launch_is_full = true;  // for what decode operations read early
 }
 
 namespace {

@@ -45,7 +45,9 @@ class DecodeWorkspace {
 // Enqueue on the context's stream. Shapes that are not supported abort: head_dim and heads other
 // than those reserved for, head_dim not a multiple of 16 up to 256, H / KV above 16.
 //
-// The rows' contexts and token budgets are those of the last PlanDecode.
+// The rows' contexts, token budgets and block tables are those of the last PlanDecode. From then on
+// only the K and V of each row's last token are written: kernels begin to read the rest while the
+// operation before is still running.
 void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context);
 void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
                  DeviceContext& context);

@@ -29,9 +29,8 @@ inline constexpr int32_t kMaxTailSplits = 60;
 // There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
 // starting and merging them is what counts. INT32_MAX: no tails.
 inline constexpr int32_t kTailLoad = 4096;
-// Rows of less than so many loads of a block are short: most of them are best left whole, so the
-// tail is every kShortRows-th of them, all of it.
-inline constexpr int32_t kShortRowLoads = 2;
+// Rows of less than a block's load are short: most of them are best left whole, so the tail is every
+// kShortRows-th of them, all of it.
 inline constexpr int32_t kShortRows = 8;
 
 // How long splits are.
@@ -95,8 +94,7 @@ struct SplitRule {
     const int64_t tail = load / kTailPieces;
     SplitLengths lengths;
     if (load < kTailLoad) return lengths;
-    const int64_t short_row = kShortRowLoads * load;
-    lengths.short_row = static_cast<int32_t>(short_row < INT32_MAX ? short_row : INT32_MAX);
+    lengths.short_row = static_cast<int32_t>(load < INT32_MAX ? load : INT32_MAX);
     if (tail > kMaxSplitTokens) return lengths;
     lengths.tail_share = kTailShare;
     lengths.tail = tail > kMinTailTokens ? static_cast<int32_t>(tail) : kMinTailTokens;

@@ -15,6 +15,7 @@
 #include "kernels/cuda/attention/decode_pooling.cuh"
 #include "kernels/cuda/attention/decode_warp.cuh"
 #include "kernels/cuda/attention/phase_barrier.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace tidal::cuda::decode {
 
@@ -105,6 +106,7 @@ class Finisher {
   // has taken item n + 1 (it began when it looked up item n, and has made two steps since).
   __device__ void Run() {
     DecodeItem item = feed_.First();
+    WaitForPreviousKernel();
     CopyQuery(item, 0);
     Announce(item, 0);
     if (item.tokens() == 0) return;

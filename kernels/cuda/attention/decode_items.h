@@ -11,7 +11,7 @@ namespace tidal::cuda::decode {
 
 // One (row, KV head, split). No tokens: no item.
 struct DecodeItem {
-  static constexpr int32_t kMaxRows = 1 << 20, kMaxKvHeads = 1 << 11;
+  static constexpr int32_t kMaxRows = 1 << 20, kMaxKvHeads = 1 << 11, kMaxSplits = (1 << 15) - 1;
 
   int4 words = {0, 0, 0, 0};
 
@@ -35,7 +35,10 @@ struct DecodeItem {
   __host__ __device__ int32_t hidden() const { return words.z & 15; }
   __host__ __device__ void Hide(int32_t tokens) { words.z |= tokens; }
   __host__ __device__ int32_t tokens() const { return words.w & 0xffff; }
-  __host__ __device__ int32_t num_splits() const { return static_cast<uint32_t>(words.w) >> 16; }
+  __host__ __device__ int32_t num_splits() const { return words.w >> 16 & kMaxSplits; }
+  // The row's last split, and so with the row's last token.
+  __host__ __device__ bool ends_row() const { return words.w < 0; }
+  __host__ __device__ void MarkEnd() { words.w |= INT32_MIN; }
 };
 
 // Where a row's partial results lie, and how many splits it has.

@@ -29,8 +29,10 @@ __device__ void ComputeItems(const Args& args, const Feed<kMode>& feed, uint32_t
   const int stages = args.stages;
   LogitWriter kept_logits(windows, lane);
   ChunkLoader<kDim, kMode> loader(args, feed, warp, lane);
-  for (int stage = 0; stage < stages; ++stage) {
-    loader.CopyNext(ring + stage * static_cast<uint32_t>(StageBytes(kDim)));
+  const int early = min(loader.EarlyChunks(), stages);
+  for (int stage = 0; stage <= stages; ++stage) {
+    if (stage == early) WaitForPreviousKernel();
+    if (stage < stages) loader.CopyNext(ring + stage * static_cast<uint32_t>(StageBytes(kDim)));
   }
 
   int stage = 0, round = 0;
@@ -105,8 +107,8 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
     if (kMode == Mode::kScoring) windows.barriers->Init();
   }
   __syncthreads();
-  WaitForPreviousKernel();
   LetNextKernelStart();
+  // While the previous kernel ends, the first chunks are looked up and copied (see PlanDecode).
   const Feed<kMode> feed = MakeFeed<kMode>(args, item_ring);
   if (warp < kWarps) {
     ComputeItems<kDim, kMode>(args, feed, ring, handover, windows, warp, lane);

@@ -53,12 +53,23 @@ __device__ inline void WaitForOldestCopies(int stages) {
 template <int kDim, Mode kMode>
 class ChunkLoader {
  public:
+  // Before WaitForPreviousKernel(): that kernel writes none of what is looked up (PlanDecode).
   __device__ ChunkLoader(const Args& args, const Feed<kMode>& feed, int warp, int lane)
       : args_(args), feed_(feed), warp_(warp), lane_(lane), taker_(feed, lane) {
     ahead_.item = feed_.First();
     if (warp_ == 0) taker_.TakeFixed();
     Load(&ahead_);
     Advance();
+  }
+
+  // So many chunks are copied before WaitForPreviousKernel(): not one with a row's last token, which
+  // that kernel may be writing. Only sparse attention's: it reads so little that its start counts,
+  // and the others have no registers left for it.
+  __device__ int EarlyChunks() const {
+    if constexpr (kMode != Mode::kSparse) return 0;
+    const DecodeItem& item = now_.item;
+    const int whole = (item.tokens() - item.ends_row()) / kChunkTokens;
+    return (whole - warp_ + kWarps - 1) / kWarps;  // 0 where whole <= warp_
   }
 
   // Starts to copy the warp's next chunk to shared memory: [K, V] of [16, kDim], tokens past the

@@ -128,6 +128,7 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
         DecodeItem::Make(row, placed.kv_head, first_result + number,
                          visible / 16 * 16 + placed.begin, placed.tokens, sparse, cut.num_splits);
     if (placed.split == 0) item.Hide(visible % 16);
+    if (placed.split == cut.num_splits - 1) item.MarkEnd();
     list.items[placed.index] = item;
   }
   if constexpr (kWork == Work::kScoring) {

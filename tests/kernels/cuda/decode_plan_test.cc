@@ -173,7 +173,8 @@ TEST(DecodePlanTest, SmallLoadsHaveNoTail) {
 }
 
 TEST(DecodePlanTest, LargeLoadsEndInATail) {
-  for (const auto& [rows, tokens] : {std::pair{8, 32768}, {8, 131072}, {5, 50001}}) {
+  for (const auto& [rows, tokens] :
+       {std::pair{8, 32768}, {8, 131072}, {5, 50001}, {32, 32768}, {32, 131072}}) {
     const HostPlan plan(kH200, {std::vector<int32_t>(rows, tokens), {}});
     const std::string what = std::to_string(rows) + " x " + std::to_string(tokens);
     const int64_t load = int64_t{rows} * tokens * kH200.num_kv_heads / kH200.blocks;
@@ -197,10 +198,9 @@ TEST(DecodePlanTest, LargeLoadsEndInATail) {
   }
 }
 
-// Rows of less than two loads of a block: an eighth of them are the tail.
+// Rows of less than a block's load: an eighth of them are the tail.
 TEST(DecodePlanTest, OfShortRowsEveryEighthIsTheTail) {
-  for (const auto& [rows, tokens] : {std::pair{40, 4096}, {300, 4096}, {32, 32768}, {32, 131072},
-                                     {33, 9000}}) {
+  for (const auto& [rows, tokens] : {std::pair{40, 4096}, {300, 4096}, {64, 8192}, {40, 9000}}) {
     const HostPlan plan(kH200, {std::vector<int32_t>(rows, tokens), {}});
     const int64_t load = int64_t{rows} * tokens * kH200.num_kv_heads / kH200.blocks;
     for (int32_t row = 0; row < rows; ++row) {
@@ -242,8 +242,11 @@ TEST(DecodePlanTest, ScoredRowsHaveNoTail) {
 TEST(DecodePlanTest, ItemsKeepWhatTheyAreMadeOf) {
   for (bool sparse : {false, true}) {
     DecodeItem item = DecodeItem::Make(DecodeItem::kMaxRows - 1, DecodeItem::kMaxKvHeads - 1,
-                                       INT32_MAX, 1 << 24, kMaxSplitTokens, sparse, 65535);
+                                       INT32_MAX, 1 << 24, kMaxSplitTokens, sparse,
+                                       DecodeItem::kMaxSplits);
     item.Hide(15);
+    EXPECT_FALSE(item.ends_row());
+    if (sparse) item.MarkEnd();
     EXPECT_EQ(item.row(), DecodeItem::kMaxRows - 1);
     EXPECT_EQ(item.kv_head(), DecodeItem::kMaxKvHeads - 1);
     EXPECT_EQ(item.result(), INT32_MAX);
@@ -251,7 +254,8 @@ TEST(DecodePlanTest, ItemsKeepWhatTheyAreMadeOf) {
     EXPECT_EQ(item.hidden(), 15);
     EXPECT_EQ(item.tokens(), kMaxSplitTokens);
     EXPECT_EQ(item.sparse(), sparse);
-    EXPECT_EQ(item.num_splits(), 65535);
+    EXPECT_EQ(item.num_splits(), DecodeItem::kMaxSplits);
+    EXPECT_EQ(item.ends_row(), sparse);
   }
 }
 
