@@ -63,10 +63,11 @@ class ChunkLoader {
   }
 
   // So many chunks are copied before WaitForPreviousKernel(): not one with a row's last token, which
-  // that kernel may be writing. Only sparse attention's: it reads so little that its start counts,
-  // and the others have no registers left for it.
+  // that kernel may be writing. Not where an item is so short that the next would be drawn from a
+  // counter which that kernel may be using, and not while scoring, for want of registers.
   __device__ int EarlyChunks() const {
-    if constexpr (kMode != Mode::kSparse) return 0;
+    if (kMode == Mode::kScoring) return 0;
+    if (kMode == Mode::kDense && left_ <= kLookAheadChunks + kMaxStages) return 0;
     const DecodeItem& item = now_.item;
     const int whole = (item.tokens() - item.ends_row()) / kChunkTokens;
     return (whole - warp_ + kWarps - 1) / kWarps;  // 0 where whole <= warp_
