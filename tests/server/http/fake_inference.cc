@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace tidal {
 
@@ -21,6 +22,16 @@ std::shared_ptr<grpc::Channel> FakeInference::channel() {
 }
 
 std::string FakeInference::address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+void FakeInference::set_script(Script script) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  script_ = std::move(script);
+}
+
+FakeInference::Script FakeInference::script() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return script_;
+}
 
 v1::GenerateRequest FakeInference::last_request() const {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -90,7 +101,7 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
     last_request_ = *request;
   }
   ++calls;
-  const grpc::Status status = script(*context, *request, *writer);
+  const grpc::Status status = script()(*context, *request, *writer);
   // A write can fail before the context says that the call was cancelled.
   if (context->IsCancelled() || status.error_code() == grpc::StatusCode::CANCELLED) ++cancelled;
   return status;

@@ -31,8 +31,9 @@ class FakeInference final : public v1::Inference::Service,
   std::shared_ptr<grpc::Channel> channel();
   std::string address() const;  // HOST:PORT
 
-  // Set before requests come. The default script answers "Hello" and " world" to everything.
-  Script script = &FakeInference::Hello;
+  // Of calls that come from now on. The default script answers "Hello" and " world" to everything.
+  void set_script(Script script);
+  Script script() const;
   std::atomic<bool> serving = true;
 
   std::atomic<int> calls = 0;
@@ -69,6 +70,7 @@ class FakeInference final : public v1::Inference::Service,
   void RememberAuthorization(const grpc::ServerContext& context);
 
   mutable std::mutex mutex_;
+  Script script_ = &FakeInference::Hello;
   v1::GenerateRequest last_request_;
   std::string last_authorization_;
   int port_ = 0;

@@ -89,9 +89,9 @@ TEST_F(GatewayAccessTest, TheAuthorizationHeaderGoesOnToTheService) {
 }
 
 TEST_F(GatewayAccessTest, TheServiceMayRefuseTheKey) {
-  fake_.script = [](auto&, auto&, auto&) {
+  fake_.set_script([](auto&, auto&, auto&) {
     return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "the API key is missing or wrong");
-  };
+  });
   StartGateway();
   const HttpReply refused = Fetch(port(), PostRequest("/v1/completions", kStream));
   EXPECT_EQ(refused.status, 401);

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -121,9 +122,11 @@ TEST_F(GatewayTest, OtherEndpoints) {
 }
 
 TEST_F(GatewayTest, PassesTheCallersTraceOn) {
+  std::mutex mutex;
   std::vector<std::string> got;  // by the service, of the last call
-  fake_.script = [&got](grpc::ServerContext& context, const v1::GenerateRequest& request,
-                        FakeInference::Writer& writer) {
+  fake_.set_script([&](grpc::ServerContext& context, const v1::GenerateRequest& request,
+                       FakeInference::Writer& writer) {
+    const std::lock_guard<std::mutex> lock(mutex);
     got.clear();
     for (const char* key : {"traceparent", "tracestate"}) {
       const auto [begin, end] = context.client_metadata().equal_range(key);
@@ -132,11 +135,12 @@ TEST_F(GatewayTest, PassesTheCallersTraceOn) {
       }
     }
     return FakeInference::Hello(context, request, writer);
-  };
+  });
   StartGateway();
   const std::string parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
   const auto pass = [&](const std::string& headers) {
     EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt, headers)).status, 200);
+    const std::lock_guard<std::mutex> lock(mutex);
     return got;
   };
   const std::string header = "traceparent: " + parent + "\r\n";
@@ -153,10 +157,10 @@ TEST_F(GatewayTest, PassesTheCallersTraceOn) {
   gateway_.reset();
   options_.tracer = &tracer;
   StartGateway();
-  pass(header);
-  ASSERT_EQ(got.size(), 1);
-  EXPECT_TRUE(absl::StartsWith(got[0], parent.substr(0, 36))) << "the same trace";
-  EXPECT_NE(got[0], parent) << "the gateway's span stands between";
+  const std::vector<std::string> passed = pass(header);
+  ASSERT_EQ(passed.size(), 1);
+  EXPECT_TRUE(absl::StartsWith(passed[0], parent.substr(0, 36))) << "the same trace";
+  EXPECT_NE(passed[0], parent) << "the gateway's span stands between";
   EXPECT_EQ(Metric("tidal:spans_exported_total"), "0");
   gateway_.reset();
 }
@@ -196,10 +200,10 @@ TEST_F(GatewayTest, ServiceErrorsBecomeHttpErrors) {
       {grpc::StatusCode::INTERNAL, 500},           {grpc::StatusCode::UNIMPLEMENTED, 501},
       {grpc::StatusCode::UNAVAILABLE, 503},        {grpc::StatusCode::DEADLINE_EXCEEDED, 504}};
   std::atomic<int> code = 0;
-  fake_.script = [&](auto&, auto&, auto&) {
+  fake_.set_script([&](auto&, auto&, auto&) {
     return grpc::Status(static_cast<grpc::StatusCode>(code.load()),
                         "sampling.temperature: must be in [0, 2], got 3");
-  };
+  });
   StartGateway();
   for (const auto& [grpc_code, http_status] : cases) {
     code = grpc_code;
@@ -217,34 +221,35 @@ TEST_F(GatewayTest, ServiceErrorsBecomeHttpErrors) {
 }
 
 TEST_F(GatewayTest, AnErrorInAStreamIsAnEvent) {
-  fake_.script = [](auto&, auto&, FakeInference::Writer& writer) {
+  fake_.set_script([](auto&, auto&, FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
     writer.Write(FakeInference::Delta(0, "Half"));
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "shutting down");
-  };
+  });
   StartGateway();
   HttpClient client(port());
   client.Send(PostRequest("/v1/completions", kStream));
   const HttpReply reply = client.ReadReply();
   EXPECT_EQ(reply.status, 200);
   EXPECT_THAT(reply.body, HasSubstr("Half"));
-  EXPECT_THAT(reply.body, HasSubstr(R"(data: {"error":{"message":"the answer was cut short: shutting down")"));
+  EXPECT_THAT(reply.body,
+              HasSubstr(R"(data: {"error":{"message":"the answer was cut short: shutting down")"));
   EXPECT_THAT(reply.body, Not(HasSubstr("[DONE]")));
   EXPECT_TRUE(client.AtEnd());
 }
 
 TEST_F(GatewayTest, AReplyThatEndsEarlyIsAnError) {
-  fake_.script = [](auto&, auto&, FakeInference::Writer& writer) {
+  fake_.set_script([](auto&, auto&, FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
     return grpc::Status::OK;
-  };
+  });
   StartGateway();
   EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 500);
 }
 
 // A thread of gRPC may still be about to leave the last reply when the gateway is gone.
 TEST_F(GatewayTest, GoesRightAfterItsLastReply) {
-  fake_.script = [](auto&, auto&, FakeInference::Writer&) { return grpc::Status::OK; };
+  fake_.set_script([](auto&, auto&, FakeInference::Writer&) { return grpc::Status::OK; });
   for (int i = 0; i < 100; ++i) {
     StartGateway();
     EXPECT_EQ(Fetch(port(), PostRequest("/v1/completions", kPrompt)).status, 500);
@@ -266,7 +271,7 @@ grpc::Status Endless(grpc::ServerContext& context, const v1::GenerateRequest&,
 }
 
 TEST_F(GatewayTest, LeavingCancelsTheCall) {
-  fake_.script = Endless;
+  fake_.set_script(Endless);
   StartGateway();
   for (const bool stream : {true, false}) {
     for (const bool reset : {true, false}) {
@@ -290,12 +295,12 @@ TEST_F(GatewayTest, LeavingCancelsTheCall) {
 TEST_F(GatewayTest, ASlowReaderStopsTheCallNotTheGateway) {
   options_.limits.http_write_timeout = absl::Milliseconds(800);
   std::atomic<int> written = 0;
-  fake_.script = [&](grpc::ServerContext& context, auto&, FakeInference::Writer& writer) {
+  fake_.set_script([&](grpc::ServerContext& context, auto&, FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
     const std::string piece(1024, 'x');
     while (!context.IsCancelled() && writer.Write(FakeInference::Delta(0, piece))) ++written;
     return grpc::Status::CANCELLED;
-  };
+  });
   StartGateway();
   HttpClient slow(port());
   slow.Send(PostRequest("/v1/completions", kStream));
@@ -313,7 +318,7 @@ TEST_F(GatewayTest, ASlowReaderStopsTheCallNotTheGateway) {
 
 TEST_F(GatewayTest, ASlowReaderThatGoesOnGetsEverything) {
   constexpr int kPieces = 3000;
-  fake_.script = [&](auto&, auto&, FakeInference::Writer& writer) {
+  fake_.set_script([&](auto&, auto&, FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
     for (int i = 0; i < kPieces; ++i) {
       if (!writer.Write(
@@ -324,7 +329,7 @@ TEST_F(GatewayTest, ASlowReaderThatGoesOnGetsEverything) {
     writer.Write(FakeInference::Finish(0, v1::FINISH_REASON_LENGTH));
     writer.Write(FakeInference::Usage(1, kPieces));
     return grpc::Status::OK;
-  };
+  });
   StartGateway();
   HttpClient client(port());
   client.Send(PostRequest("/v1/completions", kStream));
@@ -341,15 +346,15 @@ TEST_F(GatewayTest, ASlowReaderThatGoesOnGetsEverything) {
 
 TEST_F(GatewayTest, ManyStreamsAtOnce) {
   constexpr int kClients = 150;
-  fake_.script = [&](grpc::ServerContext& context, const v1::GenerateRequest& request,
-                     FakeInference::Writer& writer) {
+  fake_.set_script([&](grpc::ServerContext& context, const v1::GenerateRequest& request,
+                       FakeInference::Writer& writer) {
     writer.Write(FakeInference::Prompt(1));
     while (!go_ && !context.IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
     for (int i = 0; i < 20; ++i) writer.Write(FakeInference::Delta(0, request.text()));
     writer.Write(FakeInference::Finish(0, v1::FINISH_REASON_STOP));
     writer.Write(FakeInference::Usage(1, 20));
     return grpc::Status::OK;
-  };
+  });
   StartGateway();
   std::vector<std::unique_ptr<HttpClient>> clients;
   for (int i = 0; i < kClients; ++i) {
@@ -374,10 +379,10 @@ TEST_F(GatewayTest, ManyStreamsAtOnce) {
 }
 
 TEST_F(GatewayTest, StopLetsRunningRepliesEnd) {
-  fake_.script = [&](auto& context, auto& request, auto& writer) {
+  fake_.set_script([&](auto& context, auto& request, auto& writer) {
     while (!go_) absl::SleepFor(absl::Milliseconds(5));
     return FakeInference::Hello(context, request, writer);
-  };
+  });
   StartGateway();
   HttpClient running(port()), idle(port());
   running.Send(PostRequest("/v1/completions", kPrompt));
@@ -396,7 +401,7 @@ TEST_F(GatewayTest, StopLetsRunningRepliesEnd) {
 }
 
 TEST_F(GatewayTest, StopCancelsWhatOutlivesTheGrace) {
-  fake_.script = Endless;
+  fake_.set_script(Endless);
   StartGateway();
   HttpClient client(port());
   client.Send(PostRequest("/v1/completions", kStream));

@@ -32,15 +32,20 @@ class ServerChannelTest : public ::testing::Test {
     auto channel = OpenServerChannel(options);
     ASSERT_TRUE(channel.ok()) << channel.status();
     stub_ = v1::Inference::NewStub(*channel);
-    const auto first_script = std::exchange(first_.script, &FakeInference::Hello);
-    const auto second_script = std::exchange(second_.script, &FakeInference::Hello);
+    const FakeInference::Script first_script = first_.script(), second_script = second_.script();
+    SetBothScripts(&FakeInference::Hello);
     for (int i = 0; (first_.calls == 0 || second_.calls == 0) && i < 1000; ++i) {
       EXPECT_TRUE(Generate().ok());
     }
     ASSERT_TRUE(first_.calls > 0 && second_.calls > 0);
-    first_.script = first_script;
-    second_.script = second_script;
+    first_.set_script(first_script);
+    second_.set_script(second_script);
     first_.calls = second_.calls = 0;
+  }
+
+  void SetBothScripts(const FakeInference::Script& script) {
+    first_.set_script(script);
+    second_.set_script(script);
   }
 
   grpc::Status Generate(const std::string& prompt = "Hi") {
@@ -95,7 +100,7 @@ TEST_F(ServerChannelTest, NoServerThatServesIsUnavailable) {
 TEST_F(ServerChannelTest, WhatOneRefusesAnotherTakes) {
   for (const auto code : {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::RESOURCE_EXHAUSTED}) {
     Open();
-    first_.script = Refuse(code);
+    first_.set_script(Refuse(code));
     for (int i = 0; i < kRequests; ++i) EXPECT_TRUE(Generate().ok());
     EXPECT_GT(first_.calls, 0);
     EXPECT_EQ(second_.calls, kRequests);
@@ -104,14 +109,14 @@ TEST_F(ServerChannelTest, WhatOneRefusesAnotherTakes) {
 
 TEST_F(ServerChannelTest, LargeRequestsToo) {
   Open();
-  first_.script = Refuse(grpc::StatusCode::UNAVAILABLE);
+  first_.set_script(Refuse(grpc::StatusCode::UNAVAILABLE));
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(Generate(std::string(4 << 20, 'a')).ok());
   EXPECT_GT(first_.calls, 0);
 }
 
 TEST_F(ServerChannelTest, WhatAllRefuseIsRefusedWithTheTimeToComeAgain) {
   Open();
-  first_.script = second_.script = Refuse(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  SetBothScripts(Refuse(grpc::StatusCode::RESOURCE_EXHAUSTED));
   const grpc::Status status = Generate();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(status.error_message(), "not now");
@@ -124,25 +129,25 @@ TEST_F(ServerChannelTest, WhatAllRefuseIsRefusedWithTheTimeToComeAgain) {
 
 TEST_F(ServerChannelTest, AStormOfRefusalsIsNotTripled) {
   Open();
-  first_.script = second_.script = Refuse(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  SetBothScripts(Refuse(grpc::StatusCode::RESOURCE_EXHAUSTED));
   for (int i = 0; i < 1000; ++i) EXPECT_FALSE(Generate().ok());
   EXPECT_LT(first_.calls + second_.calls, 1600);
 }
 
 TEST_F(ServerChannelTest, MistakesOfTheClientAreNotTriedAgain) {
   Open();
-  first_.script = second_.script = Refuse(grpc::StatusCode::INVALID_ARGUMENT);
+  SetBothScripts(Refuse(grpc::StatusCode::INVALID_ARGUMENT));
   EXPECT_EQ(Generate().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(first_.calls + second_.calls, 1);
 }
 
 TEST_F(ServerChannelTest, WhatHasBegunIsNotTriedAgain) {
   Open();
-  first_.script = second_.script = [](grpc::ServerContext&, const v1::GenerateRequest&,
-                                      FakeInference::Writer& writer) {
-    writer.Write(FakeInference::Delta(0, "Hel"));
-    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
-  };
+  SetBothScripts(
+      [](grpc::ServerContext&, const v1::GenerateRequest&, FakeInference::Writer& writer) {
+        writer.Write(FakeInference::Delta(0, "Hel"));
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+      });
   EXPECT_EQ(Generate().error_message(), "lost");
   EXPECT_EQ(num_events_, 1);
   EXPECT_EQ(first_.calls + second_.calls, 1);
