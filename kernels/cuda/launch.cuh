@@ -1,5 +1,5 @@
-// How kernels are launched: with programmatic dependent launch, so that a kernel's blocks come while
-// the one before it, and even the one before that, are at work (sm_90; elsewhere an ordinary
+// How kernels are launched: with programmatic dependent launch, so that a kernel's blocks come
+// while the one before it, and even the one before that, are at work (sm_90; elsewhere an ordinary
 // launch). They fetch what does not change meanwhile, weights above all, and so the memory is never
 // idle between two kernels.
 //

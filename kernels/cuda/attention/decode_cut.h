@@ -29,8 +29,8 @@ inline constexpr int32_t kMaxTailSplits = 60;
 // There are tails where a block reads so many tokens or more. Below, splits are short anyway, and
 // starting and merging them is what counts. INT32_MAX: no tails.
 inline constexpr int32_t kTailLoad = 4096;
-// Rows of less than a block's load are short: most of them are best left whole, so the tail is every
-// kShortRows-th of them, all of it.
+// Rows of less than a block's load are short: most of them are best left whole, so the tail is
+// every kShortRows-th of them, all of it.
 inline constexpr int32_t kShortRows = 8;
 
 // How long splits are.

@@ -62,9 +62,9 @@ class ChunkLoader {
     Advance();
   }
 
-  // So many chunks are copied before WaitForPreviousKernel(): not one with a row's last token, which
-  // that kernel may be writing. Not where an item is so short that the next would be drawn from a
-  // counter which that kernel may be using, and not while scoring, for want of registers.
+  // So many chunks are copied before WaitForPreviousKernel(): not one with a row's last token,
+  // which that kernel may be writing. Not where an item is so short that the next would be drawn
+  // from a counter which that kernel may be using, and not while scoring, for want of registers.
   __device__ int EarlyChunks() const {
     if (kMode == Mode::kScoring) return 0;
     if (kMode == Mode::kDense && left_ <= kLookAheadChunks + kMaxStages) return 0;
@@ -198,7 +198,7 @@ class ChunkLoader {
   const int warp_, lane_;
   // Of the first warp.
   std::conditional_t<kDealt<kMode>, ItemTaker, NoTaker> taker_;
-  Lookups now_;      // what is being copied: chunk at_ of it, left_ more with it
+  Lookups now_;  // what is being copied: chunk at_ of it, left_ more with it
   int at_ = 0, left_ = 0;
   Lookups ahead_;           // in flight: what follows, of item number number_ or what now_ is of
   int number_ = 0;          // of the last item that was looked up

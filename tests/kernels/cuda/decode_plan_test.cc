@@ -93,7 +93,7 @@ class HostPlan {
 
   const SplitRule rule_;
   const Batch batch_;
-  SplitLengths lengths_;  // but `most`
+  SplitLengths lengths_;       // but `most`
   std::vector<int32_t> rows_;  // in the order of the list
   std::vector<RowCut> cuts_;   // by row
   std::vector<DecodeItem> items_;
@@ -163,8 +163,8 @@ TEST(DecodePlanTest, EveryTokenIsInOneItem) {
 }
 
 TEST(DecodePlanTest, SmallLoadsHaveNoTail) {
-  for (const auto& [rows, tokens] : {std::pair{1, 4096}, {8, 4096}, {1, 32768}, {3, 32768},
-                                     {1, 131072}, {32, 4096}}) {
+  for (const auto& [rows, tokens] :
+       {std::pair{1, 4096}, {8, 4096}, {1, 32768}, {3, 32768}, {1, 131072}, {32, 4096}}) {
     const HostPlan plan(kH200, {std::vector<int32_t>(rows, tokens), {}});
     for (int32_t row = 0; row < rows; ++row) {
       EXPECT_EQ(plan.cut(row).num_splits, plan.cut(row).runs[0].splits) << rows << " x " << tokens;
@@ -241,9 +241,9 @@ TEST(DecodePlanTest, ScoredRowsHaveNoTail) {
 
 TEST(DecodePlanTest, ItemsKeepWhatTheyAreMadeOf) {
   for (bool sparse : {false, true}) {
-    DecodeItem item = DecodeItem::Make(DecodeItem::kMaxRows - 1, DecodeItem::kMaxKvHeads - 1,
-                                       INT32_MAX, 1 << 24, kMaxSplitTokens, sparse,
-                                       DecodeItem::kMaxSplits);
+    DecodeItem item =
+        DecodeItem::Make(DecodeItem::kMaxRows - 1, DecodeItem::kMaxKvHeads - 1, INT32_MAX, 1 << 24,
+                         kMaxSplitTokens, sparse, DecodeItem::kMaxSplits);
     item.Hide(15);
     EXPECT_FALSE(item.ends_row());
     if (sparse) item.MarkEnd();

@@ -100,9 +100,10 @@ constexpr DecodeShape kShapes[] = {{4, 2, 64, 16}, {32, 8, 128, 16}, {8, 8, 80, 
 
 TEST_F(CudaLastTokenTest, OfDenseAttention) {
   for (const DecodeShape& shape : kShapes) {
-    ExpectWrittenTokensAreRead(shape, /*budget=*/0, [](DeviceDecodeCase& device, const DecodeCase&) {
-      return [&device](float* out) { device.backend().PagedDecode(device.Params(out)); };
-    });
+    ExpectWrittenTokensAreRead(
+        shape, /*budget=*/0, [](DeviceDecodeCase& device, const DecodeCase&) {
+          return [&device](float* out) { device.backend().PagedDecode(device.Params(out)); };
+        });
   }
 }
 
