@@ -24,7 +24,8 @@ TEST_P(CpuBackendTest, NamesItself) {
 }
 
 TEST_P(CpuBackendTest, MemoryIsAlignedAndZero) {
-  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{1000}, size_t{5} << 20}) {
+  for (const size_t bytes :
+       {size_t{0}, size_t{1}, size_t{1000}, size_t{5} << 20, (size_t{199} << 20) + 5}) {
     auto* ptr = static_cast<uint8_t*>(backend_->Allocate(bytes));
     ASSERT_NE(ptr, nullptr);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(ptr) % 256, 0u);
