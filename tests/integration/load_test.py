@@ -25,7 +25,7 @@ LEAVE_SHARE = 0.3  # of the clients, after a random number of events
 # eight a core, warm up over ten rounds, which looks like growth: two are enough here.
 MAX_GROWTH_BYTES = 8 << 20 if programs.DEVICE == "cpu" else 64 << 20
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
-# Under the thread sanitizer a process also holds shadows and histories, which grow with it.
+# Under a sanitizer a process also holds what is the sanitizer's, which grows with it.
 MEASURES_MEMORY = os.environ.get("TIDAL_LOAD_MEMORY", "1") != "0"
 IDLE_TIMEOUT_S = 60
 # Gap of log probabilities below which a GPU may choose the other token.
