@@ -8,8 +8,8 @@
 #include <cstring>
 #include <fstream>
 #include <string>
-#include <thread>
-#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
 
 namespace tidal::cpu {
 namespace {
@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kAlignment = 256;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kCheckedBytes = size_t{64} << 20;
-constexpr size_t kBytesPerThread = size_t{64} << 20;
+constexpr size_t kClearedAtATime = 8 * kHugePage;
 
 // The first number of a file, times `unit`; SIZE_MAX where there is none ("max").
 size_t ReadNumber(const char* path, const char* key, size_t unit) {
@@ -29,21 +29,6 @@ size_t ReadNumber(const char* path, const char* key, size_t unit) {
   }
   size_t number = 0;
   return file >> number ? number * unit : SIZE_MAX;
-}
-
-// Touches every page now, so that no request pays for it later. That is most of a start: the system
-// clears pages, and on a virtual machine may have to find them first. So all processors do it.
-void Clear(char* data, size_t bytes) {
-  const size_t num_threads =
-      std::min<size_t>(bytes / kBytesPerThread, std::thread::hardware_concurrency());
-  const size_t share = num_threads < 2 ? bytes : bytes / num_threads / kHugePage * kHugePage;
-  std::vector<std::thread> threads;
-  size_t begin = 0;
-  for (; threads.size() + 1 < num_threads; begin += share) {
-    threads.emplace_back([=] { std::memset(data + begin, 0, share); });
-  }
-  std::memset(data + begin, 0, bytes - begin);
-  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace
@@ -64,7 +49,7 @@ size_t TotalMemory() {
                   ReadNumber("/sys/fs/cgroup/memory.max", "", 1));
 }
 
-void* AllocateAligned(size_t bytes) {
+void* AllocateAligned(size_t bytes, ThreadPool* pool) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   if (bytes > SIZE_MAX / 2) return nullptr;
   // Linux promises more memory than there is and kills the process that touches it.
@@ -74,7 +59,17 @@ void* AllocateAligned(size_t bytes) {
   if (ptr == nullptr) return nullptr;
   // Advice only: without huge pages the memory works the same.
   if (alignment == kHugePage) (void)madvise(ptr, rounded, MADV_HUGEPAGE);
-  Clear(static_cast<char*>(ptr), rounded);
+  // Touches every page now, so that no request pays for it later. That is most of a start: the
+  // system clears pages, and on a virtual machine may have to find them first.
+  if (pool == nullptr) {
+    std::memset(ptr, 0, rounded);
+    return ptr;
+  }
+  const auto parts = static_cast<int32_t>((rounded + kClearedAtATime - 1) / kClearedAtATime);
+  pool->ParallelFor(parts, [&](int32_t part, int /*worker*/) {
+    const size_t begin = part * kClearedAtATime;
+    std::memset(static_cast<char*>(ptr) + begin, 0, std::min(kClearedAtATime, rounded - begin));
+  });
   return ptr;
 }
 

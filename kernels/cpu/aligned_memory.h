@@ -8,8 +8,11 @@
 
 namespace tidal::cpu {
 
-// Null when the memory cannot be had. bytes == 0 gives a valid pointer to nothing.
-void* AllocateAligned(size_t bytes);
+class ThreadPool;
+
+// Null when the memory cannot be had. bytes == 0 gives a valid pointer to nothing. pool: whose
+// threads clear it; without one the calling thread does.
+void* AllocateAligned(size_t bytes, ThreadPool* pool = nullptr);
 void FreeAligned(void* ptr);
 
 // Bytes that the machine, or the control group this process lives in, still has and has in all.

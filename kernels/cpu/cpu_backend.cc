@@ -38,7 +38,7 @@ class CpuBackend final : public Backend {
 
   const BackendInfo& info() const override { return info_; }
 
-  void* Allocate(size_t bytes) override { return cpu::AllocateAligned(bytes); }
+  void* Allocate(size_t bytes) override { return cpu::AllocateAligned(bytes, &pool_); }
   void Free(void* ptr) override { cpu::FreeAligned(ptr); }
   DeviceMemory memory() const override {
     return {static_cast<int64_t>(cpu::AvailableMemory()), static_cast<int64_t>(cpu::TotalMemory())};
