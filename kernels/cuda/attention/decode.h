@@ -46,8 +46,9 @@ class DecodeWorkspace {
 // than those reserved for, head_dim not a multiple of 16 up to 256, H / KV above 16.
 //
 // The rows' contexts, token budgets and block tables are those of the last PlanDecode. From then on
-// only the K and V of each row's last token are written: kernels begin to read the rest while the
-// operation before is still running.
+// only the K and V of each row's last token are written: kernels begin to read the rest, and
+// select.recency, while the operation before is still running. So does SparseDecode its selection:
+// a launch that was made full comes between what wrote it and the operation, or is the operation.
 void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context);
 void PagedDecode(const PagedDecodeParams& params, DecodeWorkspace& workspace,
                  DeviceContext& context);

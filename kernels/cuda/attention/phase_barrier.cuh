@@ -27,7 +27,18 @@ class PhaseBarrier {
         "mbarrier.arrive.shared::cta.b64 state, [%0];\n}\n" ::"r"(Address())
         : "memory");
   }
-  // Has phase `phase` ended, which is the one under way or the one before it?
+  // By all lanes of a warp, which get one answer: has phase `phase` ended, which is the one under
+  // way or the one before it? Lanes need not ask at the same moment, so each on its own could get
+  // another answer, and what they do next together would never end.
+  __device__ bool HasEndedForWarp(int phase) const {
+    return __all_sync(kAllLanes, HasEnded(phase));
+  }
+  __device__ void Wait(int phase) const {
+    while (!HasEnded(phase)) {
+    }
+  }
+
+ private:
   __device__ bool HasEnded(int phase) const {
     uint32_t ended;
     asm volatile(
@@ -39,17 +50,7 @@ class PhaseBarrier {
         : "memory");
     return ended != 0;
   }
-  // The same for a whole warp, which gets one answer. Its lanes need not ask at the same moment, so
-  // each on its own could get another, and what they do next together would never end.
-  __device__ bool HasEndedForWarp(int phase) const {
-    return __all_sync(kAllLanes, HasEnded(phase));
-  }
-  __device__ void Wait(int phase) const {
-    while (!HasEnded(phase)) {
-    }
-  }
 
- private:
   __device__ uint32_t Address() const {
     return static_cast<uint32_t>(__cvta_generic_to_shared(&state_));
   }
