@@ -5,21 +5,22 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 import programs
 
 FOLDERS = programs.ROOT / "tests/engine/architectures"
-LIMIT_S = 10  # nothing is waited for; a start takes longer under a sanitizer
+LIMIT_S = 1.0  # of the fastest of three runs: the machine may be busy
 
 
 def start(folder):
-    """Exit code and standard error of a server that is given this folder."""
+    """Exit code, standard error and seconds of a server that is given this folder."""
+    began = time.monotonic()
     done = subprocess.run([programs.BIN_DIR / "tidal-server", f"--model={folder}", "--device=cpu",
                            "--http_port=0", "--grpc_port=0"],
-                          capture_output=True, text=True, timeout=LIMIT_S,
-                          env=programs.environment())
-    return done.returncode, done.stderr
+                          capture_output=True, text=True, timeout=60, env=programs.environment())
+    return done.returncode, done.stderr, time.monotonic() - began
 
 
 class BadModelTest(unittest.TestCase):
@@ -37,12 +38,19 @@ class BadModelTest(unittest.TestCase):
 
     def assert_refused(self, *parts):
         """The one line names each of `parts`."""
-        code, error = start(self.folder)
-        self.assertEqual(1, code, error)
-        lines = error.splitlines()
-        self.assertEqual(1, len(lines), error)
-        for part in ("tidal-server: ", str(self.folder), *parts):
-            self.assertIn(part, lines[0])
+        seconds = []
+        for _ in range(3):
+            code, error, took = start(self.folder)
+            seconds.append(took)
+            self.assertEqual(1, code, error)
+            lines = error.splitlines()
+            self.assertEqual(1, len(lines), error)
+            for part in ("tidal-server: ", str(self.folder), *parts):
+                self.assertIn(part, lines[0])
+            if took < LIMIT_S or not programs.MEASURES:
+                break
+        if programs.MEASURES:
+            self.assertLess(min(seconds), LIMIT_S)
 
     def test_no_such_folder(self):
         self.folder = pathlib.Path(self._temporary.name) / "none"

@@ -25,8 +25,6 @@ LEAVE_SHARE = 0.3  # of the clients, after a random number of events
 # eight a core, warm up over ten rounds, which looks like growth: two are enough here.
 MAX_GROWTH_BYTES = 8 << 20 if programs.DEVICE == "cpu" else 64 << 20
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
-# Under a sanitizer a process also holds what is the sanitizer's, which grows with it.
-MEASURES_MEMORY = os.environ.get("TIDAL_LOAD_MEMORY", "1") != "0"
 IDLE_TIMEOUT_S = 60
 # Gap of log probabilities below which a GPU may choose the other token.
 TIE_GAP = 0 if programs.DEVICE == "cpu" else 0.25
@@ -158,7 +156,7 @@ class LoadTest(unittest.TestCase):
             print(f"{name} round {number}: {STREAMS} streams in {time.monotonic() - begin:.1f} s, "
                   f"{resident[-1] / 2**20:.1f} MiB resident, {ties} unlike the lone run",
                   flush=True)
-        if MEASURES_MEMORY:
+        if programs.MEASURES:
             self.assertLess(resident[4] - resident[1], MAX_GROWTH_BYTES, "memory must not grow")
 
     def test_http(self):

@@ -15,6 +15,8 @@ BIN_DIR = pathlib.Path(os.environ.get("TIDAL_BIN_DIR", ROOT / "build/release/bin
 MODEL = "tidal-nano"
 DEVICE = os.environ.get("TIDAL_TEST_DEVICE", "cpu")
 START_TIMEOUT_S = 120
+# Whether times and memory are the programs' own: under a sanitizer they are not.
+MEASURES = os.environ.get("TIDAL_TEST_MEASURES", "1") != "0"
 
 
 def environment():
