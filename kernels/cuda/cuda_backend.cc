@@ -32,6 +32,7 @@ class Device {
     for (cudaStream_t stream : {context_.stream, context_.side_stream}) {
       if (stream != nullptr) cudaStreamDestroy(stream);
     }
+    if (marks_ != nullptr) cudaFreeHost(marks_);
   }
 
   bool Open(int device) {
@@ -52,6 +53,12 @@ class Device {
                        std::to_string(kOldestSupported);
       return false;
     }
+    if (!context_.Check(
+            cudaHostAlloc(&marks_, cuda::kLaunchWords * sizeof(uint64_t), cudaHostAllocDefault),
+            "pinned memory")) {
+      return false;
+    }
+    context_.trail = cuda::LaunchTrail(marks_);
     const auto flags = cudaStreamNonBlocking;
     return context_.Check(cudaStreamCreateWithFlags(&context_.stream, flags), "stream") &&
            context_.Check(cudaStreamCreateWithFlags(&context_.side_stream, flags), "stream") &&
@@ -77,6 +84,7 @@ class Device {
  private:
   cuda::DeviceContext context_;
   std::string name_;
+  uint64_t* marks_ = nullptr;  // [kLaunchWords], of context_.trail
   cudaEvent_t scored_ = nullptr, selected_ = nullptr;
 };
 
@@ -135,6 +143,7 @@ class CudaBackend final : public Backend {
 
   Ticket Submit() override {
     JoinSelection();
+    context_.trail.EndStep();
     return staging_.Submit();
   }
   std::string Wait(Ticket ticket) override {

@@ -7,6 +7,8 @@
 
 #include <string>
 
+#include "kernels/cuda/launch_trail.h"
+
 namespace tidal::cuda {
 
 // Not thread-safe: one thread drives a device.
@@ -21,16 +23,40 @@ struct DeviceContext {
   // The next kernel on `stream` starts when all before it have ended and what they wrote is seen,
   // and so by every kernel after it, which need not wait for its previous kernel to read that.
   bool next_launch_is_full = false;
+  LaunchTrail trail;
   std::string error;  // of the first failed call: operation and reason; empty while all is well
 
-  // Remembers the first failure. `operation` names it in the log: "PagedDecode".
+  // Remembers the first failure. `operation` names it in the log: "PagedDecode". Of a fault of the
+  // device, which any later call may be the first to tell, the kernel is named too.
   bool Check(cudaError_t status, const char* operation) {
     if (status == cudaSuccess) return true;
     if (error.empty()) {
       error = std::string(operation) + ": " + cudaGetErrorName(status) + ", " +
               cudaGetErrorString(status);
+      if (IsDeviceFault(status)) error += "; the last kernel to begin: " + trail.Last();
     }
     return false;
+  }
+
+ private:
+  // Of a kernel at work, after which the device answers nothing.
+  static bool IsDeviceFault(cudaError_t status) {
+    switch (status) {
+      case cudaErrorIllegalAddress:
+      case cudaErrorMisalignedAddress:
+      case cudaErrorInvalidAddressSpace:
+      case cudaErrorIllegalInstruction:
+      case cudaErrorInvalidPc:
+      case cudaErrorHardwareStackError:
+      case cudaErrorLaunchFailure:
+      case cudaErrorLaunchTimeout:
+      case cudaErrorAssert:
+      case cudaErrorECCUncorrectable:
+      case cudaErrorUnknown:
+        return true;
+      default:
+        return false;
+    }
   }
 };
 

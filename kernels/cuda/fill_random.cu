@@ -36,8 +36,9 @@ __device__ inline float2 NormalPair(uint64_t start, int64_t pair, float deviatio
 // kAligned: dst is aligned to 16 bytes.
 template <bool kAligned>
 __global__ void __launch_bounds__(kThreads)
-    FillRandomKernel(bfloat16* dst, int64_t count, uint64_t start, float deviation) {
-  WaitForPreviousKernel();
+    FillRandomKernel(LaunchMark mark, bfloat16* dst, int64_t count, uint64_t start,
+                     float deviation) {
+  WaitForPreviousKernel(mark);
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth;
   if (first >= count) return;
   uint32_t pairs[kWidth / 2];

@@ -36,8 +36,8 @@ __device__ inline float Scale(float sum, int32_t hidden, float epsilon) {
 // hidden = 4 * quads, at most 4 * kQuads * blockDim.x. Everything is aligned to 16 bytes.
 template <int kQuads, typename Out>
 __global__ void __launch_bounds__(kMaxThreads)
-    RmsNormKernel(const float* x, const int32_t* rows, const bfloat16* weight, Out* out,
-                  int32_t quads, float epsilon) {
+    RmsNormKernel(LaunchMark mark, const float* x, const int32_t* rows, const bfloat16* weight,
+                  Out* out, int32_t quads, float epsilon) {
   // Weights do not change: they may be read while the kernel before this one still runs.
   uint2 weights[kQuads];
 #pragma unroll
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     weights[j] = i < quads ? __ldg(reinterpret_cast<const uint2*>(weight) + i) : uint2{};
   }
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
   const float4* in = reinterpret_cast<const float4*>(x) + row * quads;
   float4 values[kQuads];
@@ -78,10 +78,10 @@ __global__ void __launch_bounds__(kMaxThreads)
 // Any size and alignment; reads the row twice.
 template <typename Out>
 __global__ void __launch_bounds__(kMaxThreads)
-    AnyRmsNormKernel(const float* x, const int32_t* rows, const bfloat16* weight, Out* out,
-                     int32_t hidden, float epsilon) {
+    AnyRmsNormKernel(LaunchMark mark, const float* x, const int32_t* rows, const bfloat16* weight,
+                     Out* out, int32_t hidden, float epsilon) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
   const float* in = x + row * hidden;
   float sum = 0;

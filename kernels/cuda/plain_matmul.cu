@@ -15,11 +15,11 @@ constexpr int kMaxGridY = 65535;
 
 // A warp computes one output; the blocks along y take tokens in turn.
 __global__ void __launch_bounds__(32 * kWarps)
-    PlainMatMulKernel(const __nv_bfloat16* weight, const __nv_bfloat16* x, float* y,
-                      int32_t out_features, int32_t in_features, int32_t tokens, bool accumulate,
-                      const float* bias) {
+    PlainMatMulKernel(LaunchMark mark, const __nv_bfloat16* weight, const __nv_bfloat16* x,
+                      float* y, int32_t out_features, int32_t in_features, int32_t tokens,
+                      bool accumulate, const float* bias) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int lane = threadIdx.x % 32;
   const int row = blockIdx.x * kWarps + threadIdx.x / 32;
   if (row >= out_features) return;

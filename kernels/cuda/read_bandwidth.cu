@@ -13,8 +13,8 @@ constexpr int kThreads = 512, kBlocksPerSm = 4, kUnroll = 8, kPasses = 5;
 // Each thread keeps kUnroll loads of 16 bytes in flight. The sum is stored only if it is a value
 // that it never is, so that the loads stay.
 __global__ void __launch_bounds__(kThreads)
-    ReadAll(const uint4* data, size_t count, uint32_t* sink) {
-  WaitForPreviousKernel();
+    ReadAll(LaunchMark mark, const uint4* data, size_t count, uint32_t* sink) {
+  WaitForPreviousKernel(mark);
   const size_t threads = size_t{gridDim.x} * kThreads;
   const size_t first = size_t{blockIdx.x} * kThreads + threadIdx.x;
   uint32_t sum = 0;

@@ -28,9 +28,9 @@ __device__ inline float4 Scaled(float4 x, float scale, const bfloat16* weight) {
 // Block (token, y): the y-th kThreads of the threads of the token's H + 2 KV heads. head_threads:
 // D / 8 rounded up to a power of two, so that a head lies in one warp; those past D / 8 idle.
 __global__ void __launch_bounds__(kThreads)
-    RopeStoreKvKernel(const RopeStoreKvParams p, int32_t head_threads) {
+    RopeStoreKvKernel(LaunchMark mark, const RopeStoreKvParams p, int32_t head_threads) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int32_t head_dim = p.kv.head_dim, half = head_dim / 2, kv_heads = p.kv.num_kv_heads;
   const int32_t heads = p.num_heads + 2 * kv_heads;
   const int32_t item = blockIdx.y * kThreads + threadIdx.x;

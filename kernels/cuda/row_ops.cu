@@ -26,10 +26,10 @@ LaunchShape RowShape(int32_t rows, int64_t items) {
 // kWidth: elements a thread takes at a time, 8 (16 bytes) or 1. items = hidden / kWidth.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
-    EmbeddingKernel(const bfloat16* table, const int32_t* token_ids, const int32_t* sampled,
-                    float* out, int32_t items) {
+    EmbeddingKernel(LaunchMark mark, const bfloat16* table, const int32_t* token_ids,
+                    const int32_t* sampled, float* out, int32_t items) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int64_t row = blockIdx.x;
   const int32_t id = token_ids[row];
   const bfloat16* in = table + int64_t{id < 0 ? sampled[~id] : id} * items * kWidth;
@@ -56,9 +56,9 @@ __device__ inline float SwiGluOf(float gate, float up) {
 // kWidth: 4 or 1. items = intermediate / kWidth.
 template <int kWidth, typename Out>
 __global__ void __launch_bounds__(kThreads)
-    SwiGluKernel(const float* gate_up, Out* out, int32_t items) {
+    SwiGluKernel(LaunchMark mark, const float* gate_up, Out* out, int32_t items) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int64_t row = blockIdx.x;
   const float* gate = gate_up + row * 2 * items * kWidth;
   const float* up = gate + int64_t{items} * kWidth;
@@ -91,9 +91,9 @@ void LaunchSwiGlu(const SwiGluParams& p, DeviceContext& context) {
 // Word: what a thread copies at a time. items = row_bytes / sizeof(Word).
 template <typename Word>
 __global__ void __launch_bounds__(kThreads)
-    GatherKernel(const Word* x, const int32_t* rows, Word* out, int64_t items) {
+    GatherKernel(LaunchMark mark, const Word* x, const int32_t* rows, Word* out, int64_t items) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int64_t row = blockIdx.x;
   const Word* in = x + rows[row] * items;
   Word* to = out + row * items;

@@ -261,7 +261,7 @@ __device__ inline bool Adjust(Slice& s, const SamplingParamsView& p, const Sampl
 // values go to shared memory, else [rows, kWarps * segment], and ranks is 1.
 template <bool kScratch>
 __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
-    SampleKernel(const SamplingParamsView p, const Cut cut, float* scratch) {
+    SampleKernel(LaunchMark mark, const SamplingParamsView p, const Cut cut, float* scratch) {
   extern __shared__ float4 dynamic[];
   __shared__ SharedState shared;
   ArriveAtStart(cut.ranks);
@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const float* const logits = p.logits + int64_t{index} * p.vocab;
   const bool aligned = p.vocab % 4 == 0 && (reinterpret_cast<uintptr_t>(p.logits) & 15u) == 0;
 
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const SamplingRow& row = p.rows[index];
   // Early: these also bring the rest of the row's settings close.
   const int32_t num_logprobs = row.num_logprobs;

@@ -21,7 +21,7 @@ using skinny::kTileTokens;
 using skinny::MatMulKernel;
 using skinny::SwiGluKernel;
 
-using Kernel = void (*)(KernelParams);
+using Kernel = void (*)(LaunchMark, KernelParams);
 
 struct Variant {
   SkinnyTiling tiling;

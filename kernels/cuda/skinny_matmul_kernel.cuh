@@ -89,7 +89,7 @@ struct Fragments {
 // memory, not registers: what a wait for a register waits for is the compiler's choice, and it
 // chooses all loads at once. A copy takes 128 bytes of each of four rows.
 template <int kRowTiles, int kTokenTiles, int kDepth, int kWarps, bool kSwiGlu>
-__device__ inline void MatMulBody(const KernelParams& p) {
+__device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
   constexpr int kRows = kTileRows * kRowTiles;
   constexpr int kTokens = kTileTokens * kTokenTiles;
   // Floats from one token's sums of a warp to the next's: + 4 spreads a warp's stores over all
@@ -180,7 +180,7 @@ __device__ inline void MatMulBody(const KernelParams& p) {
   }
 
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
 
   // x comes from a cache, sooner than W: its loads need less of a lead.
   Fragments<kTokenTiles> x[2];
@@ -285,14 +285,14 @@ __device__ inline void MatMulBody(const KernelParams& p) {
 // kBlocksPerSm: what the registers must suffice for.
 template <int kRowTiles, int kTokenTiles, int kDepth, int kWarps, int kBlocksPerSm>
 __global__ void __launch_bounds__(32 * kWarps, kBlocksPerSm)
-    MatMulKernel(const __grid_constant__ KernelParams params) {
-  MatMulBody<kRowTiles, kTokenTiles, kDepth, kWarps, false>(params);
+    MatMulKernel(LaunchMark mark, const __grid_constant__ KernelParams params) {
+  MatMulBody<kRowTiles, kTokenTiles, kDepth, kWarps, false>(mark, params);
 }
 
 template <int kTokenTiles, int kDepth, int kWarps, int kBlocksPerSm>
 __global__ void __launch_bounds__(32 * kWarps, kBlocksPerSm)
-    SwiGluKernel(const __grid_constant__ KernelParams params) {
-  MatMulBody<2, kTokenTiles, kDepth, kWarps, true>(params);
+    SwiGluKernel(LaunchMark mark, const __grid_constant__ KernelParams params) {
+  MatMulBody<2, kTokenTiles, kDepth, kWarps, true>(mark, params);
 }
 
 }  // namespace tidal::cuda::skinny

@@ -11,9 +11,9 @@ constexpr int kThreads = 256;
 constexpr int kMostBlocks = 16;
 
 __global__ void __launch_bounds__(kThreads)
-    SmallCopyKernel(uint32_t* dst, const uint32_t* src, int words) {
+    SmallCopyKernel(LaunchMark mark, uint32_t* dst, const uint32_t* src, int words) {
   LetNextKernelStart();
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   for (int i = blockIdx.x * kThreads + threadIdx.x; i < words; i += gridDim.x * kThreads) {
     dst[i] = src[i];
   }

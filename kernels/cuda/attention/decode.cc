@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/attention/decode_args.h"
 #include "kernels/cuda/attention/decode_plan.h"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/launch.h"
 
 namespace tidal::cuda {
 

@@ -10,6 +10,7 @@
 #include "kernels/attention/params.h"
 #include "kernels/cuda/attention/decode_items.h"
 #include "kernels/cuda/attention/selection_scores.h"
+#include "kernels/cuda/launch_trail.h"
 
 namespace tidal::cuda::decode {
 
@@ -103,7 +104,7 @@ constexpr int BlocksPerSm(int dim) { return dim <= 128 ? 2 : 1; }
 
 // The kernels of one head dimension, by Mode; null where there are none.
 struct KernelSet {
-  void (*kernels[3])(Args) = {};
+  void (*kernels[3])(LaunchMark, Args) = {};
 };
 // Instantiated for every multiple of 16 up to 256, in decode_instances/.
 template <int kDim>

@@ -23,15 +23,15 @@ namespace tidal::cuda::decode {
 
 // One of the four warps that compute: its chunks of all items of the block.
 template <int kDim, Mode kMode>
-__device__ void ComputeItems(const Args& args, const Feed<kMode>& feed, uint32_t ring,
-                             const Handover<kDim>& handover, const LogitWindows& windows, int warp,
-                             int lane) {
+__device__ void ComputeItems(LaunchMark mark, const Args& args, const Feed<kMode>& feed,
+                             uint32_t ring, const Handover<kDim>& handover,
+                             const LogitWindows& windows, int warp, int lane) {
   const int stages = args.stages;
   LogitWriter kept_logits(windows, lane);
   ChunkLoader<kDim, kMode> loader(args, feed, warp, lane);
   const int early = min(loader.EarlyChunks(), stages);
   for (int stage = 0; stage <= stages; ++stage) {
-    if (stage == early) WaitForPreviousKernel();
+    if (stage == early) WaitForPreviousKernel(mark);
     if (stage < stages) loader.CopyNext(ring + stage * static_cast<uint32_t>(StageBytes(kDim)));
   }
 
@@ -84,7 +84,7 @@ __device__ void FinishItems(const Args& args, const Feed<kMode>& feed,
 // A grid of blocks that all run at the same time.
 template <int kDim, Mode kMode>
 __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
-    DecodeKernel(const __grid_constant__ Args args) {
+    DecodeKernel(LaunchMark mark, const __grid_constant__ Args args) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int stages = args.stages;
@@ -108,10 +108,11 @@ __global__ void __launch_bounds__(kThreads, BlocksPerSm(kDim))
   }
   __syncthreads();
   LetNextKernelStart();
+  BeginEarly(mark);
   // While the previous kernel ends, the first chunks are looked up and copied (see PlanDecode).
   const Feed<kMode> feed = MakeFeed<kMode>(args, item_ring);
   if (warp < kWarps) {
-    ComputeItems<kDim, kMode>(args, feed, ring, handover, windows, warp, lane);
+    ComputeItems<kDim, kMode>(mark, args, feed, ring, handover, windows, warp, lane);
   } else {
     FinishItems<kDim, kMode>(args, feed, handover, windows, reinterpret_cast<float*>(log_sum_exp),
                              lane);

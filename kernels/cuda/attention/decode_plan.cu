@@ -153,8 +153,9 @@ __device__ void WriteRowOffset(const PlanArgs& args, int row, int lane) {
 
 // One warp a row and list: it looks at all rows to find where its own items begin, without waiting
 // for any other warp.
-__global__ void __launch_bounds__(kThreads) PlanKernel(const __grid_constant__ PlanArgs args) {
-  WaitForPreviousKernel();
+__global__ void __launch_bounds__(kThreads)
+    PlanKernel(LaunchMark mark, const __grid_constant__ PlanArgs args) {
+  WaitForPreviousKernel(mark);
   LetNextKernelStart();
   const int lane = threadIdx.x % 32;
   const int warp = blockIdx.x * kWarps + threadIdx.x / 32;

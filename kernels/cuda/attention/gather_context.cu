@@ -16,8 +16,9 @@ struct Args {
 };
 
 // Grid: x cuts the context, y = KV heads.
-__global__ void __launch_bounds__(kThreads) GatherKernel(const __grid_constant__ Args args) {
-  WaitForPreviousKernel();
+__global__ void __launch_bounds__(kThreads)
+    GatherKernel(LaunchMark mark, const __grid_constant__ Args args) {
+  WaitForPreviousKernel(mark);
   const int sequence = args.sequence;
   if (args.cu_query_lens[sequence + 1] == args.cu_query_lens[sequence]) return;
   const int context_len = args.tables.context_lens[sequence];

@@ -24,8 +24,9 @@ __device__ void ZeroRows(bfloat16* cache, const PagedKvCache& kv, int32_t block,
 }
 
 // Grid: x cuts the page table, y = the batch's sequences.
-__global__ void __launch_bounds__(kThreads) InputsKernel(const __grid_constant__ Args args) {
-  WaitForPreviousKernel();
+__global__ void __launch_bounds__(kThreads)
+    InputsKernel(LaunchMark mark, const __grid_constant__ Args args) {
+  WaitForPreviousKernel(mark);
   const CudnnPrefillInputs& in = args.inputs;
   const int slot = blockIdx.y;
   const int sequence = args.first + slot;

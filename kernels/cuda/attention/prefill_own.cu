@@ -236,10 +236,10 @@ class WarpRows {
 // start first); y = sequences.
 template <int kDim, int kRowTiles, int kKeys>
 __global__ void __launch_bounds__(kThreads, Shape<kDim, kRowTiles, kKeys>::kMinBlocks)
-    PrefillKernel(const __grid_constant__ Args args) {
+    PrefillKernel(LaunchMark mark, const __grid_constant__ Args args) {
   using S = Shape<kDim, kRowTiles, kKeys>;
   extern __shared__ __align__(128) char shared_memory[];
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int sequence = blockIdx.y;
   const int kv_head = blockIdx.x % args.num_kv_heads;
   const int row_tile = args.row_tiles - 1 - int(blockIdx.x) / args.num_kv_heads;

@@ -244,9 +244,9 @@ class SetSelector {
 };
 
 __global__ void __launch_bounds__(kSelectThreads, 2)
-    SelectTokensKernel(const __grid_constant__ SelectKernelParams params) {
+    SelectTokensKernel(LaunchMark mark, const __grid_constant__ SelectKernelParams params) {
   extern __shared__ uint4 memory[];
-  WaitForPreviousKernel();
+  WaitForPreviousKernel(mark);
   const int32_t task = blockIdx.x >> BlockCluster().log2_size();
   const int32_t row = task / params.rule.sets;
   const SelectRange range = params.rule.Range(row);
