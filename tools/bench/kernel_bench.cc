@@ -15,7 +15,10 @@ namespace tidal {
 namespace {
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;  // several times a cache
-constexpr int kMinCalls = 4, kMaxCalls = 64;
+// Calls timed together: as many as a model has layers, so that what a step does once (the plan, the
+// graph's launch, waiting for it) weighs what it weighs there.
+constexpr int kCalls = 32;
+constexpr int kMinCopies = 4;
 constexpr int kRounds = 9;
 
 double Median(std::vector<double> values) {
@@ -29,10 +32,10 @@ int32_t Largest(const std::vector<int32_t>& values, int32_t least) {
   return least;
 }
 
-// Calls after which the first one's data is out of the caches.
-int CallsFor(int64_t bytes_per_call) {
+// Copies of a call's data, used in turn, so many that none is in a cache when its turn comes.
+int CopiesFor(int64_t bytes_per_call) {
   return static_cast<int>(
-      std::clamp<int64_t>(kColdBytes / std::max<int64_t>(bytes_per_call, 1), kMinCalls, kMaxCalls));
+      std::clamp<int64_t>(kColdBytes / std::max<int64_t>(bytes_per_call, 1), kMinCopies, kCalls));
 }
 
 class KernelBench {
@@ -55,13 +58,15 @@ class KernelBench {
   T* Upload(const std::vector<T>& host);
   void Release(size_t mark);
 
-  // Median seconds of one of `calls` calls of op(call).
-  absl::StatusOr<double> Time(int calls, const std::function<void(int)>& op);
+  // Median seconds of a call of op(copy), where calls take turns with `copies` of their data.
+  // begin() comes once before them all.
+  absl::StatusOr<double> Time(
+      int copies, const std::function<void(int)>& op, const std::function<void()>& begin = [] {});
   void Report(std::string operation, std::string shape, double seconds, double bytes,
               double flops = 0);
 
-  // Calls of a decode case, each on a KV cache of its own; 0: the case does not fit.
-  int CallsOf(int32_t batch, int32_t context) const;
+  // KV caches of a decode case; 0: the case does not fit.
+  int CopiesOf(int32_t batch, int32_t context) const;
   int64_t LayerBytes(int32_t batch, int32_t context) const;
   // One piece of memory serves all cases: what is taken and given back again and again lies in
   // scattered pages, which cost a single long row 12 % on an H200.
@@ -111,10 +116,12 @@ void KernelBench::Release(size_t mark) {
   for (; owned_.size() > mark; owned_.pop_back()) backend_.Free(owned_.back());
 }
 
-absl::StatusOr<double> KernelBench::Time(int calls, const std::function<void(int)>& op) {
+absl::StatusOr<double> KernelBench::Time(int copies, const std::function<void(int)>& op,
+                                         const std::function<void()>& begin) {
   if (out_of_memory_) return absl::ResourceExhaustedError("the device's memory is full");
   const auto run_all = [&] {
-    for (int call = 0; call < calls; ++call) op(call);
+    begin();
+    for (int call = 0; call < kCalls; ++call) op(call % copies);
   };
   run_all();  // what the first call measures or compiles is not timed
   const GraphKey key = next_key_++;
@@ -134,7 +141,7 @@ absl::StatusOr<double> KernelBench::Time(int calls, const std::function<void(int
       return absl::UnavailableError(error);
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    seconds.push_back(elapsed.count() / calls);
+    seconds.push_back(elapsed.count() / kCalls);
   }
   return Median(seconds);
 }
@@ -164,16 +171,21 @@ int64_t KernelBench::LayerBytes(int32_t batch, int32_t context) const {
          static_cast<int64_t>(sizeof(bfloat16));
 }
 
-int KernelBench::CallsOf(int32_t batch, int32_t context) const {
+int KernelBench::CopiesOf(int32_t batch, int32_t context) const {
   const int64_t bytes = LayerBytes(batch, context);
-  return bytes * kMinCalls > o_.max_kv_bytes ? 0 : CallsFor(bytes);
+  int32_t fewest_tokens = context;  // that an operation reads of a row
+  for (int32_t budget : o_.token_budgets) fewest_tokens = std::min(fewest_tokens, budget);
+  const int64_t fit = o_.max_kv_bytes / bytes;
+  return fit < kMinCopies
+             ? 0
+             : static_cast<int>(std::min<int64_t>(CopiesFor(bytes / context * fewest_tokens), fit));
 }
 
 bool KernelBench::TakeKvCaches() {
   int64_t most = 0;
   for (int32_t context : o_.contexts) {
     for (int32_t batch : o_.batches) {
-      most = std::max(most, LayerBytes(batch, context) * CallsOf(batch, context));
+      most = std::max(most, LayerBytes(batch, context) * CopiesOf(batch, context));
     }
   }
   if (most == 0) return true;
@@ -186,14 +198,14 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
   const int32_t stride = (context + o_.block_size - 1) / o_.block_size;
   const int64_t num_blocks = int64_t{stride} * batch;
   const int64_t row_bytes = int64_t{2} * o_.num_kv_heads * o_.head_dim * sizeof(bfloat16);
-  const int calls = CallsOf(batch, context);
-  if (calls == 0) return absl::OkStatus();
+  const int copies = CopiesOf(batch, context);
+  if (copies == 0) return absl::OkStatus();
 
   std::vector<int32_t> blocks(num_blocks);
   std::iota(blocks.begin(), blocks.end(), 0);
   std::shuffle(blocks.begin(), blocks.end(), std::mt19937(1));
   const int64_t q_size = int64_t{o_.num_heads} * o_.head_dim;
-  bfloat16* const q = TakeRandom(q_size * batch * calls);
+  bfloat16* const q = TakeRandom(q_size * batch * copies);
   PagedDecodeParams params = {};
   params.tables = {Upload(blocks), stride, Upload(std::vector<int32_t>(batch, context))};
   params.out = Take<bfloat16>(q_size * batch);
@@ -202,19 +214,22 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
   params.num_heads = o_.num_heads;
   params.max_context_len = context;
   params.softmax_scale = 1 / std::sqrt(static_cast<float>(o_.head_dim));
-  const auto rows_of = [&](int call) {
+  const auto rows_of = [&](int copy) {
     PagedDecodeParams rows = params;
-    rows.q = q + q_size * batch * call;
-    rows.kv = Layer(kv_caches_, num_blocks, call);
+    rows.q = q + q_size * batch * copy;
+    rows.kv = Layer(kv_caches_, num_blocks, copy);
     return rows;
+  };
+  const auto plan = [&](const int32_t* budgets) {
+    return [this, &params, budgets] {
+      backend_.PlanDecode({params.tables.context_lens, budgets, params.rows});
+    };
   };
   const std::string shape = absl::StrCat("batch ", batch, ", context ", context);
   const int32_t* const dense = Upload(std::vector<int32_t>(batch, 0));
   const double bytes = static_cast<double>(row_bytes) * batch * context;
-  absl::StatusOr<double> seconds = Time(calls, [&](int call) {
-    if (call == 0) backend_.PlanDecode({params.tables.context_lens, dense, batch});
-    backend_.PagedDecode(rows_of(call));
-  });
+  absl::StatusOr<double> seconds = Time(
+      copies, [&](int copy) { backend_.PagedDecode(rows_of(copy)); }, plan(dense));
   if (!seconds.ok()) return seconds.status();
   Report("paged_decode", shape, *seconds, bytes);
 
@@ -227,21 +242,18 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
     const int32_t* const budgets = Upload(std::vector<int32_t>(batch, budget));
     const int32_t* const recency = Upload(std::vector<int32_t>(batch, budget / 4));
     const std::string sparse_shape = absl::StrCat(shape, ", budget ", budget);
-    seconds = Time(calls, [&](int call) {
-      if (call == 0) backend_.PlanDecode({params.tables.context_lens, budgets, batch});
-      backend_.SelectingDecode(rows_of(call),
-                               {selection, budgets, recency, 4, SelectionScore::kSoftmaxSum});
-    });
+    const SelectTokensParams select = {selection, budgets, recency, 4, SelectionScore::kSoftmaxSum};
+    seconds = Time(
+        copies, [&](int copy) { backend_.SelectingDecode(rows_of(copy), select); }, plan(budgets));
     if (!seconds.ok()) return seconds.status();
     Report("selecting_decode", sparse_shape, *seconds, bytes);
     // Over what the last of these calls selected.
-    const int sparse_calls = std::min(calls * 4, static_cast<int>(kMaxCalls));
-    seconds = Time(sparse_calls, [&](int call) {
-      if (call == 0) backend_.PlanDecode({params.tables.context_lens, budgets, batch});
-      const PagedDecodeParams rows = rows_of(call % calls);
+    const auto sparse = [&](int copy) {
+      const PagedDecodeParams rows = rows_of(copy);
       backend_.SparseDecode({rows.q, rows.kv, rows.tables, budgets, selection, rows.out,
                              rows.out_type, batch, rows.num_heads, context, rows.softmax_scale});
-    });
+    };
+    seconds = Time(copies, sparse, plan(budgets));
     if (!seconds.ok()) return seconds.status();
     Report("sparse_decode", sparse_shape, *seconds,
            static_cast<double>(row_bytes) * batch * budget);
@@ -270,7 +282,7 @@ absl::Status KernelBench::Prefill(int32_t length) {
   params.max_query_len = params.max_context_len = length;
   params.softmax_scale = 1 / std::sqrt(static_cast<float>(o_.head_dim));
   const absl::StatusOr<double> seconds =
-      Time(kMinCalls, [&](int /*call*/) { backend_.PrefillAttention(params); });
+      Time(1, [&](int /*copy*/) { backend_.PrefillAttention(params); });
   if (!seconds.ok()) return seconds.status();
   const double flops = 2.0 * o_.num_heads * o_.head_dim * length * length;  // half is masked
   Report("prefill_attention", absl::StrCat("tokens ", length), *seconds,
@@ -294,9 +306,9 @@ absl::Status KernelBench::MatMuls() {
   for (const auto& shape : shapes) {
     const size_t mark = owned_.size();
     const int64_t bytes = int64_t{shape.out} * shape.in * static_cast<int64_t>(sizeof(bfloat16));
-    const int calls = CallsFor(bytes);
+    const int copies = CopiesFor(bytes);
     std::vector<std::unique_ptr<PackedWeight>> weights;
-    for (int i = 0; i < calls; ++i) {
+    for (int i = 0; i < copies; ++i) {
       weights.push_back(backend_.PackRandomWeight(shape.out, shape.in, next_seed_++,
                                                   1 / std::sqrt(static_cast<float>(shape.in))));
       if (weights.back() == nullptr) return absl::ResourceExhaustedError("no memory for weights");
@@ -304,8 +316,8 @@ absl::Status KernelBench::MatMuls() {
     const bfloat16* const x = TakeRandom(int64_t{most_rows} * shape.in);
     float* const y = Take<float>(int64_t{most_rows} * shape.out);
     for (int32_t rows : o_.matmul_rows) {
-      const absl::StatusOr<double> seconds = Time(calls, [&](int call) {
-        backend_.MatMul({weights[call].get(), x, y, rows, shape.accumulate});
+      const absl::StatusOr<double> seconds = Time(copies, [&](int copy) {
+        backend_.MatMul({weights[copy].get(), x, y, rows, shape.accumulate});
       });
       if (!seconds.ok()) return seconds.status();
       Report("matmul", absl::StrCat(shape.name, " ", shape.out, " x ", shape.in, ", rows ", rows),
@@ -340,7 +352,7 @@ absl::Status KernelBench::Sampling() {
     for (int32_t rows : o_.matmul_rows) {
       const SamplingRow* const params = Upload(std::vector<SamplingRow>(rows, row));
       backend_.MatMul({head.get(), x, logits, rows, false});
-      const absl::StatusOr<double> seconds = Time(kMinCalls, [&](int /*call*/) {
+      const absl::StatusOr<double> seconds = Time(1, [&](int /*copy*/) {
         backend_.Sample(
             {logits, params, nullptr, nullptr, ids, logprobs, nullptr, nullptr, rows, o_.vocab, 0});
       });

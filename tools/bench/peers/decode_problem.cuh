@@ -26,7 +26,7 @@ constexpr int kHeadDim = 128, kPageSize = 16;
 
 // As in kernel_bench.cc.
 constexpr int64_t kColdBytes = int64_t{256} << 20;
-constexpr int kMinCalls = 4, kMaxCalls = 64, kRounds = 9;
+constexpr int kMinCopies = 4, kCalls = 32, kRounds = 9;
 
 constexpr double kTolerance = 0.03;  // of the largest element of an output
 
@@ -94,20 +94,20 @@ struct Shape {
   double read_bytes() const {
     return 2.0 * sizeof(bfloat16) * batch * context * kv_heads * kHeadDim;
   }
-  // Calls after which the first one's data is out of the caches.
-  int calls() const {
-    return static_cast<int>(std::clamp<int64_t>(kColdBytes / layer_bytes(), kMinCalls, kMaxCalls));
+  // KV caches, used in turn, so many that none is in a cache when its turn comes.
+  int copies() const {
+    return static_cast<int>(std::clamp<int64_t>(kColdBytes / layer_bytes(), kMinCopies, kCalls));
   }
 };
 
-// Queries and KV caches of `calls` layers, and the page tables that the layers share. A layer is
+// Queries and KV caches of `copies` layers, and the page tables that the layers share. A layer is
 // its keys, then its values, each [page][KV head][token][kHeadDim]; the pages are in random order.
 class DecodeProblem {
  public:
-  // kv: random numbers, layer_elements() of them for each call.
-  DecodeProblem(const Shape& shape, bfloat16* kv, int calls)
+  // kv: random numbers, layer_elements() of them for each copy.
+  DecodeProblem(const Shape& shape, bfloat16* kv, int copies)
       : shape(shape),
-        calls(calls),
+        copies(copies),
         kv_indptr(Ramp(shape.batch + 1, static_cast<int32_t>(shape.pages_per_request()))),
         qo_indptr(Ramp(shape.batch + 1, 1)),
         pages(ShuffledPages(shape)),
@@ -118,8 +118,8 @@ class DecodeProblem {
         context_lens(std::vector<uint32_t>(shape.batch, shape.context)),
         out(shape.query_elements()),
         kv_(kv),
-        queries_(shape.query_elements() * calls) {
-    FillNormal(queries_.get(), shape.query_elements() * calls, 2);
+        queries_(shape.query_elements() * copies) {
+    FillNormal(queries_.get(), shape.query_elements() * copies, 2);
   }
 
   bfloat16* Query(int call) { return queries_.get() + shape.query_elements() * call; }
@@ -135,7 +135,7 @@ class DecodeProblem {
   }
 
   const Shape shape;
-  const int calls;
+  const int copies;
   std::vector<int32_t> kv_indptr, qo_indptr, pages;  // mutable, as planners want them
   const DeviceArray<int32_t> device_kv_indptr, device_qo_indptr, device_pages, last_page_lens;
   const DeviceArray<uint32_t> context_lens;
@@ -221,12 +221,14 @@ inline bool IsRight(const std::vector<double>& actual, const std::vector<double>
   return true;
 }
 
-// Median seconds of one of problem.calls calls of run(call), which enqueues a call on the stream.
-// Leaves the output of the last replay's last call.
+// Median seconds of a call of run(copy), which enqueues a call on the stream. Leaves the output of
+// the last copy.
 inline double Time(const DecodeProblem& problem, cudaStream_t stream,
                    const std::function<void(int)>& run) {
+  // Every copy equally often, the last one last.
+  const int calls = (kCalls + problem.copies - 1) / problem.copies * problem.copies;
   const auto run_all = [&] {
-    for (int call = 0; call < problem.calls; ++call) run(call);
+    for (int call = 0; call < calls; ++call) run(call % problem.copies);
   };
   run_all();  // loads the kernels
   Check(cudaStreamSynchronize(stream), "the kernels");
@@ -248,7 +250,7 @@ inline double Time(const DecodeProblem& problem, cudaStream_t stream,
     Check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
     Check(cudaStreamSynchronize(stream), "the kernels");
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    seconds.push_back(elapsed.count() / problem.calls);
+    seconds.push_back(elapsed.count() / calls);
   }
   Check(cudaGraphExecDestroy(executable), "cudaGraphExecDestroy");
   Check(cudaGraphDestroy(graph), "cudaGraphDestroy");

@@ -1,7 +1,7 @@
 // Times FlashInfer's decode attention over a paged KV cache, under the protocol of
-// `tidal-bench kernels`: a graph of N calls, each on a KV cache of its own, so that no call finds
-// its data in a cache; the median of nine replays by the host's clock, divided by N. Planning is
-// done once, outside of the timing, and every timed output is compared with a computation on the
+// `tidal-bench kernels`: a graph of N calls that take turns with several KV caches, so that none
+// finds its data in a cache; the median of nine replays by the host's clock, divided by N. Planning
+// is done once, outside of the timing, and every timed output is compared with a computation on the
 // host; a path that is wrong once is left out from there on, and the exit status is 1. The paths:
 //   cuda_cores    BatchDecodeWithPagedKVCacheWrapper(use_tensor_cores=False)
 //   tensor_cores  BatchDecodeWithPagedKVCacheWrapper(use_tensor_cores=True): for bf16 the FA2
@@ -252,10 +252,10 @@ class Xqa : public Path {
 
 // Results of all paths but `skipped` in all modes. Checks the last request's heads from first_head
 // on; a path that is wrong joins `skipped`.
-std::vector<Result> Measure(const Shape& shape, bfloat16* kv, int calls, int first_head,
+std::vector<Result> Measure(const Shape& shape, bfloat16* kv, int copies, int first_head,
                             Workspace& workspace, std::set<std::string>& skipped) {
-  DecodeProblem problem(shape, kv, calls);
-  const std::vector<double> expected = problem.Expected(calls - 1, first_head);
+  DecodeProblem problem(shape, kv, copies);
+  const std::vector<double> expected = problem.Expected(copies - 1, first_head);
   CudaCores cuda_cores(problem, workspace);
   TensorCores tensor_cores(problem, workspace);
   Xqa xqa(problem, workspace);
@@ -337,7 +337,7 @@ bool RunBench(const std::string& json, bool all_modes, std::set<std::string> ski
   }
   for (int context : {10240, 102400}) shapes.push_back({32, 32, 1, context});
   const auto kv_elements = [](const Shape& shape) {
-    return shape.layer_elements() * shape.calls();
+    return shape.layer_elements() * shape.copies();
   };
   std::erase_if(shapes, [&](const Shape& shape) {
     const double bytes = static_cast<double>(kv_elements(shape)) * sizeof(bfloat16);
@@ -357,7 +357,7 @@ bool RunBench(const std::string& json, bool all_modes, std::set<std::string> ski
   std::vector<Result> results;
   for (const Shape& shape : shapes) {
     const std::vector<Result> measured =
-        Measure(shape, kv.get(), shape.calls(), shape.heads - 1, workspace, skipped);
+        Measure(shape, kv.get(), shape.copies(), shape.heads - 1, workspace, skipped);
     for (const Result& result : all_modes ? measured : Fastest(measured)) {
       Print(result);
       results.push_back(result);
