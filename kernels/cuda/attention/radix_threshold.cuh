@@ -70,12 +70,20 @@ constexpr int kRadixGroups = 1 << kLog2RadixGroups;  // of 32 bins
 static_assert(kRadixGroups * 32 == kRadixBins);
 constexpr int kFirstRadixShift = 21;
 
+// Where among the bins a key lies.
+struct RadixDigit {
+  uint32_t value;
+  int32_t above;  // keys in higher bins
+  int32_t count;  // keys in the bin
+};
+
 // Shared memory of one block. Bins are summed over the cluster in slices: block b of C sums bins
 // [b, b + 1) * kRadixBins / C, whose sums are the first kRadixBins / C of its `sums`.
 struct RadixShared {
   int32_t histogram[kRadixBins];
   int32_t sums[kRadixBins];
   int32_t group_sums[kRadixGroups];  // of 32 neighbouring bins of the slice
+  RadixDigit digit;                  // the last that was found
 };
 
 // What is chosen: the keys above `key`, and the first `ties` of those equal to it.
@@ -106,7 +114,7 @@ class RadixSelect {
     uint32_t prefix = 0;
     int shift = kFirstRadixShift, bits = 11;
     while (true) {
-      const Digit digit = FindDigit(wanted);
+      const RadixDigit digit = FindDigit(wanted);
       wanted -= digit.above;
       prefix = prefix << bits | digit.value;
       // All of this bin: no need to look closer. No score's key has a prefix of 0.
@@ -123,19 +131,13 @@ class RadixSelect {
   }
 
  private:
-  struct Digit {
-    uint32_t value;
-    int32_t above;  // keys in higher bins
-    int32_t count;  // keys in the bin
-  };
-
   __device__ void Increment(uint32_t bin) { atomicAdd(&shared_.histogram[bin], 1); }
 
   // The bin in which the `wanted`-th key from the top lies, in every thread of the cluster.
   //
   // On return no block reads another's histogram any more, but still its sums and group_sums: they
   // change after the next cluster barrier.
-  __device__ Digit FindDigit(int32_t wanted) {
+  __device__ RadixDigit FindDigit(int32_t wanted) {
     const int lane = threadIdx.x % 32;
     const int log2_groups = kLog2RadixGroups - cluster_.log2_size();
     const int groups = 1 << log2_groups;  // of a slice
@@ -143,7 +145,9 @@ class RadixSelect {
     for (int group = threadIdx.x / 32; group < groups; group += kThreads / 32) {
       const int bin = (cluster_.rank() * groups + group) * 32 + lane;
       int32_t sum = 0;
-      for (int block = 0; block < cluster_.size(); ++block) {
+      // Each block begins with its own, so that they do not all ask the same one.
+      for (int i = 0; i < cluster_.size(); ++i) {
+        const int block = (cluster_.rank() + i) & (cluster_.size() - 1);
         sum += cluster_.Of(shared_.histogram, block)[bin];
       }
       shared_.sums[group * 32 + lane] = sum;
@@ -151,8 +155,18 @@ class RadixSelect {
       if (lane == 0) shared_.group_sums[group] = sum;
     }
     cluster_.Sync();
+    // One warp a block: more would only wait for each other at the same few words.
+    if (threadIdx.x < 32) {
+      const RadixDigit digit = Search(wanted, log2_groups, lane);
+      if (lane == 0) shared_.digit = digit;
+    }
+    __syncthreads();
+    return shared_.digit;
+  }
 
-    // Every warp searches, from the top: two groups a lane, then the bins of one group.
+  // From the top: two groups a lane, then the bins of one group. The same in all lanes of a warp.
+  __device__ RadixDigit Search(int32_t wanted, int log2_groups, int lane) const {
+    const int groups = 1 << log2_groups;
     const auto group_sum = [&](int group) {
       return cluster_.Of(shared_.group_sums, group >> log2_groups)[group & (groups - 1)];
     };

@@ -28,7 +28,9 @@ struct SelectKernelParams {
 struct SelectShared {
   uint4 keys[kCachedQuads];
   RadixShared radix;
-  int2 chosen[kSelectWarps];  // keys above the threshold, keys equal to it
+  // Keys above the threshold and keys equal to it: of each warp, and of them all.
+  int2 chosen_by_warp[kSelectWarps];
+  int2 chosen;
   int32_t out_begin, out_end;
 };
 
@@ -175,17 +177,24 @@ class SetSelector {
     }
     greater = __reduce_add_sync(kAllLanes, greater);
     equal = __reduce_add_sync(kAllLanes, equal);
-    if (lane == 0) shared_.chosen[warp] = {greater, equal};
+    if (lane == 0) shared_.chosen_by_warp[warp] = {greater, equal};
+    __syncthreads();
+    if (warp == 0) {
+      const int2 chosen = lane < kSelectWarps ? shared_.chosen_by_warp[lane] : int2{0, 0};
+      const int32_t all_greater = __reduce_add_sync(kAllLanes, chosen.x);
+      const int32_t all_equal = __reduce_add_sync(kAllLanes, chosen.y);
+      if (lane == 0) shared_.chosen = {all_greater, all_equal};
+    }
     cluster_.Sync();
 
-    greater = equal = 0;
-    for (int i = lane; i < cluster_.rank() * kSelectWarps + warp; i += 32) {
-      const int2 chosen = cluster_.Of(shared_.chosen, i / kSelectWarps)[i % kSelectWarps];
-      greater += chosen.x;
-      equal += chosen.y;
+    // In the blocks before this one, and in the warps before this one.
+    int2 before = lane < warp ? shared_.chosen_by_warp[lane] : int2{0, 0};
+    if (lane < cluster_.rank()) {
+      const int2 chosen = *cluster_.Of(&shared_.chosen, lane);
+      before = {before.x + chosen.x, before.y + chosen.y};
     }
-    greater = __reduce_add_sync(kAllLanes, greater);
-    equal = __reduce_add_sync(kAllLanes, equal);
+    greater = __reduce_add_sync(kAllLanes, before.x);
+    equal = __reduce_add_sync(kAllLanes, before.y);
     cluster_.Arrive();  // done with the other blocks' memory
     WriteForced(range_.head, range_.head + range_.ranked);
 
@@ -298,11 +307,11 @@ void SelectTokens(const PagedDecodeParams& rows, const SelectTokensParams& selec
   if (1 << params.block_shift != rows.kv.block_size) Fail("block size is not a power of two");
   if (scores.head_stride % 4 != 0) Fail("the distance of planes is not a multiple of 4");
 
-  // Many sets fill the device with small clusters, which wait less for each other.
+  // Many sets fill the device with small clusters, whose blocks wait less for each other.
   const int32_t tasks = rows.rows * params.rule.sets;
   if (tasks == 0) return;
   unsigned cluster_size = context.compute_capability >= 90 ? kMaxClusterSize : 1;
-  while (cluster_size > 1 && int64_t{tasks} * cluster_size > 4 * context.num_sms) {
+  while (cluster_size > 1 && int64_t{tasks} * cluster_size > context.num_sms) {
     cluster_size /= 2;
   }
 
