@@ -125,8 +125,8 @@ __device__ void MergeSplits(const Args& args, const DecodeItem& item, int64_t fi
   if constexpr (kMode != Mode::kSparse && kDim % kLineFloats == 0) {
     if constexpr (kShares == 1) __syncthreads();  // all have read theirs
     constexpr int kLines = kHeads * kDim / kLineFloats;
-    float* const out = args.partial_out +
-                       ((first_result + item.kv_head()) * args.group + first_head) * kDim;
+    float* const out =
+        args.partial_out + ((first_result + item.kv_head()) * args.group + first_head) * kDim;
     for (int i = threadIdx.x; i < splits * kLines; i += kThreads) {
       Discard(out + i / kLines * stride * kDim + i % kLines * kLineFloats);
     }
