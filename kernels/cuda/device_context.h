@@ -33,7 +33,8 @@ struct DeviceContext {
     if (error.empty()) {
       error = std::string(operation) + ": " + cudaGetErrorName(status) + ", " +
               cudaGetErrorString(status);
-      if (IsDeviceFault(status)) error += "; the last kernel to begin: " + trail.Last();
+      const std::string last = IsDeviceFault(status) ? trail.Last() : "";
+      if (!last.empty()) error += "; the last kernel to begin: " + last;
     }
     return false;
   }
