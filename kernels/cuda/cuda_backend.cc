@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -58,6 +59,7 @@ class Device {
             "pinned memory")) {
       return false;
     }
+    std::fill_n(marks_, cuda::kLaunchWords, 0);
     context_.trail = cuda::LaunchTrail(marks_);
     const auto flags = cudaStreamNonBlocking;
     return context_.Check(cudaStreamCreateWithFlags(&context_.stream, flags), "stream") &&

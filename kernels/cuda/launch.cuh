@@ -3,10 +3,11 @@
 // an ordinary launch). They fetch what does not change meanwhile, weights above all, and so the
 // memory is never idle between two kernels.
 //
-// Every kernel launched here calls WaitForPreviousKernel() before it touches memory that an earlier
-// kernel writes or reads: then all kernels before it have ended. What was written before a launch
-// that was made full (DeviceContext::next_launch_is_full) can be read without waiting. It may call
-// LetNextKernelStart() at any time; when all its blocks have, those of the next are let in.
+// Every kernel launched by Launch() calls WaitForPreviousKernel() before it touches memory that an
+// earlier kernel writes or reads: then all kernels before it have ended. What was written before a
+// launch that was made full (DeviceContext::next_launch_is_full) can be read without waiting. It
+// may call LetNextKernelStart() at any time; when all its blocks have, those of the next are let
+// in.
 //
 // A kernel's first parameter is the mark that it leaves when it begins, so that a fault of the
 // device can be named (launch_trail.h).

@@ -38,8 +38,8 @@ LaunchMark LaunchTrail::Next(const char* operation, bool on_side_stream) {
     launched_.push_back(0);
   }
   const uint64_t mark = MakeMark(++number_, ++launched_[index], index + 1);
-  const LaunchWord word = on_side_stream ? LaunchWord::kBeside : LaunchWord::kBegun;
-  return {words_ == nullptr ? nullptr : words_ + static_cast<int>(word), mark};
+  if (words_ == nullptr) return {nullptr, mark};
+  return {words_ + (on_side_stream ? kLaunchWordsPerStream : 0), mark};
 }
 
 void LaunchTrail::EndStep() {
@@ -48,14 +48,14 @@ void LaunchTrail::EndStep() {
 }
 
 std::string LaunchTrail::Last() const {
-  // The device wrote them behind the compiler's back.
-  const auto load = [this](LaunchWord word) {
-    return *const_cast<const volatile uint64_t*>(words_ + static_cast<int>(word));
-  };
   if (words_ == nullptr) return "";
-  const uint64_t begun = load(LaunchWord::kBegun);
-  const uint64_t early = load(LaunchWord::kEarly);
-  const uint64_t beside = load(LaunchWord::kBeside);
+  // The device wrote them behind the compiler's back.
+  const auto load = [](const uint64_t* stream, LaunchWord word) {
+    return *const_cast<const volatile uint64_t*>(stream + static_cast<int>(word));
+  };
+  const uint64_t begun = load(words_, LaunchWord::kBegun);
+  const uint64_t early = load(words_, LaunchWord::kEarly);
+  const uint64_t beside = load(words_ + kLaunchWordsPerStream, LaunchWord::kBegun);
   std::string last;
   const auto add = [&](uint64_t mark) {
     if (mark == 0) return;

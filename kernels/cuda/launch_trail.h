@@ -16,17 +16,17 @@ namespace tidal::cuda {
 // What one launch leaves, and where; a kernel's first parameter. A launch that is recorded into a
 // graph leaves the same mark at every replay.
 struct LaunchMark {
-  uint64_t* where;  // pinned memory of the host; null: it is not left
+  uint64_t* where;  // the words of its stream, in pinned memory of the host; null: it is not left
   uint64_t what;
 };
 
-// Where marks are left: one word each, the last mark of its kind.
+// Where a stream's marks are left: one word each, the last mark of its kind.
 enum class LaunchWord : uint8_t {
-  kBegun,   // of the main stream, where the kernels before the one that leaves it have ended
-  kEarly,   // of the main stream, from a kernel that looks up places before they have
-  kBeside,  // of the side stream
+  kBegun,  // by a kernel when those before it have ended
+  kEarly,  // before that, by a kernel that looks up places meanwhile
 };
-inline constexpr int kLaunchWords = 3;
+inline constexpr int kLaunchWordsPerStream = 2;
+inline constexpr int kLaunchWords = 2 * kLaunchWordsPerStream;  // the main stream's, the side's
 
 // Hands out marks and reads what is left of them. Not thread-safe, but for what the device writes.
 class LaunchTrail {
@@ -34,8 +34,7 @@ class LaunchTrail {
   // words: [kLaunchWords], zero; they outlive every kernel. Null: no marks are left.
   explicit LaunchTrail(uint64_t* words = nullptr) : words_(words) {}
 
-  // Of the next launch. `operation` outlives the trail: "PagedDecode". Marks of the main stream
-  // point to kBegun, those of the side stream to kBeside.
+  // Of the next launch. `operation` outlives the trail: "PagedDecode".
   LaunchMark Next(const char* operation, bool on_side_stream);
   // Launches are counted from here on again.
   void EndStep();

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,16 +19,22 @@ namespace {
 constexpr int32_t kFarBlock = 1 << 26;  // 256 GiB behind the caches of kShape
 constexpr DecodeShape kShape = {4, 2, 64, 16};
 
+// Says what the back end says, and ends as a server does: without another call of the device.
+[[noreturn]] void Report(Backend& backend) {
+  std::fprintf(stderr, "%s\n", backend.Synchronize().c_str());
+  std::_Exit(0);
+}
+
+[[noreturn]] void EndTooEarly(const std::string& why) {
+  std::fprintf(stderr, "no fault was tried: %s\n", why.c_str());
+  std::_Exit(1);
+}
+
 class CudaFaultTest : public CudaFixture {
  protected:
   void SetUp() override {
     CudaFixture::SetUp();
     GTEST_FLAG_SET(death_test_style, "threadsafe");
-  }
-  // Says what the back end says, and ends as a server does: without another call of the device.
-  [[noreturn]] static void Report(Backend& backend) {
-    std::fprintf(stderr, "%s\n", backend.Synchronize().c_str());
-    std::_Exit(0);
   }
 
   DecodeCase case_{kShape, {3000, 70, 500}, 5};
@@ -56,14 +61,14 @@ void DecodeWithFarBlock(DecodeCase& c, bool graph) {
   } else {
     step();
   }
-  if (const std::string error = backend.Synchronize(); !error.empty()) {
-    std::fprintf(stderr, "too early: %s\n", error.c_str());
-    std::_Exit(1);
-  }
+  if (const std::string error = backend.Synchronize(); !error.empty()) EndTooEarly(error);
   blocks.Write(std::vector<int32_t>(blocks.size(), kFarBlock));
-  if (!graph || !backend.RunGraph(1)) step();
-  std::fprintf(stderr, "%s\n", backend.Synchronize().c_str());
-  std::_Exit(0);
+  if (!graph) {
+    step();
+  } else if (!backend.RunGraph(1)) {
+    EndTooEarly("the graph was not recorded");
+  }
+  Report(backend);
 }
 
 constexpr char kDecodeFault[] =

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <set>
 
 namespace tidal::cuda {
 namespace {
@@ -86,6 +87,17 @@ TEST_F(LaunchTrailTest, NamesTheSideStreamsKernelAsWell) {
   BeginEarly(sparse);
   Leave(sparse);
   EXPECT_EQ(trail_.Last(), "SparseDecode (1st of its step)");
+}
+
+TEST_F(LaunchTrailTest, KeepsTheStreamsWordsApart) {
+  const LaunchMark main = Main("PagedDecode"), side = Side("SelectTokens");
+  for (const LaunchMark& mark : {main, side}) {
+    Leave(mark);
+    BeginEarly(mark);
+  }
+  EXPECT_EQ(std::set<uint64_t*>({main.where, main.where + 1, side.where, side.where + 1}).size(),
+            static_cast<size_t>(kLaunchWords));
+  for (uint64_t& word : words_) EXPECT_NE(word, 0u);
 }
 
 TEST(LaunchTrailWithoutMemoryTest, LeavesNothing) {
