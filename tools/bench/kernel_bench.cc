@@ -15,7 +15,7 @@ namespace tidal {
 namespace {
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;  // several times a cache
-// Calls timed together: as many as a model has layers, so that what a step does once (the plan, the
+// Calls of a graph: as many as a model has layers, so that what a step does once (the plan, the
 // graph's launch, waiting for it) weighs what it weighs there.
 constexpr int kCalls = 32;
 constexpr int kMinCopies = 4;
@@ -119,9 +119,11 @@ void KernelBench::Release(size_t mark) {
 absl::StatusOr<double> KernelBench::Time(int copies, const std::function<void(int)>& op,
                                          const std::function<void()>& begin) {
   if (out_of_memory_) return absl::ResourceExhaustedError("the device's memory is full");
+  // Without graphs nothing is worth spreading, and calls may take seconds.
+  const int calls = backend_.supports_graphs() ? kCalls : copies;
   const auto run_all = [&] {
     begin();
-    for (int call = 0; call < kCalls; ++call) op(call % copies);
+    for (int call = 0; call < calls; ++call) op(call % copies);
   };
   run_all();  // what the first call measures or compiles is not timed
   const GraphKey key = next_key_++;
@@ -141,7 +143,7 @@ absl::StatusOr<double> KernelBench::Time(int copies, const std::function<void(in
       return absl::UnavailableError(error);
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    seconds.push_back(elapsed.count() / kCalls);
+    seconds.push_back(elapsed.count() / calls);
   }
   return Median(seconds);
 }
