@@ -21,7 +21,7 @@
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/request_parser.h"
-#include "server/http/transport.h"
+#include "server/net/transport.h"
 
 namespace tidal {
 

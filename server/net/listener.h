@@ -1,6 +1,6 @@
-// One listening socket of the gateway.
-#ifndef TIDAL_SERVER_HTTP_LISTENER_H_
-#define TIDAL_SERVER_HTTP_LISTENER_H_
+// One listening socket.
+#ifndef TIDAL_SERVER_NET_LISTENER_H_
+#define TIDAL_SERVER_NET_LISTENER_H_
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -39,4 +39,4 @@ class Listener {
 
 }  // namespace tidal
 
-#endif  // TIDAL_SERVER_HTTP_LISTENER_H_
+#endif  // TIDAL_SERVER_NET_LISTENER_H_

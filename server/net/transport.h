@@ -1,6 +1,6 @@
 // The bytes of one connection, plain or through TLS: the same four operations on both.
-#ifndef TIDAL_SERVER_HTTP_TRANSPORT_H_
-#define TIDAL_SERVER_HTTP_TRANSPORT_H_
+#ifndef TIDAL_SERVER_NET_TRANSPORT_H_
+#define TIDAL_SERVER_NET_TRANSPORT_H_
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -79,4 +79,4 @@ class Transport {
 
 }  // namespace tidal
 
-#endif  // TIDAL_SERVER_HTTP_TRANSPORT_H_
+#endif  // TIDAL_SERVER_NET_TRANSPORT_H_

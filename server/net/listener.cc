@@ -1,4 +1,4 @@
-#include "server/http/listener.h"
+#include "server/net/listener.h"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
