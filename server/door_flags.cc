@@ -24,16 +24,18 @@ ABSL_FLAG(int32_t, health_port, 0,
           "/metrics and /version, "
           "and nothing else, over HTTP without TLS: for probes and Prometheus. 0: none.");
 ABSL_FLAG(int32_t, max_connections, tidal::HttpLimits().max_connections,
-          "HTTP connections held; more are answered 503.");
+          "Connections held, of HTTP and of gRPC each; more are answered 503, or closed.");
 ABSL_FLAG(tidal::ByteSize, max_header_bytes, {tidal::HttpLimits().max_header_bytes},
-          "Largest header of an HTTP request; a larger one is answered 431.");
+          "Largest header of an HTTP request, which is answered 431 beyond it, or of a gRPC call, "
+          "whose connection is ended.");
 ABSL_FLAG(tidal::ByteSize, max_held_request_bytes, {tidal::HttpLimits().max_held_request_bytes},
           "Largest sum of the HTTP requests in memory; beyond it those over 64KiB are answered "
           "503.");
 ABSL_FLAG(absl::Duration, http_idle_timeout, tidal::HttpLimits().http_idle_timeout,
           "An HTTP connection is closed when no request begins for so long.");
 ABSL_FLAG(absl::Duration, http_header_timeout, tidal::HttpLimits().http_header_timeout,
-          "Time for a TLS handshake, and for the header of a request; then it is answered 408.");
+          "Time for a TLS handshake, and for the header of a request; then it is answered 408, or "
+          "its gRPC connection closed.");
 ABSL_FLAG(absl::Duration, http_body_timeout, tidal::HttpLimits().http_body_timeout,
           "Time for the body of a request to arrive; then it is answered 408.");
 ABSL_FLAG(absl::Duration, http_write_timeout, tidal::HttpLimits().http_write_timeout,

@@ -92,7 +92,7 @@ class TidalServer::Impl {
           CheckPortIsFree("health_port", config_.host, config_.doors.health_port));
     }
     if (config_.doors.tls.enabled()) {
-      TIDAL_RETURN_IF_ERROR(MakeTlsContext(config_.doors.tls).status());
+      TIDAL_RETURN_IF_ERROR(MakeTlsContext(config_.doors.tls, TlsProtocol::kHttp1).status());
     }
     TIDAL_ASSIGN_OR_RETURN(api_keys_,
                            ApiKeys::Load(config_.doors.api_keys, config_.doors.api_key_file));
@@ -139,6 +139,10 @@ class TidalServer::Impl {
     options.api_keys = api_keys_;
     options.max_connection_age = config_.grpc_max_connection_age;
     options.max_message_bytes = static_cast<int>(config_.max_request_bytes);
+    options.max_header_bytes = static_cast<int>(config_.doors.http.max_header_bytes);
+    options.max_connections = config_.doors.http.max_connections;
+    options.header_timeout = config_.doors.http.http_header_timeout;
+    options.write_timeout = config_.doors.http.http_write_timeout;
     TIDAL_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, &runtime_->service()));
     return absl::OkStatus();
   }
@@ -166,7 +170,9 @@ class TidalServer::Impl {
     options.health_port = config_.doors.health_port;
     options.limits = config_.doors.http;
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
-    options.render_metrics = [this] { return runtime_->metrics().Render(); };
+    options.render_metrics = [this] {
+      return runtime_->metrics().Render() + grpc_->RenderMetrics();
+    };
     options.tracer = &tracer_;
     options.is_started = [this] { return monitor_->health().started; };
     options.is_live = [this] { return monitor_->health().live; };

@@ -3,18 +3,17 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/service_type.h>
-#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/server_posix.h>
 
 #include <chrono>
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "server/grpc/grpc_door.h"
 #include "server/grpc/health_service.h"
 #include "server/grpc/inference_service.h"
-#include "server/security/tls_context.h"
+#include "server/grpc/reflection_service.h"
 
 namespace tidal {
 namespace {
@@ -27,31 +26,10 @@ constexpr char kAccepting[] = "accepting";
 
 constexpr int kKeepaliveMs = 30'000;         // a silent client is asked whether it is there
 constexpr int kKeepaliveTimeoutMs = 20'000;  // and dropped when it does not answer
-constexpr int kHandshakeTimeoutMs = 10'000;  // of TLS and HTTP/2; gRPC's own are two minutes
 constexpr int kMinClientPingMs = 10'000;     // clients may ping this often
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsFiles& tls) {
-  TIDAL_RETURN_IF_ERROR(tls.Validate());
-  if (!tls.enabled()) return grpc::InsecureServerCredentials();
-  // gRPC would start with files it cannot use, and then refuse every client.
-  TIDAL_RETURN_IF_ERROR(MakeTlsContext(tls).status());
-  using grpc::experimental::FileWatcherCertificateProvider;
-  const auto interval = static_cast<unsigned>(absl::ToInt64Seconds(kReloadInterval));
-  grpc::experimental::TlsServerCredentialsOptions options(
-      std::make_shared<FileWatcherCertificateProvider>(tls.key_file, tls.cert_file,
-                                                       tls.client_ca_file, interval));
-  options.watch_identity_key_cert_pairs();
-  if (!tls.client_ca_file.empty()) {
-    options.watch_root_certs();
-    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  }
-  return grpc::experimental::TlsServerCredentials(options);
-}
-
-std::string Address(const std::string& host, int port) {
-  const bool is_ipv6 = absl::StrContains(host, ":") && !absl::StartsWith(host, "[");
-  return is_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
-}
+// For clients to take the last bytes and leave.
+constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
 
 }  // namespace
 
@@ -59,7 +37,10 @@ class GrpcServer::Impl {
  public:
   Impl(GenerationService* service, std::shared_ptr<const ApiKeys> api_keys)
       : inference(MakeInferenceService(service, std::move(api_keys))),
-        health({kServer, kInference, kLive, kAccepting}) {}
+        health({kServer, kInference, kLive, kAccepting}),
+        reflection(MakeReflectionService(
+            {kInference, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+             "grpc.reflection.v1alpha.ServerReflection"})) {}
 
   void SetReady(bool ready) {
     health.SetServing(kServer, ready);
@@ -68,8 +49,9 @@ class GrpcServer::Impl {
 
   std::unique_ptr<grpc::Service> inference;
   HealthService health;
-  int port = 0;
-  std::unique_ptr<grpc::Server> server;  // last: it ends before the services
+  std::unique_ptr<grpc::Service> reflection;
+  std::unique_ptr<grpc::Server> server;  // ends before the services
+  std::unique_ptr<GrpcDoor> door;        // last: it hands connections to the server
 };
 
 GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -77,22 +59,17 @@ GrpcServer::~GrpcServer() { Stop(absl::ZeroDuration()); }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               GenerationService* service) {
-  static std::once_flag reflection;
-  std::call_once(reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
-  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials,
-                         MakeCredentials(options.tls));
+  static std::once_flag old_reflection;
+  std::call_once(old_reflection, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
 
   auto impl = std::make_unique<Impl>(service, options.api_keys);
-  const std::string address = Address(options.host, options.port);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, std::move(credentials), &impl->port);
   builder.RegisterService(impl->inference.get());
   builder.RegisterService(impl->health.service());
+  builder.RegisterService(impl->reflection.get());
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
-  // Otherwise two servers could listen on one port and each get half of the requests.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options.max_header_bytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -104,15 +81,24 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
         static_cast<int>(absl::ToInt64Milliseconds(options.max_connection_age)));
   }
   impl->server = builder.BuildAndStart();
-  if (impl->server == nullptr || impl->port == 0) {
-    return absl::UnavailableError(absl::StrCat("grpc_port: must be an address to listen on, got ",
-                                               address,
-                                               " (in use, not permitted, or not this machine's)"));
-  }
+  if (impl->server == nullptr) return absl::InternalError("gRPC could not start its server");
+
+  GrpcDoorOptions door;
+  door.host = options.host;
+  door.port = options.port;
+  door.tls = options.tls;
+  door.max_connections = options.max_connections;
+  door.header_timeout = options.header_timeout;
+  door.write_timeout = options.write_timeout;
+  door.max_header_block_bytes = options.max_header_bytes;
+  door.hand_over = [server = impl->server.get()](int file) {
+    grpc::AddInsecureChannelFromFd(server, file);
+  };
+  TIDAL_ASSIGN_OR_RETURN(impl->door, GrpcDoor::Open(std::move(door)));
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
 
-int GrpcServer::port() const { return impl_->port; }
+int GrpcServer::port() const { return impl_->door->port(); }
 
 std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel() {
   grpc::ChannelArguments arguments;
@@ -128,7 +114,11 @@ void GrpcServer::Stop(absl::Duration grace) {
   impl_->SetReady(false);
   SetAccepting(false);
   impl_->health.Shutdown();
+  impl_->door->StopListening();
   impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  impl_->door->Close(kGoodbyeTime);
 }
+
+std::string GrpcServer::RenderMetrics() const { return impl_->door->RenderMetrics(); }
 
 }  // namespace tidal

@@ -24,7 +24,11 @@ struct GrpcServerOptions {
   TlsFiles tls;                             // read again when they change
   std::shared_ptr<const ApiKeys> api_keys;  // of tidal.v1.Inference; null: none is asked for
   int max_message_bytes = 16 << 20;         // of a request
-  int max_concurrent_streams = 2048;        // a connection
+  int max_header_bytes = 16 << 10;          // of a call; more ends the connection
+  int max_connections = 4096;               // more are closed at once
+  absl::Duration header_timeout = absl::Seconds(10);  // see GuardedConnectionOptions
+  absl::Duration write_timeout = absl::Seconds(60);
+  int max_concurrent_streams = 2048;  // a connection
   // A connection takes no new calls when it is this old (give or take a tenth), so that clients
   // look again which servers there are; those that run end on it. 0: never.
   absl::Duration max_connection_age = absl::Minutes(5);
@@ -53,6 +57,9 @@ class GrpcServer {
   // Refuses new calls, lets the running ones finish within `grace`, cancels the rest; returns when
   // none is left, so the loop must still run. A second call does nothing.
   void Stop(absl::Duration grace);
+
+  // Prometheus text of the port's own metrics, as GrpcDoor has it.
+  std::string RenderMetrics() const;
 
  private:
   class Impl;

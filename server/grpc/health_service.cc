@@ -15,6 +15,8 @@ namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
+using grpc::health::v1::HealthListRequest;
+using grpc::health::v1::HealthListResponse;
 
 }  // namespace
 
@@ -48,6 +50,20 @@ class HealthService::Impl final : public grpc::health::v1::Health::CallbackServi
     watch->Send(StatusOfLocked(request->service()));
     if (shut_down_) watch->End();
     return watch;
+  }
+
+  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
+                                 const HealthListRequest* /*request*/,
+                                 HealthListResponse* response) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const auto& [name, status] : statuses_) {
+        (*response->mutable_statuses())[name].set_status(status);
+      }
+    }
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
   }
 
   void SetStatus(const std::string& name, HealthCheckResponse::ServingStatus status) {

@@ -13,7 +13,7 @@
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
 #include "server/http/http_stats.h"
-#include "server/http/listener.h"
+#include "server/net/listener.h"
 #include "server/security/tls_context.h"
 
 namespace tidal {
@@ -41,7 +41,7 @@ absl::Status GatewayOptions::Validate() const {
 
 class Gateway::Impl {
  public:
-  Impl(GatewayOptions options, std::shared_ptr<grpc::Channel> channel)
+  Impl(GatewayOptions options, std::unique_ptr<ServerChannel> channel)
       : options_(std::move(options)),
         api_(options_, stats_, std::move(channel)),
         handler_([this](std::shared_ptr<Connection> connection, HttpRequest request) {
@@ -86,7 +86,7 @@ class Gateway::Impl {
 absl::Status Gateway::Impl::Listen() {
   TIDAL_RETURN_IF_ERROR(options_.Validate());
   if (options_.tls.enabled()) {
-    TIDAL_ASSIGN_OR_RETURN(tls_, TlsContext::Load(options_.tls));
+    TIDAL_ASSIGN_OR_RETURN(tls_, TlsContext::Load(options_.tls, TlsProtocol::kHttp1));
   }
   TIDAL_RETURN_IF_ERROR(http_.Listen("http_port", options_.host, options_.port));
   if (options_.health_port != 0) {
@@ -137,10 +137,15 @@ void Gateway::Impl::Stop(absl::Duration grace) {
 }
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options,
-                                                        std::shared_ptr<grpc::Channel> channel) {
+                                                        std::unique_ptr<ServerChannel> channel) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(channel));
   TIDAL_RETURN_IF_ERROR(impl->Listen());
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(
+    GatewayOptions options, const std::shared_ptr<grpc::Channel>& channel) {
+  return Start(std::move(options), std::make_unique<ServerChannel>(channel));
 }
 
 Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

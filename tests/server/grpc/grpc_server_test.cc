@@ -110,6 +110,26 @@ class GrpcServerTest : public ::testing::TestWithParam<bool> {
 INSTANTIATE_TEST_SUITE_P(Channel, GrpcServerTest, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "InProcess" : "Loopback"; });
 
+// gRPC reads all headers of a connection with one state, so a header it does not read ends the
+// connection.
+TEST_P(GrpcServerTest, ALargeHeaderIsRefused) {
+  options_.max_header_bytes = 4096;
+  StartServer();
+  const auto call = [this](size_t header_bytes) {
+    grpc::ClientContext context;
+    Limit(&context);
+    context.AddMetadata("x-large", std::string(header_bytes, 'x'));
+    v1::ModelInfo info;
+    return stub_->GetModelInfo(&context, {}, &info);
+  };
+  EXPECT_TRUE(call(3000).ok());
+  if (GetParam()) return;  // in the process there is no header to read
+  EXPECT_THAT(server_->RenderMetrics(), HasSubstr("tidal:grpc_connections 1\n"));
+  EXPECT_FALSE(call(5000).ok());
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (!call(3000).ok()) ASSERT_LT(absl::Now(), deadline);
+}
+
 TEST_P(GrpcServerTest, StreamsAReply) {
   StartServer();
   harness_->Say("Once upon a time");
@@ -411,8 +431,7 @@ TEST(GrpcServerStartTest, APortInUseIsAClearError) {
   const absl::Status status = GrpcServer::Start(options, &harness.service()).status();
   EXPECT_TRUE(absl::IsUnavailable(status));
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr(absl::StrCat("grpc_port: must be an address to listen on, got 127.0.0.1:",
-                                     options.port)));
+              HasSubstr(absl::StrCat("grpc_port: cannot listen on 127.0.0.1:", options.port)));
 }
 
 TEST(GrpcServerStartTest, UnreadableTlsFilesAreNamed) {
