@@ -1,7 +1,5 @@
 #include "server/http/api_handler.h"
 
-#include <grpcpp/channel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -51,26 +49,30 @@ std::string RequestId(const std::string& wanted) {
 // A unary RPC in progress; what its callback and its canceller share.
 template <typename Request, typename Response>
 struct UnaryCall {
-  // First, so that it goes last: the gateway lives as long as it, and holds the channel. Else the
-  // context, on a thread of gRPC, could let go of the channel last, which waits for that thread.
+  // First, so that they go last: the gateway lives as long as the connection, and holds the
+  // channel. Else the context, on a thread of gRPC, could let go of the channel last, which waits
+  // for that thread.
   std::shared_ptr<Connection> connection;
+  std::shared_ptr<const ServerChannel::Stubs> stubs;
   grpc::ClientContext context;
   Request request;
   Response response;
 };
 
-// Calls `method` with `request` and answers the connection with render(status, response), on its
-// strand. The RPC is cancelled when the client leaves.
+// Calls `method` of the stubs with `request` and answers the connection with render(status,
+// response), on its strand. The RPC is cancelled when the client leaves.
 template <typename Response, typename Request, typename Method, typename Render>
-void CallAndRespond(std::shared_ptr<Connection> connection, const CallMetadata& metadata,
-                    Request request, std::chrono::seconds timeout, Method method, Render render) {
+void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* channel,
+                    const CallMetadata& metadata, Request request, std::chrono::seconds timeout,
+                    Method method, Render render) {
   auto call = std::make_shared<UnaryCall<Request, Response>>();
   call->connection = std::move(connection);
+  call->stubs = channel->stubs();
   AddMetadata(metadata, &call->context);
   call->request = std::move(request);
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
   call->connection->Listen([] {}, [call] { call->context.TryCancel(); });
-  method(&call->context, &call->request, &call->response,
+  method(*call->stubs, &call->context, &call->request, &call->response,
          [call, render = std::move(render)](const grpc::Status& status) {
            call->connection->Post([call, render, status = FromGrpc(status)] {
              call->connection->Respond(render(status, call->response));
@@ -81,11 +83,8 @@ void CallAndRespond(std::shared_ptr<Connection> connection, const CallMetadata& 
 }  // namespace
 
 ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
-                       std::shared_ptr<grpc::Channel> channel)
-    : options_(options),
-      stats_(stats),
-      stub_(v1::Inference::NewStub(channel)),
-      health_(grpc::health::v1::Health::NewStub(channel)) {}
+                       std::unique_ptr<ServerChannel> channel)
+    : options_(options), stats_(stats), channel_(std::move(channel)) {}
 
 void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest request) {
   const Route route = FindRoute(request.method, request.path);
@@ -163,7 +162,7 @@ void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequ
                                                               : absl::StrCat(request_id, "-", i));
   }
   const CallMetadata metadata = MetadataOf(request, span->context());
-  GenerateExchange::Start(std::move(connection), *stub_, *std::move(parsed), metadata,
+  GenerateExchange::Start(std::move(connection), channel_->stubs(), *std::move(parsed), metadata,
                           std::move(request_id), options_.max_unsent_bytes, std::move(span));
 }
 
@@ -175,8 +174,8 @@ void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequ
   }
   const bool with_strings = parsed->return_token_strings();
   CallAndRespond<v1::TokenizeResponse>(
-      std::move(connection), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
-      [this](auto... arguments) { stub_->async()->Tokenize(arguments...); },
+      std::move(connection), channel_.get(), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->Tokenize(arguments...); },
       [request_id, with_strings](const absl::Status& status, const v1::TokenizeResponse& response) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
         return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
@@ -190,8 +189,8 @@ void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRe
     return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
   }
   CallAndRespond<v1::DetokenizeResponse>(
-      std::move(connection), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
-      [this](auto... arguments) { stub_->async()->Detokenize(arguments...); },
+      std::move(connection), channel_.get(), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->Detokenize(arguments...); },
       [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
         return JsonResponse(RenderDetokenizeResponse(response), request_id);
@@ -201,8 +200,9 @@ void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRe
 void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpRequest& request,
                         std::string name, std::string request_id) {
   CallAndRespond<v1::ModelInfo>(
-      std::move(connection), MetadataOf(request), v1::GetModelInfoRequest(), kUnaryTimeout,
-      [this](auto... arguments) { stub_->async()->GetModelInfo(arguments...); },
+      std::move(connection), channel_.get(), MetadataOf(request), v1::GetModelInfoRequest(),
+      kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
       [name, request_id](const absl::Status& status, const v1::ModelInfo& info) {
         if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
         if (name.empty()) return JsonResponse(RenderModelList(info), request_id);
@@ -218,8 +218,8 @@ void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
   grpc::health::v1::HealthCheckRequest check;
   check.set_service(options_.health_service);
   CallAndRespond<HealthCheckResponse>(
-      std::move(connection), {}, std::move(check), kHealthTimeout,
-      [this](auto... arguments) { health_->async()->Check(arguments...); },
+      std::move(connection), channel_.get(), {}, std::move(check), kHealthTimeout,
+      [](auto& stubs, auto... arguments) { stubs.health->async()->Check(arguments...); },
       [](const absl::Status& status, const HealthCheckResponse& response) {
         const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
         return ready ? TextResponse(200, "ready\n") : TextResponse(503, "not ready\n");

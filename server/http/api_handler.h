@@ -6,12 +6,11 @@
 #include <memory>
 #include <string>
 
-#include "proto/grpc/health/v1/health.grpc.pb.h"
-#include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/http/gateway.h"
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/router.h"
+#include "server/http/server_channel.h"
 
 namespace tidal {
 
@@ -21,7 +20,7 @@ class Connection;
 class ApiHandler {
  public:
   ApiHandler(const GatewayOptions& options, const HttpStats& stats,
-             std::shared_ptr<grpc::Channel> channel);
+             std::unique_ptr<ServerChannel> channel);
 
   // On the connection's strand.
   void Handle(std::shared_ptr<Connection> connection, HttpRequest request);
@@ -50,8 +49,7 @@ class ApiHandler {
 
   const GatewayOptions& options_;
   const HttpStats& stats_;
-  const std::unique_ptr<v1::Inference::Stub> stub_;
-  const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  const std::unique_ptr<ServerChannel> channel_;
   std::atomic<bool> draining_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace grpc {
@@ -13,13 +14,17 @@ class ChannelCredentials;
 
 namespace tidal {
 
-// All PEM, read again when they change. The flags are grpc_ca_file, grpc_cert_file, grpc_key_file.
+// All PEM. The flags are grpc_ca_file, grpc_cert_file, grpc_key_file.
 struct ChannelTlsFiles {
   std::string ca_file;    // who signs the servers' certificates; empty: no TLS
   std::string cert_file;  // our certificate, for servers that want one; empty: none
   std::string key_file;   // its private key
+
+  // Do they go together? Says nothing of their content.
+  absl::Status Validate() const;
 };
 
+// Of the files as they are now: each is read once, checked, and handed on as it was read.
 // INVALID_ARGUMENT names the flag at fault.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
     const ChannelTlsFiles& files);

@@ -25,6 +25,7 @@ class Channel;
 
 namespace tidal {
 
+class ServerChannel;
 class Tracer;
 
 struct GatewayOptions {
@@ -61,7 +62,9 @@ class Gateway {
   // Listens before it returns. UNAVAILABLE when an address cannot be bound, INVALID_ARGUMENT for a
   // bad option or TLS file. The channel should accept messages as large as max_body_bytes.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(GatewayOptions options,
-                                                        std::shared_ptr<grpc::Channel> channel);
+                                                        std::unique_ptr<ServerChannel> channel);
+  static absl::StatusOr<std::unique_ptr<Gateway>> Start(
+      GatewayOptions options, const std::shared_ptr<grpc::Channel>& channel);
   ~Gateway();
 
   int port() const;

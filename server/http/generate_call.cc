@@ -22,9 +22,10 @@ GenerateCall::GenerateCall(std::shared_ptr<Connection> connection, v1::GenerateR
   AddMetadata(metadata, &context_);
 }
 
-void GenerateCall::Start(v1::Inference::Stub& stub) {
+void GenerateCall::Start(std::shared_ptr<const ServerChannel::Stubs> stubs) {
   self_ = shared_from_this();
-  stub.async()->Generate(&context_, &request_, this);
+  stubs_ = std::move(stubs);
+  stubs_->inference->async()->Generate(&context_, &request_, this);
   AddHold();
   held_ = true;
   reading_ = true;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/http/call_metadata.h"
+#include "server/http/server_channel.h"
 
 namespace tidal {
 
@@ -30,7 +31,7 @@ class GenerateCall : private grpc::ClientReadReactor<v1::GenerateResponse>,
                const CallMetadata& metadata, OnEvent on_event, OnDoneFn on_done);
 
   // Sends the request and reads the first event. The call keeps itself alive until it is done.
-  void Start(v1::Inference::Stub& stub);
+  void Start(std::shared_ptr<const ServerChannel::Stubs> stubs);
   // Reads the next event; after each on_event, once.
   void Read();
   // No listener is called any more.
@@ -43,6 +44,7 @@ class GenerateCall : private grpc::ClientReadReactor<v1::GenerateResponse>,
   void ReleaseHold();
 
   const std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const ServerChannel::Stubs> stubs_;
   grpc::ClientContext context_;
   const v1::GenerateRequest request_;
   v1::GenerateResponse event_;

@@ -23,13 +23,14 @@ Reply MakeReply(const ReplyOptions& options, const std::string& request_id) {
 
 }  // namespace
 
-void GenerateExchange::Start(std::shared_ptr<Connection> connection, v1::Inference::Stub& stub,
+void GenerateExchange::Start(std::shared_ptr<Connection> connection,
+                             std::shared_ptr<const ServerChannel::Stubs> stubs,
                              OpenAiRequest request, const CallMetadata& metadata,
                              std::string request_id, size_t max_unsent_bytes,
                              std::unique_ptr<HttpSpan> span) {
   std::shared_ptr<GenerateExchange> exchange(new GenerateExchange(
       connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
-  exchange->StartCalls(stub, std::move(request), metadata);
+  exchange->StartCalls(stubs, std::move(request), metadata);
   connection->Listen([exchange] { exchange->ReadOn(); },
                      [exchange] {
                        exchange->ended_ = true;
@@ -50,8 +51,8 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
       paused_(request.calls.size()),
       started_(request.calls.size()) {}
 
-void GenerateExchange::StartCalls(v1::Inference::Stub& stub, OpenAiRequest request,
-                                  const CallMetadata& metadata) {
+void GenerateExchange::StartCalls(const std::shared_ptr<const ServerChannel::Stubs>& stubs,
+                                  OpenAiRequest request, const CallMetadata& metadata) {
   for (size_t i = 0; i < request.calls.size(); ++i) {
     calls_.push_back(std::make_shared<GenerateCall>(
         connection_, std::move(request.calls[i]), metadata,
@@ -59,7 +60,7 @@ void GenerateExchange::StartCalls(v1::Inference::Stub& stub, OpenAiRequest reque
           self->OnEvent(i, event);
         },
         [self = shared_from_this(), i](const absl::Status& status) { self->OnDone(i, status); }));
-    calls_.back()->Start(stub);
+    calls_.back()->Start(stubs);
   }
 }
 

@@ -21,15 +21,17 @@ class Connection;
 class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
  public:
   // A streamed reply stops reading events while `max_unsent_bytes` wait for the client.
-  static void Start(std::shared_ptr<Connection> connection, v1::Inference::Stub& stub,
-                    OpenAiRequest request, const CallMetadata& metadata, std::string request_id,
-                    size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span);
+  static void Start(std::shared_ptr<Connection> connection,
+                    std::shared_ptr<const ServerChannel::Stubs> stubs, OpenAiRequest request,
+                    const CallMetadata& metadata, std::string request_id, size_t max_unsent_bytes,
+                    std::unique_ptr<HttpSpan> span);
 
  private:
   GenerateExchange(std::shared_ptr<Connection> connection, const OpenAiRequest& request,
                    std::string request_id, size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span);
 
-  void StartCalls(v1::Inference::Stub& stub, OpenAiRequest request, const CallMetadata& metadata);
+  void StartCalls(const std::shared_ptr<const ServerChannel::Stubs>& stubs, OpenAiRequest request,
+                  const CallMetadata& metadata);
   void OnEvent(size_t call, const v1::GenerateResponse& event);
   void OnDone(size_t call, const absl::Status& status);
   void SendStream();

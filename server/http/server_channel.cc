@@ -3,10 +3,13 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
+#include <utility>
 
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "server/logging.h"
 
 namespace tidal {
 namespace {
@@ -36,10 +39,7 @@ std::string ServiceConfig() {
   return config.dump();
 }
 
-}  // namespace
-
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenServerChannel(
-    const ServerChannelOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const ServerChannelOptions& options) {
   TIDAL_ASSIGN_OR_RETURN(auto credentials, MakeChannelCredentials(options.tls));
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(ServiceConfig());
@@ -56,6 +56,62 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenServerChannel(
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kMinResolveIntervalMs);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
   return grpc::CreateCustomChannel(options.target, credentials, arguments);
+}
+
+}  // namespace
+
+ServerChannel::Stubs::Stubs(const std::shared_ptr<grpc::Channel>& channel)
+    : inference(v1::Inference::NewStub(channel)),
+      health(grpc::health::v1::Health::NewStub(channel)) {}
+
+ServerChannel::ServerChannel(const std::shared_ptr<grpc::Channel>& channel)
+    : current_(std::make_shared<Stubs>(channel)) {}
+
+ServerChannel::ServerChannel(ServerChannelOptions options, absl::Duration reload_interval)
+    : options_(std::move(options)),
+      watcher_(std::make_unique<FileWatcher>(
+          std::vector<std::string>{options_.tls.ca_file, options_.tls.cert_file,
+                                   options_.tls.key_file},
+          reload_interval, [this] { Reload(); })) {}
+
+ServerChannel::~ServerChannel() = default;
+
+absl::StatusOr<std::unique_ptr<ServerChannel>> ServerChannel::Open(ServerChannelOptions options,
+                                                                   absl::Duration reload_interval) {
+  std::unique_ptr<ServerChannel> out(new ServerChannel(std::move(options), reload_interval));
+  TIDAL_RETURN_IF_ERROR(out->Connect());
+  out->watcher_->Start();
+  return out;
+}
+
+std::shared_ptr<const ServerChannel::Stubs> ServerChannel::stubs() {
+  std::vector<std::shared_ptr<const Stubs>> unused;  // they go outside of the lock
+  absl::MutexLock lock(&mutex_);
+  const auto used = std::partition(old_.begin(), old_.end(),
+                                   [](const auto& stubs) { return stubs.use_count() > 1; });
+  std::move(used, old_.end(), std::back_inserter(unused));
+  old_.erase(used, old_.end());
+  return current_;
+}
+
+absl::Status ServerChannel::Connect() {
+  TIDAL_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, OpenChannel(options_));
+  auto stubs = std::make_shared<const Stubs>(channel);
+  channel->GetState(/*try_to_connect=*/true);
+  absl::MutexLock lock(&mutex_);
+  if (current_ != nullptr) old_.push_back(std::move(current_));
+  current_ = std::move(stubs);
+  return absl::OkStatus();
+}
+
+void ServerChannel::Reload() {
+  if (const absl::Status status = Connect(); !status.ok()) {
+    Log(LogLevel::kError,
+        "the TLS files for the servers could not be read again; the old ones stay",
+        {{"reason", status.message()}});
+  } else {
+    Log(LogLevel::kInfo, "TLS files for the servers read again", {{"file", options_.tls.ca_file}});
+  }
 }
 
 }  // namespace tidal

@@ -1,6 +1,5 @@
 // tidal-gateway: OpenAI's HTTP API in front of any number of tidal-server processes, until SIGTERM
 // or SIGINT.
-#include <grpcpp/grpcpp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -56,7 +55,7 @@ constexpr char kUsage[] =
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends it "
     "at once.";
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
+absl::StatusOr<std::unique_ptr<tidal::ServerChannel>> OpenChannel() {
   tidal::ServerChannelOptions options;
   options.target = absl::GetFlag(FLAGS_grpc_target);
   options.tls.ca_file = absl::GetFlag(FLAGS_grpc_ca_file);
@@ -64,7 +63,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel() {
   options.tls.key_file = absl::GetFlag(FLAGS_grpc_key_file);
   options.server_name = absl::GetFlag(FLAGS_grpc_server_name);
   options.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
-  return tidal::OpenServerChannel(options);
+  return tidal::ServerChannel::Open(std::move(options));
 }
 
 absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& doors) {
@@ -91,7 +90,7 @@ absl::Status StartLogging() {
 
 absl::StatusOr<std::unique_ptr<tidal::Gateway>> StartGateway(tidal::GatewayOptions options,
                                                              const tidal::DoorConfig& doors) {
-  TIDAL_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel());
+  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<tidal::ServerChannel> channel, OpenChannel());
   TIDAL_ASSIGN_OR_RETURN(options.api_keys,
                          tidal::ApiKeys::Load(doors.api_keys, doors.api_key_file));
   return tidal::Gateway::Start(std::move(options), std::move(channel));

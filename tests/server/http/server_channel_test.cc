@@ -29,9 +29,9 @@ class ServerChannelTest : public ::testing::Test {
   void Open() {
     ServerChannelOptions options;
     options.target = absl::StrCat("ipv4:", first_.address(), ",", second_.address());
-    auto channel = OpenServerChannel(options);
+    auto channel = ServerChannel::Open(options);
     ASSERT_TRUE(channel.ok()) << channel.status();
-    stub_ = v1::Inference::NewStub(*channel);
+    channel_ = *std::move(channel);
     const FakeInference::Script first_script = first_.script(), second_script = second_.script();
     SetBothScripts(&FakeInference::Hello);
     for (int i = 0; (first_.calls == 0 || second_.calls == 0) && i < 1000; ++i) {
@@ -54,7 +54,7 @@ class ServerChannelTest : public ::testing::Test {
     v1::GenerateRequest request;
     request.set_text(prompt);
     request.set_n(1);
-    const auto reader = stub_->Generate(context_.get(), request);
+    const auto reader = channel_->stubs()->inference->Generate(context_.get(), request);
     v1::GenerateResponse event;
     num_events_ = 0;
     while (reader->Read(&event)) ++num_events_;
@@ -62,7 +62,7 @@ class ServerChannelTest : public ::testing::Test {
   }
 
   FakeInference first_, second_;
-  std::unique_ptr<v1::Inference::Stub> stub_;
+  std::unique_ptr<ServerChannel> channel_;
   std::unique_ptr<grpc::ClientContext> context_;  // of the last call
   int num_events_ = 0;                            // of the last call
 };
