@@ -21,8 +21,9 @@ struct RowKernels {
   // out = x rotated by the angles of cos_sin: head_dim / 2 cosines, then as many sines.
   void (*rotate)(const float* x, const float* cos_sin, int32_t head_dim, bfloat16* out);
   void (*to_bfloat16)(const float* x, int32_t count, bfloat16* out);
-  // Turns NaN to -infinity and returns the largest element; count >= 1.
-  float (*clean_max)(float* x, int32_t count);
+  // Turns NaN to -infinity, says whether there was one, and returns the largest element; count
+  // >= 1.
+  float (*clean_max)(float* x, int32_t count, bool* had_nan);
   // Sum of exp((x - offset) * scale), none of which overflows; `out` takes the terms, or is null.
   double (*sum_exp)(const float* x, int32_t count, float offset, float scale, float* out);
 };

@@ -62,17 +62,20 @@ void ToBFloat16Row(const float* x, int32_t count, bfloat16* out) {
   }
 }
 
-float CleanMax(float* x, int32_t count) {
+float CleanMax(float* x, int32_t count, bool* had_nan) {
   const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   __m512 max = lowest;
+  __mmask16 nans = 0;
   for (int32_t i = 0; i < count; i += 16) {
     const __mmask16 lanes = FirstLanes(count - i);
     const __m512 raw = _mm512_mask_loadu_ps(lowest, lanes, x + i);
+    nans |= _mm512_cmp_ps_mask(raw, raw, _CMP_UNORD_Q);
     // max(NaN, lowest) is lowest: the second operand.
     const __m512 clean = _mm512_max_ps(raw, lowest);
     _mm512_mask_storeu_ps(x + i, lanes, clean);
     max = _mm512_max_ps(max, clean);
   }
+  *had_nan = nans != 0;
   return _mm512_reduce_max_ps(max);
 }
 

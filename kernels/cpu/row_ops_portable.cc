@@ -49,13 +49,16 @@ void ToBFloat16Row(const float* x, int32_t count, bfloat16* out) {
   for (int32_t i = 0; i < count; ++i) out[i] = ToBFloat16(x[i]);
 }
 
-float CleanMax(float* x, int32_t count) {
+float CleanMax(float* x, int32_t count, bool* had_nan) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   float max = -kInfinity;
+  bool nan = false;
   for (int32_t i = 0; i < count; ++i) {
+    nan |= x[i] != x[i];
     x[i] = x[i] == x[i] ? x[i] : -kInfinity;
     max = x[i] > max ? x[i] : max;
   }
+  *had_nan = nan;
   return max;
 }
 

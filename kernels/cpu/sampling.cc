@@ -9,6 +9,7 @@ namespace tidal::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kMinTemperature = 1e-5f;  // below it, greedy: vLLM's bound
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that mixes all bits.
@@ -20,15 +21,9 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// log(sum(exp(x))), the larger of the two infinities where x has one.
+// log(sum(exp(x))).
 float LogSumExp(const float* x, int32_t count, float max, const RowKernels& kernels) {
-  if (!std::isfinite(max)) return max;
   return max + static_cast<float>(std::log(kernels.sum_exp(x, count, max, 1.0f, nullptr)));
-}
-
-float LogProbability(float logit, float log_sum) {
-  if (logit == log_sum) return 0.0f;  // also where both are infinite
-  return logit - log_sum;
 }
 
 // The best num_logprobs tokens by raw logit, ties to the lower id; the rest of the row says none.
@@ -49,7 +44,7 @@ void WriteTopLogprobs(const SamplingParamsView& p, int32_t row, const float* log
     values[place] = x;
     ids[place] = id;
   }
-  for (int32_t i = 0; i < held; ++i) values[i] = LogProbability(values[i], log_sum);
+  for (int32_t i = 0; i < held; ++i) values[i] -= log_sum;
   std::fill(ids + held, ids + p.max_logprobs, -1);
   std::fill(values + held, values + p.max_logprobs, -kInfinity);
 }
@@ -155,12 +150,17 @@ void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels&
                SamplingScratch& scratch) {
   const SamplingRow& row = p.rows[row_index];
   float* logits = p.logits + int64_t{row_index} * p.vocab;
-  const float raw_max = kernels.clean_max(logits, p.vocab);
-  const float log_sum = LogSumExp(logits, p.vocab, raw_max, kernels);
+  bool corrupt = false;
+  const float raw_max = kernels.clean_max(logits, p.vocab, &corrupt);
+  corrupt = corrupt || !std::isfinite(raw_max);
+  // Log probabilities are differences to this: NaN is in all of them or in none.
+  const float log_sum = corrupt ? kNan : LogSumExp(logits, p.vocab, raw_max, kernels);
   WriteTopLogprobs(p, row_index, logits, log_sum);
   ApplyBiasAndPenalties(p, row, logits, scratch.raw_logits);
 
-  const float max = kernels.clean_max(logits, p.vocab);
+  bool had_nan =
+      false;  // of an infinity and its ban: of a corrupt row, or below every finite logit
+  const float max = kernels.clean_max(logits, p.vocab, &had_nan);
   int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
   if (row.temperature >= kMinTemperature && std::isfinite(max)) {
     token = Draw(row, logits, p.vocab, max, kernels, scratch);
@@ -172,7 +172,7 @@ void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels&
     break;
   }
   p.token_ids[row_index] = token;
-  p.logprobs[row_index] = LogProbability(raw, log_sum);
+  p.logprobs[row_index] = raw - log_sum;
 }
 
 }  // namespace

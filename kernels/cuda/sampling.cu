@@ -26,19 +26,29 @@ struct Cut {
 
 __device__ inline float Infinity() { return __int_as_float(0x7f800000); }
 
+__device__ inline float NotANumber() { return __int_as_float(0x7fc00000); }
+
 // NaN counts as -infinity.
 __device__ inline float Clean(float x) { return x == x ? x : -Infinity(); }
 
 // Ids id .. id + 3 of a row; NaN for those the row has not. aligned: rows are to 16 bytes.
 __device__ inline float4 LoadQuad(const float* logits, int32_t id, int32_t vocab, bool aligned) {
-  if (aligned && id + 4 <= vocab) {
-    const float4 v = *reinterpret_cast<const float4*>(logits + id);
-    return make_float4(Clean(v.x), Clean(v.y), Clean(v.z), Clean(v.w));
-  }
+  if (aligned && id + 4 <= vocab) return *reinterpret_cast<const float4*>(logits + id);
   float x[4];
 #pragma unroll
+  for (int j = 0; j < 4; ++j) x[j] = id + j < vocab ? logits[id + j] : NotANumber();
+  return make_float4(x[0], x[1], x[2], x[3]);
+}
+
+// Cleans what the row has of them, and notes it.
+__device__ inline float4 CleanQuad(const float4& v, int32_t id, int32_t vocab, bool& had_nan) {
+  if (v.x == v.x && v.y == v.y && v.z == v.z && v.w == v.w) return v;
+  float x[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
   for (int j = 0; j < 4; ++j) {
-    x[j] = id + j < vocab ? Clean(logits[id + j]) : __int_as_float(0x7fc00000);
+    if (x[j] == x[j] || id + j >= vocab) continue;
+    x[j] = -Infinity();
+    had_nan = true;
   }
   return make_float4(x[0], x[1], x[2], x[3]);
 }
@@ -79,8 +89,9 @@ __device__ inline Best LoadSlice(Slice& s, const float* logits, int32_t vocab, b
     for (int j = 0; j < 4; ++j) {
       const int32_t at = first + i + j * kWarpStep;
       if (i + j * kWarpStep >= s.segment) continue;
-      *reinterpret_cast<float4*>(s.values + at) = v[j];
-      best.Take(v[j], s.begin + at);
+      const float4 x = CleanQuad(v[j], s.begin + at, vocab, s.shared.had_nan);
+      *reinterpret_cast<float4*>(s.values + at) = x;
+      best.Take(x, s.begin + at);
     }
   }
   return BestOfBlock(s, best.Result());
@@ -101,7 +112,7 @@ __device__ inline Best FindBest(Slice& s) {
   return best;
 }
 
-// The sum of exp(x - max) over the block; 0 where max is infinite.
+// The sum of exp(x - max) over the block; 0 where max is infinite. NaN if the slice had one.
 __device__ inline double SumExpOfBlock(Slice& s, float max) {
   Partial sum = {};
   if (isfinite(max)) {
@@ -115,24 +126,21 @@ __device__ inline double SumExpOfBlock(Slice& s, float max) {
           run = 0;
         });
   }
+  if (s.shared.had_nan) sum.mass[0] = NotANumber();
   return SumBlock<true, false>(s, sum).mass[0];
 }
 
 // The row's raw logits in a nutshell.
 struct RawRow {
   Best best;
-  double sum_exp;  // of exp(x - max)
+  double sum_exp;  // of exp(x - max); NaN of a row that held a NaN
 
-  // log(sum(exp(x))), the larger of the two infinities where x has one.
+  // log(sum(exp(x))); NaN of a corrupt row, and so are the differences to it.
   __device__ float LogSum() const {
     const float max = OfKey(best.key);
-    return isfinite(max) ? max + logf(static_cast<float>(sum_exp)) : max;
+    return isfinite(max) ? max + logf(static_cast<float>(sum_exp)) : NotANumber();
   }
 };
-
-__device__ inline float LogProbability(float logit, float log_sum) {
-  return logit == log_sum ? 0.0f : logit - log_sum;  // 0 also where both are infinite
-}
 
 __device__ inline RawRow ReadRow(Slice& s, const float* logits, int32_t vocab, bool aligned) {
   const Best block = LoadSlice(s, logits, vocab, aligned);
@@ -208,7 +216,7 @@ __device__ inline void WriteTopLogprobs(Slice& s, const SamplingParamsView& p, i
       rank += other > mine.value || (other == mine.value && j < i);
     }
     ids[rank] = mine.id;
-    values[rank] = LogProbability(mine.value, log_sum);
+    values[rank] = mine.value - log_sum;
   }
   __syncthreads();
 }
@@ -265,6 +273,8 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   extern __shared__ float4 dynamic[];
   __shared__ SharedState shared;
   ArriveAtStart(cut.ranks);
+  if (threadIdx.x == 0) shared.had_nan = false;
+  __syncthreads();
   const int32_t index = static_cast<int32_t>(blockIdx.x) / cut.ranks;
   const int rank = static_cast<int>(blockIdx.x) % cut.ranks;
   const int32_t slice_size = kWarps * cut.segment;
@@ -296,7 +306,7 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   if (token == kNoToken) return;
   if (drawn || adjusted) logit = Clean(logits[token]);
   p.token_ids[index] = token;
-  p.logprobs[index] = LogProbability(logit, raw.LogSum());
+  p.logprobs[index] = logit - raw.LogSum();
 }
 
 constexpr int32_t kSliceElements = 16384;  // that one block of several should hold

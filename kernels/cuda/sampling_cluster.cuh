@@ -35,6 +35,7 @@ struct SharedState {
   Partial warps[2][kWarps];     // of this block
   Partial ranks[2][kMaxRanks];  // of the cluster's blocks
   Entry list[kListSize];        // rank 0: candidates by rising id
+  bool had_nan;                 // among the logits of this block's slice
 };
 
 // A block's view of its row.

@@ -69,8 +69,14 @@ std::vector<double> SamplingDistribution(const SamplingParamsView& p, int32_t ro
 }
 
 std::vector<double> LogProbabilities(const SamplingParamsView& p, int32_t row) {
-  std::vector<double> logits = RawLogits(p, row);
+  std::vector<double> logits(p.logits + int64_t{row} * p.vocab,
+                             p.logits + int64_t{row + 1} * p.vocab);
   const double max = *std::max_element(logits.begin(), logits.end());
+  const bool has_nan =
+      std::any_of(logits.begin(), logits.end(), [](double x) { return std::isnan(x); });
+  if (has_nan || !std::isfinite(max)) {
+    return std::vector<double>(p.vocab, std::numeric_limits<double>::quiet_NaN());
+  }
   double sum = 0;
   for (double x : logits) sum += std::exp(x - max);
   for (double& x : logits) x -= max + std::log(sum);

@@ -13,7 +13,7 @@ namespace tidal::reference {
 // write to params. The logits of the row must hold a finite largest value.
 std::vector<double> SamplingDistribution(const SamplingParamsView& params, int32_t row);
 
-// log softmax of the row's raw logits.
+// log softmax of the row's raw logits; NaN, all of them, of a corrupt row (sampling_params.h).
 std::vector<double> LogProbabilities(const SamplingParamsView& params, int32_t row);
 
 }  // namespace tidal::reference

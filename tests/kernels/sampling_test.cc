@@ -258,12 +258,81 @@ TEST_P(SamplingTest, RowsWithoutAFiniteMaximumYieldAValidId) {
     std::vector<float> logits(20, 1.0f);
     logits[13] = logits[15] = kInf;
     EXPECT_EQ(Sample(logits, {row}, 2).tokens[0], 13);
-    EXPECT_EQ(result_.logprobs[0], 0.0f);
     std::fill(logits.begin(), logits.end(), NAN);
     logits[18] = -5;
     EXPECT_EQ(Sample(logits, {row}, 2).tokens[0], 18);
-    EXPECT_EQ(result_.logprobs[0], 0.0f);
     EXPECT_EQ(result_.top_ids[0], 18);
+  }
+}
+
+// Each way a row can be corrupt, beside a sound row of the same call: odd and even lengths, the
+// place at either end and in between, greedy and drawn, with and without alternatives, adjusted or
+// not. All its log probabilities are NaN, and the sound row's are what they are alone.
+TEST_P(SamplingTest, ACorruptRowHasNoLogprobsAndAValidId) {
+  for (const int32_t vocab : {1, 20, 1000, 1037}) {
+    const std::vector<float> sound = RandomFloats(vocab, 9, 3);
+    for (const float bad : {std::nanf(""), -std::nanf(""), kInf, -kInf}) {
+      for (const int32_t place : {0, vocab / 2, vocab - 1}) {
+        for (const float temperature : {0.0f, 1.0f}) {
+          for (const int32_t alternatives : {0, 3}) {
+            SCOPED_TRACE(testing::Message() << vocab << " " << bad << " " << place << " "
+                                            << temperature << " " << alternatives);
+            SamplingRow row = PlainRow(temperature);
+            row.top_p = alternatives > 0 ? 0.9f : 1;
+            row.num_logprobs = alternatives;
+            biases_ = {{0, -kInf}};
+            row.bias_end = alternatives > 0 ? 1 : 0;
+            const Sampled alone = Sample(sound, {row}, alternatives);
+            ASSERT_FALSE(std::isnan(alone.logprobs[0]));
+
+            SamplingParamsView view = View(sound, {row, row}, alternatives);
+            float* const corrupt = view.logits + vocab;
+            if (bad == -kInf) {
+              std::fill_n(corrupt, vocab, bad);
+            } else {
+              corrupt[place] = bad;
+            }
+            const std::vector<double> want = reference::LogProbabilities(view, 1);
+            for (const double x : want) ASSERT_TRUE(std::isnan(x));
+            const std::vector<SamplingRow> rows = {row, row};
+            view.rows = rows.data();
+            backend_->Sample(view);
+            EXPECT_EQ(result_.tokens[0], alone.tokens[0]);
+            EXPECT_EQ(result_.logprobs[0], alone.logprobs[0]);
+            EXPECT_GE(result_.tokens[1], 0);
+            EXPECT_LT(result_.tokens[1], vocab);
+            EXPECT_TRUE(std::isnan(result_.logprobs[1])) << result_.logprobs[1];
+            for (int32_t i = 0; i < std::min(alternatives, vocab); ++i) {
+              EXPECT_EQ(result_.top_logprobs[i], alone.top_logprobs[i]);
+              EXPECT_TRUE(std::isnan(result_.top_logprobs[alternatives + i]));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// -infinity is a way to say "never", of a model (its padding tokens) and of a ban.
+TEST_P(SamplingTest, MinusInfinityIsNoCorruption) {
+  std::vector<float> logits(40, -kInf);
+  logits[7] = 2;
+  logits[30] = 1;
+  biases_ = {{7, -kInf}};
+  for (const float temperature : {0.0f, 1.0f}) {
+    SamplingRow row = PlainRow(temperature);
+    EXPECT_FALSE(std::isnan(Sample(logits, {row}).logprobs[0]));
+    row.bias_end = 1;
+    row.num_logprobs = 3;
+    const Sampled& s = Sample(logits, {row}, 3);
+    EXPECT_EQ(s.tokens[0], 30);
+    EXPECT_NEAR(s.logprobs[0], std::log(1 / (1 + std::exp(1.0))), 1e-6);
+    EXPECT_EQ(s.top_logprobs[2], -kInf);
+    // Every finite token banned: a sound row all the same.
+    biases_ = {{7, -kInf}, {30, -kInf}};
+    row.bias_end = 2;
+    EXPECT_FALSE(std::isnan(Sample(logits, {row}, 3).logprobs[0]));
+    biases_ = {{7, -kInf}};
   }
 }
 
