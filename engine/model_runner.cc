@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -226,7 +227,9 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
   std::vector<SampledToken> tokens = step.rows.Tokens();
   for (size_t row = 0; row < tokens.size(); ++row) {
     TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
-    step.output.sequences[step.row_order[row]].sampled = std::move(tokens[row]);
+    SequenceOutput& output = step.output.sequences[step.row_order[row]];
+    output.corrupt = std::isnan(tokens[row].logprob);
+    output.sampled = std::move(tokens[row]);
   }
   step.output.stats.wait_seconds = Seconds(now - wait_start).count();
   step.output.stats.execute_seconds = Seconds(now - std::max(step.start, last_collected_)).count();

@@ -62,12 +62,15 @@ struct TokenLogprob {
 
 struct SampledToken {
   TokenId id;
-  float logprob;                  // of the raw distribution
+  float logprob;                  // of the raw distribution; NaN of a corrupt row
   std::vector<TokenLogprob> top;  // sampling->num_logprobs entries, best first
 };
 
 struct SequenceOutput {
   std::optional<SampledToken> sampled;  // set when needs_token
+  // The logits were no numbers (kernels/sampling_params.h): the token is valid and means nothing,
+  // and what the sequence has in the KV cache may be as bad. Other sequences are not touched.
+  bool corrupt = false;
   bool ran_sparse = false;
 };
 

@@ -11,7 +11,8 @@ BlockManager::BlockManager(int32_t num_blocks, int32_t block_size, bool enable_p
     : block_size_(block_size),
       enable_prefix_caching_(enable_prefix_caching),
       allocator_(num_blocks),
-      cache_(num_blocks) {}
+      cache_(num_blocks),
+      residency_(num_blocks) {}
 
 BlockManager::~BlockManager() {
   while (std::optional<BlockId> block = cache_.Evict()) allocator_.Free(*block);
@@ -34,7 +35,10 @@ int32_t BlockManager::Allocate(Sequence* sequence) {
   blocks.table = Match(sequence);
   blocks.num_published = static_cast<int32_t>(blocks.table.size());
   // Referenced before any block is taken, so that taking cannot evict them.
-  for (BlockId block : blocks.table) AddReference(block);
+  for (BlockId block : blocks.table) {
+    AddReference(block);
+    residency_.OnFound(block);
+  }
   const int32_t needed = BlocksFor(sequence->num_tokens());
   while (static_cast<int32_t>(blocks.table.size()) < needed) blocks.table.push_back(TakeBlock());
   return blocks.num_published * block_size_;
@@ -63,6 +67,11 @@ void BlockManager::Publish(Sequence* sequence) {
     }
     ++blocks.num_published;
   }
+}
+
+void BlockManager::Withdraw(const Sequence& sequence) {
+  const SequenceBlocks& blocks = sequence.blocks;
+  for (int32_t i = 0; i < blocks.num_published; ++i) cache_.Withdraw(blocks.table[i]);
 }
 
 void BlockManager::Free(Sequence* sequence) {
@@ -118,9 +127,12 @@ BlockId BlockManager::TakeBlock() {
   if (allocator_.num_free() == 0) {
     std::optional<BlockId> evicted = cache_.Evict();
     TIDAL_CHECK(evicted.has_value());
+    residency_.OnEvicted(*evicted);
     allocator_.Free(*evicted);
   }
-  return allocator_.Take();
+  const BlockId block = allocator_.Take();
+  residency_.OnTaken(block);
+  return block;
 }
 
 void BlockManager::AddReference(BlockId block) {

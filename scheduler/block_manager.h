@@ -7,6 +7,7 @@
 
 #include "engine/base/ids.h"
 #include "scheduler/block_allocator.h"
+#include "scheduler/block_residency.h"
 #include "scheduler/prefix_cache.h"
 #include "scheduler/sequence.h"
 
@@ -20,6 +21,9 @@ class BlockManager {
  public:
   BlockManager(int32_t num_blocks, int32_t block_size, bool enable_prefix_caching);
   ~BlockManager();  // CHECKs, through the allocator, that every sequence was freed
+
+  // The time of what follows, for residency().
+  void SetNow(absl::Time now) { residency_.SetNow(now); }
 
   // Blocks of a sequence of `num_tokens` tokens.
   int32_t BlocksFor(int32_t num_tokens) const {
@@ -44,7 +48,10 @@ class BlockManager {
   // exist already is exchanged for the published one, so that equal prefixes share memory and the
   // holder of an entry always holds its parent.
   void Publish(Sequence* sequence);
-  // Takes all blocks back; published ones stay findable until evicted.
+  // Nobody finds the sequence's published blocks any more, also those it found itself: what they
+  // hold is not to be trusted.
+  void Withdraw(const Sequence& sequence);
+  // Takes all blocks back; published ones stay findable until evicted or withdrawn.
   void Free(Sequence* sequence);
 
   // Blocks that would become available if the sequence were freed.
@@ -54,6 +61,7 @@ class BlockManager {
   int32_t block_size() const { return block_size_; }
   const BlockAllocator& allocator() const { return allocator_; }
   const PrefixCache& prefix_cache() const { return cache_; }
+  BlockResidency& residency() { return residency_; }
 
  private:
   void ExtendHashes(Sequence* sequence) const;
@@ -68,6 +76,7 @@ class BlockManager {
   const bool enable_prefix_caching_;
   BlockAllocator allocator_;
   PrefixCache cache_;
+  BlockResidency residency_;
 };
 
 }  // namespace tidal

@@ -39,6 +39,16 @@ bool PrefixCache::Insert(BlockId block, const BlockContent& content) {
   return true;
 }
 
+void PrefixCache::Withdraw(BlockId block) {
+  TIDAL_CHECK(entries_[block].in_use);
+  EraseHash(block);
+}
+
+void PrefixCache::EraseHash(BlockId block) {
+  const auto it = by_hash_.find(entries_[block].hash);
+  if (it != by_hash_.end() && it->second == block) by_hash_.erase(it);
+}
+
 void PrefixCache::Park(BlockId block) {
   Entry& entry = entries_[block];
   TIDAL_CHECK(entry.in_use && !entry.parked);
@@ -59,7 +69,7 @@ std::optional<BlockId> PrefixCache::Evict() {
   Entry& entry = entries_[block];
   TIDAL_CHECK(entry.num_children == 0);
   lru_.pop_front();
-  by_hash_.erase(entry.hash);
+  EraseHash(block);
   if (entry.parent != kNoParent) --entries_[entry.parent].num_children;
   entry = Entry{};
   return block;

@@ -46,6 +46,10 @@ class PrefixCache {
   // Precondition: Find(content) is empty, `block` is no entry, the parent is one.
   bool Insert(BlockId block, const BlockContent& content);
 
+  // From here on nobody finds the entry, nor what hangs on it. Who holds it keeps it, and its block
+  // comes back as any entry's does.
+  void Withdraw(BlockId block);
+
   // An entry's last reference went, or its first came back.
   void Park(BlockId block);
   void Unpark(BlockId block);
@@ -69,6 +73,8 @@ class PrefixCache {
     std::list<BlockId>::iterator lru_position;  // while parked
   };
 
+  // A withdrawn entry's hash may lead to another one by now.
+  void EraseHash(BlockId block);
   bool Holds(const Entry& entry, const BlockContent& content) const;
 
   std::vector<Entry> entries_;  // [num_blocks], by block

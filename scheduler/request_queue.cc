@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/check.h"
+#include "scheduler/queue_limit.h"
 #include "scheduler/retry_after.h"
 #include "scheduler/steady_time.h"
 
@@ -54,10 +55,12 @@ absl::Status RequestQueue::CheckRoomLocked(absl::string_view tenant, const Queue
   // What was refused before its prompt was known is taken to be as large as what waits.
   const int64_t usual = wanted.requests * waiting.tokens / waiting.requests;
   budget_.OnRefusal(std::max(wanted.tokens, usual));
-  return WithRetryAfter(absl::ResourceExhaustedError(
-                            absl::StrCat("the queue is full: ", waiting.requests, " requests of ",
-                                         waiting.tokens, " tokens are waiting")),
-                        absl::ToInt64Seconds(budget_.RetryAfter()));
+  const bool too_many = waiting.requests + wanted.requests > config_.max_queued_requests;
+  return WithQueueLimit(WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                                           "the queue is full: ", waiting.requests, " requests of ",
+                                           waiting.tokens, " tokens are waiting")),
+                                       absl::ToInt64Seconds(budget_.RetryAfter())),
+                        too_many ? QueueLimit::kRequests : QueueLimit::kTokens);
 }
 
 void RequestQueue::Cancel(SequenceId id) {

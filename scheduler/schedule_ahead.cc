@@ -42,6 +42,7 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
   if (num_blocks > blocks_.num_available() || AnyTimedOut(now) || QueueMoves(some_end)) {
     return std::nullopt;
   }
+  blocks_.SetNow(now);
   for (const Row& row : next) {
     if (blocks_.NeedsBlock(*row.sequence, /*pending=*/1)) blocks_.Append(row.sequence);
   }

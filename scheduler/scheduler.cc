@@ -42,6 +42,7 @@ void Scheduler::AbortAll(FinishReason reason, const absl::Status& status, absl::
 
 StepInput Scheduler::Schedule(absl::Time now) {
   TIDAL_CHECK(rows_.empty());
+  blocks_.SetNow(now);
   EndTimedOut(now);
   GrowRunning();
   MakeRoomForPriority();
@@ -278,6 +279,7 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
   FinishInfo& info = sequence->info;
   TIDAL_CHECK(output.sampled.has_value() == row.needs_token);
   TIDAL_CHECK(!output.ran_sparse || row.is_decode);
+  if (output.corrupt) return EndCorrupt(sequence, now);
   sequence->AdvanceComputed(row.num_tokens, output.ran_sparse);
   blocks_.Publish(sequence);
   if (!row.needs_token) return;
@@ -286,9 +288,12 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
   // run again was counted when it ran first.
   if (sequence->num_output_tokens() == 0) {
     info.first_token = now;
+    totals_.prompt_computed += info.prompt_tokens - info.cached_tokens;
+    totals_.prompt_cached += info.cached_tokens;
   } else {
     ++(output.ran_sparse ? info.sparse_steps : info.dense_steps);
   }
+  ++totals_.generated;
   events_.tokens.push_back({sequence->request().stream, *output.sampled});
   const std::optional<FinishReason> reason =
       sequence->AppendToken(output.sampled->id, config_.max_model_len);
@@ -303,6 +308,17 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
     info.corrected_tokens += corrected;
     totals_.corrected_tokens += corrected;
   }
+}
+
+// Its keys and values led to logits that are no numbers, so no other sequence may start from them:
+// who would, computes them anew, and fails by itself only if the fault is in the model.
+void Scheduler::EndCorrupt(Sequence* sequence, absl::Time now) {
+  ++totals_.corrupt_sequences;
+  blocks_.Withdraw(*sequence);
+  Finish(sequence, FinishReason::kError,
+         absl::InternalError("the model computed no numbers for this request: its logits are NaN "
+                             "or infinite"),
+         now);
 }
 
 void Scheduler::Preempt(Sequence* sequence) {
@@ -344,7 +360,10 @@ void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status sta
   sequences_.erase(id);
 }
 
-SchedulerEvents Scheduler::TakeEvents() { return std::exchange(events_, SchedulerEvents{}); }
+SchedulerEvents Scheduler::TakeEvents() {
+  events_.blocks = blocks_.residency().TakeUse();
+  return std::exchange(events_, SchedulerEvents{});
+}
 
 SchedulerSnapshot Scheduler::Snapshot() const {
   SchedulerSnapshot snapshot;

@@ -35,6 +35,7 @@ struct SchedulerEvents {
   };
   std::vector<Token> tokens;     // in the order they were sampled
   std::vector<Finish> finishes;  // after all tokens of their requests
+  BlockUse blocks;
 };
 
 // Totals since start.
@@ -42,7 +43,11 @@ struct SchedulerTotals {
   int64_t preemptions = 0;
   int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked up, found; first admissions
   int64_t corrected_tokens = 0;
+  int64_t corrupt_sequences = 0;  // ended because their logits were no numbers
   int64_t steps = 0;
+  // Of sequences whose first token has come: prompt tokens that were computed, and that were found
+  // in the prefix cache; and all tokens sampled.
+  int64_t prompt_computed = 0, prompt_cached = 0, generated = 0;
 };
 
 // The rules, in the order Schedule() applies them:
@@ -148,6 +153,7 @@ class Scheduler {
   bool QueueMoves(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
+  void EndCorrupt(Sequence* sequence, absl::Time now);
   void Preempt(Sequence* sequence);
   void Finish(Sequence* sequence, FinishReason reason, absl::Status status, absl::Time now);
 

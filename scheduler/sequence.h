@@ -42,8 +42,9 @@ struct SequenceBlocks {
 //   dense_until      tokens before it are run densely, in chunks, whenever they have to be run; it
 //                    starts at the prompt's length and moves only when a correction is begun
 //   first_sparse     the first computed position that is not exact
-// Both exist so that a sequence that lost its blocks gives exactly the tokens it would have given:
-// what ran densely is run again in chunks, what ran sparsely one decode row at a time.
+// Both exist so that a sequence that lost its blocks goes on as it would have: what ran densely is
+// run again in chunks, what ran sparsely one decode row at a time. The same tokens come of it but
+// for rounding, which differs between a chunk and a decode row (docs/sparse_attention.md).
 //
 // Not thread-safe: owned by the scheduler.
 class Sequence {

@@ -171,6 +171,7 @@ class ServingLoop::Impl {
     MeasureQueue(step, events);
     const LoopStats stats = CollectStats();
     if (observer_.on_step) observer_.on_step(step, stats);
+    if (observer_.on_block_use && !events.blocks.empty()) observer_.on_block_use(events.blocks);
     for (auto& event : events.tokens) event.stream->Push(std::move(event.token));
     for (auto& event : events.finishes) {
       if (observer_.on_finish) observer_.on_finish(*event.request, event.info);
@@ -205,6 +206,10 @@ class ServingLoop::Impl {
     stats.prefix_queries = totals.prefix_queries;
     stats.prefix_hits = totals.prefix_hits;
     stats.corrected_tokens = totals.corrected_tokens;
+    stats.corrupt_sequences = totals.corrupt_sequences;
+    stats.prompt_computed = totals.prompt_computed;
+    stats.prompt_cached = totals.prompt_cached;
+    stats.generated = totals.generated;
     stats.steps = totals.steps;
     absl::MutexLock lock(&mutex_);
     stats_ = stats;

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/step.h"
+#include "scheduler/block_residency.h"
 #include "scheduler/request.h"
 #include "scheduler/request_queue.h"
 #include "scheduler/scheduler_config.h"
@@ -29,12 +30,15 @@ struct LoopStats {
   int64_t preemptions = 0;                      // totals since start, as the following
   int64_t prefix_queries = 0, prefix_hits = 0;  // tokens looked up, tokens found
   int64_t corrected_tokens = 0;
+  int64_t corrupt_sequences = 0;
+  int64_t prompt_computed = 0, prompt_cached = 0, generated = 0;  // tokens, as in SchedulerTotals
   int64_t steps = 0;
 };
 
 // Called on the loop thread; must be quick.
 struct LoopObserver {
   std::function<void(const StepStats&, const LoopStats&)> on_step;  // also once when it turns idle
+  std::function<void(const BlockUse&)> on_block_use;                // where there was any
   std::function<void(const Request&, const FinishInfo&)> on_finish;
   std::function<void(const absl::Status&)> on_failure;  // the executor broke; the loop has ended
 };

@@ -12,6 +12,7 @@
 namespace tidal {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -228,6 +229,32 @@ TEST(BlockManagerTest, WithoutPrefixCachingNothingIsKept) {
   auto second = MakeSequence(Prompt(8));
   EXPECT_EQ(Admit(blocks, *second), 0);
   blocks.Free(second.get());
+}
+
+TEST(BlockManagerTest, TellsHowLongBlocksWereKeptAndUsedAgain) {
+  BlockManager blocks(4, kBlockSize, true);
+  const auto at = [&](int32_t second) { blocks.SetNow(absl::UnixEpoch() + absl::Seconds(second)); };
+  at(0);
+  auto first = MakeSequence(Prompt(9));
+  Admit(blocks, *first);
+  Compute(blocks, *first);  // two full blocks
+  blocks.Free(first.get());
+  at(3);
+  auto second = MakeSequence(Prompt(9));
+  EXPECT_EQ(Admit(blocks, *second), 8);
+  blocks.Free(second.get());
+  BlockUse use = blocks.residency().TakeUse();
+  EXPECT_THAT(use.reuse_gaps, ElementsAre(absl::Seconds(3), absl::Seconds(3)));
+  EXPECT_THAT(use.lifetimes, IsEmpty());
+  at(10);
+  auto other = MakeSequence(Prompt(16, 500));
+  Admit(blocks, *other);  // takes all four blocks
+  use = blocks.residency().TakeUse();
+  EXPECT_THAT(use.lifetimes, ElementsAre(absl::Seconds(10), absl::Seconds(10)));
+  EXPECT_THAT(use.idle_times, ElementsAre(absl::Seconds(7), absl::Seconds(7)));
+  EXPECT_THAT(use.reuse_gaps, IsEmpty());
+  EXPECT_TRUE(blocks.residency().TakeUse().empty());
+  blocks.Free(other.get());
 }
 
 }  // namespace

@@ -130,7 +130,11 @@ void Harness::ExpectOutputs() const {
   for (const auto& [id, result] : results_) {
     ASSERT_TRUE(result.finish.has_value()) << "request " << id;
     std::vector<TokenId> expected = result.expected;
-    if (result.finish->reason == FinishReason::kCancelled) {
+    if (result.finish->reason == FinishReason::kError) {
+      EXPECT_EQ(result.finish->status.code(), absl::StatusCode::kInternal);
+    }
+    if (result.finish->reason == FinishReason::kCancelled ||
+        result.finish->reason == FinishReason::kError) {
       // A prefix of the whole.
       ASSERT_LE(result.tokens.size(), expected.size());
       expected.resize(result.tokens.size());

@@ -55,6 +55,7 @@ class Harness {
 
   void Add(std::unique_ptr<Request> request);
   void Abort(SequenceId id);
+  void Fault(SequenceId id) { executor_.Fault(id); }
   // One step, if there is anything to run; its rows by the way they were ordered. With `overlap`
   // the step after it is launched before it is collected, where the scheduler allows it.
   std::vector<Row> Step();
@@ -63,7 +64,8 @@ class Harness {
   // Collects events, as after a step.
   void TakeEvents();
 
-  // Fails the test unless every request that ran to its end received what it must.
+  // Fails the test unless every request received what it must: all of it, or the beginning where it
+  // was cancelled or was corrupt.
   void ExpectOutputs() const;
 
   Scheduler& scheduler() { return *scheduler_; }

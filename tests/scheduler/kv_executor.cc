@@ -4,7 +4,6 @@
 #include <cmath>
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 namespace tidal {
@@ -86,8 +85,10 @@ absl::Status KvExecutor::CheckRow(const ScheduledSequence& row) const {
 absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* output) {
   const int32_t end = row.num_computed_tokens + row.num_new_tokens;
   uint64_t value = kEmpty;
+  bool bad = faults_.erase(row.id) > 0;
   for (int32_t p = 0; p < row.num_computed_tokens; ++p) {
     const Slot& slot = SlotOf(row, p);
+    bad |= slot.bad;
     value = Extend(value, row.tokens[p], slot.sparse);
     if (slot.value != value) return Broken(row, absl::StrCat("position ", p, " is not its own"));
   }
@@ -96,9 +97,10 @@ absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* ou
     value = Extend(value, row.tokens[p], output->ran_sparse);
     Slot& slot = SlotOf(row, p);
     if (slot.written_at == num_steps_) return Broken(row, "writes what another row writes");
-    slot = {value, output->ran_sparse, num_steps_};
+    slot = {value, output->ran_sparse, bad, num_steps_};
   }
   if (!row.needs_token) return absl::OkStatus();
+  output->corrupt = bad;
   output->sampled = SampledToken{Choose(value, *row.sampling, vocab_size_), -1.0f, {}};
   return absl::OkStatus();
 }

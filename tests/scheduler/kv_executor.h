@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/step.h"
 #include "scheduler/request.h"
@@ -25,6 +26,10 @@ class KvExecutor : public EagerExecutor {
  public:
   KvExecutor(const SchedulerConfig& config, int32_t vocab_size);
 
+  // The next row of this sequence computes values that are no numbers. They are where they were
+  // written until something else is; every row that reads them is corrupt.
+  void Fault(SequenceId id) { faults_.insert(id); }
+
   // What a request must receive however it is scheduled: computed without a scheduler, one token
   // after the other, by the rules of docs/sparse_attention.md.
   static std::vector<TokenId> ExpectedOutput(const Request& request, const SchedulerConfig& config,
@@ -37,6 +42,7 @@ class KvExecutor : public EagerExecutor {
   struct Slot {
     uint64_t value = 0;  // 0 = never written
     bool sparse = false;
+    bool bad = false;
     int64_t written_at = -1;  // step
   };
 
@@ -46,7 +52,8 @@ class KvExecutor : public EagerExecutor {
 
   const SchedulerConfig config_;
   const int32_t vocab_size_;
-  std::vector<Slot> slots_;  // [num_blocks * block_size]
+  std::vector<Slot> slots_;                 // [num_blocks * block_size]
+  absl::flat_hash_set<SequenceId> faults_;  // to come
   int64_t num_steps_ = 0;
 };
 

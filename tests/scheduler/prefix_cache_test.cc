@@ -28,6 +28,25 @@ TEST(PrefixCacheTest, FindsWhatWasInserted) {
   EXPECT_FALSE(cache.IsEntry(1));
 }
 
+TEST(PrefixCacheTest, AWithdrawnEntryIsNotFoundAndMayBeThereAnew) {
+  PrefixCache cache(4);
+  const std::vector<TokenId> a = {1, 2}, b = {3, 4};
+  ASSERT_TRUE(cache.Insert(0, Content(10, kNone, a)));
+  ASSERT_TRUE(cache.Insert(1, Content(11, 0, b)));
+  cache.Withdraw(0);
+  cache.Withdraw(1);
+  EXPECT_EQ(cache.Find(Content(10, kNone, a)), std::nullopt);
+  EXPECT_TRUE(cache.IsEntry(0));
+  ASSERT_TRUE(cache.Insert(2, Content(10, kNone, a)));
+  ASSERT_TRUE(cache.Insert(3, Content(11, 2, b)));
+  cache.Park(1);
+  cache.Park(0);
+  EXPECT_EQ(cache.Evict(), 1);
+  EXPECT_EQ(cache.Evict(), 0);
+  EXPECT_EQ(cache.Find(Content(10, kNone, a)), 2);
+  EXPECT_EQ(cache.Find(Content(11, 2, b)), 3);
+}
+
 TEST(PrefixCacheTest, AHashCollisionIsNeverAHit) {
   PrefixCache cache(4);
   const std::vector<TokenId> a = {1, 2}, b = {1, 3};

@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "scheduler/queue_limit.h"
 #include "scheduler/retry_after.h"
 #include "tests/scheduler/harness.h"
 
@@ -104,6 +105,22 @@ TEST(RequestQueueTest, ToldTheRoomBeforeThePromptIsKnown) {
   EXPECT_TRUE(queue.CheckRoom("", 7, 10).ok()) << "they can start at once";
   queue.Close(absl::UnavailableError("draining"));
   EXPECT_TRUE(absl::IsUnavailable(queue.CheckRoom("", 1, 0)));
+}
+
+TEST(RequestQueueTest, ARefusalSaysWhichLimit) {
+  SchedulerConfig config = WithRoomFor(2);
+  config.max_queued_tokens = 40;
+  RequestQueue queue(config);
+  queue.Open();
+  std::vector<std::unique_ptr<Request>> large;
+  large.push_back(MakeRequest(9, Prompt(60), 1));
+  ASSERT_TRUE(queue.Submit(Numbered(1)).ok());
+  EXPECT_EQ(QueueLimitOf(queue.Submit(std::move(large))), QueueLimit::kTokens);
+  ASSERT_TRUE(queue.Submit(Numbered(2)).ok());
+  const absl::Status refused = queue.Submit(Numbered(3));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(QueueLimitOf(refused), QueueLimit::kRequests);
+  EXPECT_TRUE(RetryAfterOf(refused).has_value());
 }
 
 TEST(RequestQueueTest, CancellationsOfNobodyAreNotKept) {

@@ -70,6 +70,12 @@ TEST(SchedulerTest, ReportsCountsAndTimes) {
   EXPECT_EQ(info.first_scheduled, start + absl::Seconds(1));
   EXPECT_EQ(info.first_token, start + absl::Seconds(2));
   EXPECT_EQ(info.finish, start + absl::Seconds(5));
+  harness.Add(MakeRequest(2, Prompt(40), 4));
+  harness.RunToEnd();
+  const SchedulerTotals& totals = harness.scheduler().totals();
+  EXPECT_EQ(totals.prompt_computed, 40 + 4);
+  EXPECT_EQ(totals.prompt_cached, 36);
+  EXPECT_EQ(totals.generated, 8);
 }
 
 TEST(SchedulerTest, DecodeRowsAreInEveryStepAndPromptsFillTheRest) {

@@ -1,7 +1,7 @@
 // Seeded random load against the scheduler: arrivals, lengths, priorities, tenants, cancellations,
-// deadlines, longest waits, attention modes, corrections and pools of a few blocks. After every
-// step the invariants hold; at the end every request has ended once, with the tokens it would have
-// received alone, and every block is back.
+// deadlines, longest waits, attention modes, corrections, faults and pools of a few blocks. After
+// every step the invariants hold; at the end every request has ended once, with the tokens it would
+// have received alone, and every block is back.
 #include <algorithm>
 #include <cstdint>
 #include <iostream>
@@ -35,6 +35,10 @@ class Simulation {
         const SequenceId recent = std::min<SequenceId>(next_id_ - 1, 15);
         harness.Abort(next_id_ - Uniform(1, static_cast<int32_t>(recent)));
       }
+      if (next_id_ > 1 && has_faults_ && Chance(2)) {
+        harness.Fault(next_id_ -
+                      Uniform(1, static_cast<int32_t>(std::min<SequenceId>(next_id_ - 1, 4))));
+      }
       harness.Step();
     }
     harness.RunToEnd();
@@ -43,7 +47,12 @@ class Simulation {
     totals_ = harness.scheduler().totals();
     num_ahead_ = harness.num_ahead();
     EXPECT_EQ(harness.scheduler().blocks().num_available(), config_.num_blocks);
-    for (const auto& [id, result] : harness.results()) CheckCounts(*result.finish);
+    int64_t corrupt = 0;
+    for (const auto& [id, result] : harness.results()) {
+      CheckCounts(*result.finish);
+      corrupt += result.finish->reason == FinishReason::kError;
+    }
+    EXPECT_EQ(totals_.corrupt_sequences, corrupt);
   }
 
   int64_t num_requests() const { return next_id_ - 1; }
@@ -67,6 +76,7 @@ class Simulation {
     config.correction_period = Chance(50) ? Uniform(1, 9) : 0;
     arrival_percent_ = Uniform(10, 60);
     has_tenants_ = Chance(50);
+    has_faults_ = Chance(40);
     if (Chance(30)) config.max_queue_time = absl::Milliseconds(Uniform(1, 200));
     return config;
   }
@@ -115,7 +125,7 @@ class Simulation {
 
   std::mt19937_64 random_;
   int32_t arrival_percent_ = 0;
-  bool has_tenants_ = false;
+  bool has_tenants_ = false, has_faults_ = false;
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
   SchedulerTotals totals_;
@@ -139,17 +149,20 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
     totals.preemptions += simulation.totals().preemptions;
     totals.prefix_hits += simulation.totals().prefix_hits;
     totals.corrected_tokens += simulation.totals().corrected_tokens;
+    totals.corrupt_sequences += simulation.totals().corrupt_sequences;
     num_requests += simulation.num_requests();
     num_ahead += simulation.num_ahead();
   }
   std::cout << num_requests << " requests, " << totals.steps << " steps, " << num_ahead
             << " of them ahead, " << totals.preemptions << " preemptions, " << totals.prefix_hits
-            << " prefix hits, " << totals.corrected_tokens << " corrected tokens\n";
+            << " prefix hits, " << totals.corrected_tokens << " corrected tokens, "
+            << totals.corrupt_sequences << " corrupt sequences\n";
   // The load is worth the name; all groups together run more than 100,000 steps.
   EXPECT_GE(totals.steps, 100000 / kGroups + 1);
   EXPECT_GE(totals.preemptions, 200);
   EXPECT_GE(totals.prefix_hits, 2000);
   EXPECT_GE(totals.corrected_tokens, 500);
+  EXPECT_GE(totals.corrupt_sequences, 50);
   EXPECT_GE(num_ahead, overlap ? 3000 : 0);
 }
 
