@@ -39,7 +39,7 @@ absl::Status ReadSelection(const JsonFields& json, SparseAttentionConfig* config
 
 ResolvedAttention Dense(SparseAttentionConfig config, int32_t num_layers, std::string source) {
   config.pattern = std::string(num_layers, 'D');
-  return {std::move(config), std::move(source)};
+  return {std::move(config), std::move(source), /*chosen=*/true};
 }
 
 // Where the published schedule selects again, and how we know.
@@ -62,12 +62,14 @@ absl::Status Unavailable(const std::string& profile, const std::string& must_be)
       absl::StrCat("attention_profile: must be ", must_be, ", got \"", profile, "\""));
 }
 
+absl::Status TooFewLayers(const std::string& profile) {
+  return Unavailable(
+      profile, absl::StrCat("\"dense\" for a model of fewer than ", kMinLayersForPlan, " layers"));
+}
+
 absl::StatusOr<ResolvedAttention> Paper(SparseAttentionConfig config,
                                         const Reselection& reselection, int32_t num_layers) {
-  if (num_layers < kMinLayersForPlan) {
-    return Unavailable("paper", absl::StrCat("\"dense\" for a model of fewer than ",
-                                             kMinLayersForPlan, " layers"));
-  }
+  if (num_layers < kMinLayersForPlan) return TooFewLayers("paper");
   config.pattern = PaperPattern(num_layers, reselection.layer);
   config.granularity = SelectionGranularity::kKvHead;
   config.score = SelectionScore::kMaxLogit;
@@ -75,7 +77,8 @@ absl::StatusOr<ResolvedAttention> Paper(SparseAttentionConfig config,
   config.recency_fraction = 0;
   return ResolvedAttention{std::move(config),
                            absl::StrCat("profile paper, re-selection at layer ", reselection.layer,
-                                        " (", reselection.source, ")")};
+                                        " (", reselection.source, ")"),
+                           /*chosen=*/true};
 }
 
 absl::StatusOr<ResolvedAttention> Quality(SparseAttentionConfig config,
@@ -88,13 +91,26 @@ absl::StatusOr<ResolvedAttention> Quality(SparseAttentionConfig config,
   config.pattern = SelectingPattern(num_layers, published->quality_layers);
   return ResolvedAttention{
       std::move(config),
-      absl::StrCat("profile quality, selecting layers published for ", published->models)};
+      absl::StrCat("profile quality, selecting layers published for ", published->models),
+      /*chosen=*/true};
 }
 
-// What a model runs with when nobody chose anything.
-ResolvedAttention Default(SparseAttentionConfig config, const Reselection& reselection,
-                          bool published, int32_t num_layers) {
-  if (!config.pattern.empty()) return {std::move(config), "tidal.json"};
+absl::StatusOr<ResolvedAttention> Published(SparseAttentionConfig config,
+                                            const Reselection& reselection, int32_t num_layers) {
+  if (num_layers < kMinLayersForPlan) return TooFewLayers("published");
+  config.pattern = PaperPattern(num_layers, reselection.layer);
+  return ResolvedAttention{std::move(config),
+                           absl::StrCat("profile published, shared sets, re-selection at layer ",
+                                        reselection.layer, " (", reselection.source, ")"),
+                           /*chosen=*/true};
+}
+
+// What a model runs with when the operator chose nothing. A tidal.json that does not say where to
+// select chooses nothing either.
+ResolvedAttention Default(TidalFile file, const Reselection& reselection, bool published,
+                          int32_t num_layers) {
+  SparseAttentionConfig config = std::move(file.config);
+  if (!config.pattern.empty()) return {std::move(config), "tidal.json", /*chosen=*/true};
   if (num_layers < kMinLayersForPlan) {
     return Dense(
         std::move(config), num_layers,
@@ -105,7 +121,8 @@ ResolvedAttention Default(SparseAttentionConfig config, const Reselection& resel
           absl::StrCat(published ? "no tidal.json plan"
                                  : "fallback: no tidal.json plan for this model, uncalibrated",
                        "; published schedule, shared sets, re-selection at layer ",
-                       reselection.layer, " (", reselection.source, ")")};
+                       reselection.layer, " (", reselection.source, ")"),
+          /*chosen=*/file.reselection_layer.has_value()};
 }
 
 }  // namespace
@@ -156,18 +173,20 @@ absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
   const PublishedPlan* fallback = text.ok() ? nullptr : published;
   const Reselection reselection = FindReselection(file, fallback, num_layers);
   if (profile == "default") {
-    return Default(file.config, reselection, fallback != nullptr, num_layers);
+    return Default(file, reselection, fallback != nullptr, num_layers);
   }
   if (profile == "dense") return Dense(file.config, num_layers, "profile dense");
   if (profile == "paper") return Paper(file.config, reselection, num_layers);
+  if (profile == "published") return Published(file.config, reselection, num_layers);
   if (profile == "quality") return Quality(file.config, published, num_layers);
   if (profile.find_first_not_of("DSRA") != std::string::npos) {
-    return Unavailable(
-        profile, "\"default\", \"quality\", \"paper\", \"dense\" or a pattern of D, S, R and A");
+    return Unavailable(profile,
+                       "\"default\", \"published\", \"quality\", \"paper\", \"dense\" or a pattern "
+                       "of D, S, R and A");
   }
   TIDAL_RETURN_IF_ERROR(ParseLayerPlan(profile, num_layers, "attention_profile").status());
   file.config.pattern = profile;
-  return ResolvedAttention{file.config, "pattern given"};
+  return ResolvedAttention{file.config, "pattern given", /*chosen=*/true};
 }
 
 }  // namespace tidal

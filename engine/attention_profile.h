@@ -27,12 +27,18 @@ absl::StatusOr<TidalFile> ParseTidalFile(absl::string_view text, const std::stri
 struct ResolvedAttention {
   SparseAttentionConfig config;
   std::string source;  // for the log
+  // Somebody who knows the model chose the plan: its folder, whose tidal.json says where to select,
+  // or the operator, who named a profile. Any other plan is for requests that ask for it.
+  bool chosen = false;
 };
 
 // `profile` is
-//   "default": tidal.json's plan; without one the published schedule with sets shared by all heads,
-//              re-selecting where published_plans.h says for a model of this shape, else at
-//              round(0.4 * layers); dense for fewer than 4 layers;
+//   "default": tidal.json's plan; without one as "published", not chosen by anybody; dense for
+//   fewer
+//              than 4 layers;
+//   "published": the published schedule with sets shared by all heads, re-selecting where
+//   tidal.json
+//              or, for a model of this shape, published_plans.h says, else at round(0.4 * layers);
 //   "quality": the same, with all selecting layers of published_plans.h;
 //   "paper":   the published schedule as published: sets per KV head by the largest raw q.k, no
 //              sinks, no recency;

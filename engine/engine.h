@@ -27,8 +27,8 @@ struct EngineConfig {
   int32_t max_model_len = 0;              // 0 = the longest the model's positions allow
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
-  // "default" (tidal.json, else the documented fallback), "quality", "paper", "dense", or a pattern
-  // string.
+  // "default" (tidal.json, else the documented fallback), "published", "quality", "paper", "dense",
+  // or a pattern string.
   std::string attention_profile = "default";
   int32_t max_token_budget = 0;  // largest budget a request may ask for; 0 = max_model_len
 };
@@ -47,6 +47,7 @@ struct EngineInfo {
   int64_t kv_bytes_per_token;  // K and V, all layers
   SparseAttentionConfig attention;
   bool tidal_available;  // the pattern has a reuse layer
+  bool tidal_chosen;     // and is ResolvedAttention::chosen: what "auto" may mean
   // Where the plan came from, for the log: "tidal.json", "profile paper, ...".
   std::string attention_source;
   std::string memory;  // where the device's memory went, for the log

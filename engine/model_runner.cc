@@ -50,6 +50,7 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   // A budget above the largest selects everything anyway, or may not be asked for.
   info.attention.token_budget = std::min(attention.config.token_budget, plan.max_token_budget);
   info.tidal_available = tidal_available;
+  info.tidal_chosen = tidal_available && attention.chosen;
   info.attention_source = attention.source;
   info.memory = memory.ToString();
   return info;

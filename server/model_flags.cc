@@ -54,13 +54,15 @@ ABSL_FLAG(
 ABSL_FLAG(absl::Duration, max_queue_time, absl::Seconds(60),
           "A request that waited so long for its first step is ended (HTTP 429, "
           "RESOURCE_EXHAUSTED). 0: it may wait for ever.");
-ABSL_FLAG(std::string, attention_mode, "auto",
-          "How requests attend that do not say it: auto (tidal where the model has a plan for it) "
-          "or full.");
+ABSL_FLAG(
+    std::string, attention_mode, "auto",
+    "How requests attend that do not say it: auto (tidal where the model's folder has a plan, "
+    "tidal.json, or attention_profile names one; else full) or full.");
 ABSL_FLAG(std::string, attention_profile, "default",
-          "Which layers select, and how: default (the model's tidal.json, else what is "
-          "published for its shape), quality (more selecting layers), paper, dense, or a "
-          "pattern of one letter a layer (D dense, S select, R reuse, A anchor).");
+          "Which layers select, and how: default (the model's tidal.json; without one as "
+          "published, for requests that ask for tidal), published (what is published for the "
+          "model's shape), quality (more selecting layers), paper, dense, or a pattern of one "
+          "letter a layer (D dense, S select, R reuse, A anchor).");
 ABSL_FLAG(int32_t, token_budget, 0,
           "Tokens a reuse layer reads in requests that do not say it. 0: the model's.");
 ABSL_FLAG(int32_t, max_token_budget, 0,

@@ -61,7 +61,7 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
   model->defaults = MakeDefaults(generation);
   model->eos_token_ids = std::move(generation.eos_token_ids);
   model->default_attention_mode =
-      info.tidal_available ? options.default_attention_mode : AttentionMode::kFull;
+      info.tidal_chosen ? options.default_attention_mode : AttentionMode::kFull;
   if (options.token_budget.value_or(0) > info.max_token_budget) {
     return absl::InvalidArgumentError(
         absl::StrCat("token_budget: must be at most max_token_budget, ", info.max_token_budget,

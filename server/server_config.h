@@ -34,7 +34,7 @@ struct ModelOptions {
   int32_t max_queued_requests = 4096;
   int64_t max_queued_tokens = 0;                      // 0: by the measured rate and max_queue_time
   absl::Duration max_queue_time = absl::Seconds(60);  // 0: no limit
-  AttentionMode default_attention_mode = AttentionMode::kTidal;  // where the model has a plan
+  AttentionMode default_attention_mode = AttentionMode::kTidal;  // where a plan was chosen
   std::optional<int32_t> token_budget;       // default of a request; nothing = the model's
   std::optional<int32_t> correction_period;  // nothing = the model's
 

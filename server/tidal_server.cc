@@ -71,8 +71,15 @@ void LogModel(const ServedModel& model) {
        {"kv_cache", FormatByteSize({info.kv_bytes_per_token * info.block_size * info.num_blocks})},
        {"attention", info.attention.pattern},
        {"attention_source", info.attention_source},
+       {"attention_mode", model.default_attention_mode == AttentionMode::kTidal ? "tidal" : "full"},
        {"token_budget", model.default_token_budget},
        {"chat", model.chat_template != nullptr ? "yes" : "no"}});
+  if (!info.tidal_available || info.tidal_chosen) return;
+  Log(LogLevel::kInfo,
+      "full attention: the model's folder has no tidal.json that says which layers select, and "
+      "nobody named an --attention_profile; a request may ask for tidal, uncalibrated",
+      {{"tidal_for_all", "--attention_profile=published"},
+       {"to_calibrate", "docs/sparse_attention.md, Writing a tidal.json"}});
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ TEST(AttentionProfileTest, DefaultOfTheShippedModel) {
   EXPECT_EQ(resolved->config.recency_fraction, 0.25f);
   EXPECT_EQ(resolved->config.token_budget, 256);
   EXPECT_EQ(resolved->source, "tidal.json");
+  EXPECT_TRUE(resolved->chosen);
 }
 
 TEST(AttentionProfileTest, PaperOfTheShippedModel) {
@@ -98,6 +99,33 @@ TEST(AttentionProfileTest, PublishedModelsAreKnownByTheirShape) {
   EXPECT_THAT(Resolve("paper", R"({"reselection_layer":9})", Shape("qwen3-8b"))->source,
               HasSubstr("layer 9 (tidal.json)"));
   EXPECT_THAT(Resolve("default", "{}", Shape("qwen3-8b"))->source, HasSubstr("layer 14"));
+}
+
+// What "auto" of a request may mean depends on it.
+TEST(AttentionProfileTest, OnlyTheFolderAndTheOperatorChoose) {
+  const ModelConfig known = Shape("llama-3.1-8b");
+  EXPECT_FALSE(Resolve("default", "", Unknown(30))->chosen);
+  EXPECT_FALSE(Resolve("default", "", known)->chosen) << "published for the shape is not its own";
+  EXPECT_FALSE(Resolve("default", R"({"token_budget":512})", known)->chosen);
+  EXPECT_TRUE(Resolve("default", R"({"reselection_layer":9})", known)->chosen);
+  EXPECT_TRUE(Resolve("default", R"({"pattern":"DDSR"})", 4)->chosen);
+  for (const char* profile : {"published", "quality", "paper", "dense"}) {
+    EXPECT_TRUE(Resolve(profile, "", known)->chosen) << profile;
+  }
+  EXPECT_TRUE(Resolve("DDSR", "", 4)->chosen);
+}
+
+TEST(AttentionProfileTest, PublishedIsTheDefaultByName) {
+  for (const ModelConfig& model : {Unknown(30), Shape("llama-3.1-8b")}) {
+    const auto published = Resolve("published", "", model);
+    ASSERT_TRUE(published.ok()) << published.status();
+    const auto fallback = Resolve("default", "", model);
+    EXPECT_EQ(published->config.pattern, fallback->config.pattern);
+    EXPECT_EQ(published->config.granularity, SelectionGranularity::kShared);
+    EXPECT_THAT(published->source, HasSubstr("profile published"));
+  }
+  EXPECT_EQ(Resolve("published", R"({"pattern":"DSRR"})", 4)->config.pattern, "DDSR");
+  EXPECT_EQ(Resolve("published", "", 3).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(AttentionProfileTest, QualityWhereItIsPublished) {
@@ -163,7 +191,7 @@ TEST(AttentionProfileTest, BadFilesAndProfilesNameTheField) {
       {"default", R"({"correction_period":"x"})", "correction_period: must be"},
       {"default", R"({"reselection_layer":2})", "reselection_layer: must be an integer in [3, 3]"},
       {"default", "nonsense", "tidal.json: is not valid JSON"},
-      {"papre", "", "attention_profile: must be \"default\", \"quality\", \"paper\""},
+      {"papre", "", "attention_profile: must be \"default\", \"published\", \"quality\""},
       {"", "", "attention_profile: must have one character"},
       {"DDS", "", "attention_profile: must have one character for each of the 4"},
       {"DDRR", "", "attention_profile: must select"},

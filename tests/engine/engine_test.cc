@@ -59,6 +59,7 @@ TEST(EngineCreateTest, SaysWhatItIs) {
   EXPECT_GT(info.weight_bytes, 6 * 48 * 80 * 3 * 2);
   EXPECT_EQ(info.attention.token_budget, 1024);  // no more than a request may ask for
   EXPECT_TRUE(info.tidal_available);
+  EXPECT_TRUE(info.tidal_chosen);
   EXPECT_EQ(info.attention_source, "tidal.json");
 }
 
