@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "engine/base/check.h"
+#include "scheduler/queue_limit.h"
 #include "scheduler/steady_time.h"
 
 namespace tidal {
@@ -178,7 +179,9 @@ std::optional<Metrics::Refused> Generation::RefusedReason() const {
   const bool was_queued = !outputs_.empty();
   switch (error_.code()) {
     case absl::StatusCode::kResourceExhausted:
-      return was_queued ? Metrics::Refused::kQueueTime : Metrics::Refused::kQueueFull;
+      if (was_queued) return Metrics::Refused::kQueueTime;
+      return QueueLimitOf(error_) == QueueLimit::kTokens ? Metrics::Refused::kQueueTokens
+                                                         : Metrics::Refused::kQueueRequests;
     case absl::StatusCode::kUnavailable:
       if (was_queued) return std::nullopt;
       return Metrics::Refused::kUnavailable;

@@ -30,9 +30,11 @@ const Buckets kStepBuckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
 const Buckets kIterationTokenBuckets = {1,   8,    16,   32,   64,   128,  256,
                                         512, 1024, 2048, 4096, 8192, 16384};
 const Buckets kOutputCountBuckets = {1, 2, 5, 10, 20};
-const Buckets kPreemptionBuckets = {0, 1, 2, 5, 10, 20, 50, 100};
+const Buckets kPreemptionBuckets = {0, 1, 2, 3, 4, 5, 10, 20, 50, 100};
+const Buckets kResidencyBuckets = {.001, .002, .005, .01, .02, .05, .1,  .2,  .5,   1,   2,
+                                   5,    10,   20,   30,  60,  120, 300, 600, 1200, 1800};
 
-// 1, 2, 5, 10, 20, 50 ... up to max.
+// 1, 2, 5, 10, 20, 50 ... and max.
 Buckets OneTwoFiveBuckets(int32_t max) {
   Buckets buckets;
   for (int64_t decade = 1; decade <= max; decade *= 10) {
@@ -40,6 +42,7 @@ Buckets OneTwoFiveBuckets(int32_t max) {
       if (decade * step <= max) buckets.push_back(static_cast<double>(decade * step));
     }
   }
+  if (buckets.empty() || buckets.back() != max) buckets.push_back(max);
   return buckets;
 }
 
@@ -101,6 +104,10 @@ class Metrics::Impl {
     prometheus::Labels cache = labels;
     cache["block_size"] = absl::StrCat(options.block_size);
     cache["num_gpu_blocks"] = absl::StrCat(options.num_blocks);
+    const int64_t tokens = int64_t{options.num_blocks} * options.block_size;
+    cache["kv_cache_size_tokens"] = absl::StrCat(tokens);
+    cache["kv_cache_max_concurrency"] =
+        absl::StrCat(static_cast<double>(tokens) / std::max(options.max_model_len, 1));
     cache["enable_prefix_caching"] = options.enable_prefix_caching ? "True" : "False";
     prometheus::BuildGauge()
         .Name("vllm:cache_config_info")
@@ -125,6 +132,21 @@ class Metrics::Impl {
   prometheus::Counter& Success(const char* reason) {
     return Counter("vllm:request_success_total", "Outputs that ended, by reason.",
                    {{"finished_reason", reason}});
+  }
+
+  // vLLM's has no engine.
+  prometheus::Counter& AdmissionRejections(const char* reason) {
+    return prometheus::BuildCounter()
+        .Name("vllm:admission_rejections_total")
+        .Help("Requests refused because too much waits, by the limit.")
+        .Register(registry)
+        .Add({{"model_name", labels.at("model_name")}, {"reason", reason}});
+  }
+  prometheus::Counter& PromptBySource(const char* source) {
+    return Counter("vllm:prompt_tokens_by_source_total",
+                   "Prompt tokens of outputs whose first token has come, by where their keys and "
+                   "values came from.",
+                   {{"source", source}});
   }
 
   prometheus::Counter& RefusedCounter(const char* reason) {
@@ -160,6 +182,8 @@ class Metrics::Impl {
             "Tokens served a second while something waits, as last measured; 0 = not yet.");
   prometheus::Gauge& retry_after =
       Gauge("tidal:retry_after_seconds", "What a request refused now is told to wait.");
+  prometheus::Counter& rejected_requests = AdmissionRejections("max_num_queued_reqs");
+  prometheus::Counter& rejected_tokens = AdmissionRejections("max_num_queued_tokens");
   prometheus::Counter& refused_queue_full = RefusedCounter("queue_full");
   prometheus::Counter& refused_queue_time = RefusedCounter("queue_time");
   prometheus::Counter& refused_unavailable = RefusedCounter("unavailable");
@@ -172,9 +196,11 @@ class Metrics::Impl {
       Gauge("tidal:seconds_since_last_step",
             "Since a step of the model ended; 0 while there is nothing to do.");
   LoopStats last_loop;  // OnStep's thread only: counters here, totals there
+  std::atomic<bool> counting{true};
 
   // Work of the steps.
-  LockFreeHistogram iteration_tokens{"vllm:iteration_tokens_total", "Tokens run in one step.",
+  LockFreeHistogram iteration_tokens{"vllm:iteration_tokens_total",
+                                     "Prompt tokens run and tokens generated in one step.",
                                      kIterationTokenBuckets, labels};
   LockFreeHistogram step_seconds{"tidal:step_seconds", "Time one step of the model took.",
                                  kStepBuckets, labels};
@@ -186,14 +212,33 @@ class Metrics::Impl {
       "tidal:selected_tokens_total", "Tokens that a reuse layer read, summed over sparse steps.");
   prometheus::Counter& corrected_tokens = Counter(
       "tidal:corrected_tokens_total", "Sparsely decoded tokens that were run again densely.");
+  prometheus::Counter& corrupted =
+      Counter("vllm:corrupted_requests_total",
+              "Outputs that ended because the model's logits were NaN or infinite.");
+  LockFreeHistogram block_lifetime{
+      "vllm:kv_block_lifetime_seconds",
+      "From when a KV cache block was taken to its eviction from the prefix cache.",
+      kResidencyBuckets, labels};
+  LockFreeHistogram block_idle{"vllm:kv_block_idle_before_evict_seconds",
+                               "From a KV cache block's last use to its eviction.",
+                               kResidencyBuckets, labels};
+  LockFreeHistogram block_reuse_gap{"vllm:kv_block_reuse_gap_seconds",
+                                    "From one use of a KV cache block to the next.",
+                                    kResidencyBuckets, labels};
   prometheus::Counter& kv_bytes_read =
       Counter("tidal:kv_bytes_read_total", "KV cache bytes that decode attention read.");
 
   // Tokens.
   prometheus::Counter& prompt_tokens =
       Counter("vllm:prompt_tokens_total", "Prompt tokens of outputs whose first token has come.");
+  prometheus::Counter& computed_here = PromptBySource("local_compute");
+  prometheus::Counter& found_here = PromptBySource("local_cache_hit");
+  prometheus::Counter& found_elsewhere = PromptBySource("external_kv_transfer");  // never
   prometheus::Counter& cached_tokens =
       Counter("vllm:prompt_tokens_cached_total", "Prompt tokens that came from the prefix cache.");
+  prometheus::Counter& cached_on_device = Counter(
+      "vllm:prompt_tokens_cached_by_source_total",
+      "Prompt tokens that came from the prefix cache, by where it is.", {{"source", "device"}});
   prometheus::Counter& generation_tokens =
       Counter("vllm:generation_tokens_total", "Tokens generated.");
   prometheus::Histogram& first_token = Histogram(
@@ -248,21 +293,42 @@ void Metrics::OnStep(const StepStats& step, const LoopStats& loop) {
   m.waiting.Set(loop.waiting);
   m.waiting_for_capacity.Set(loop.waiting);
   m.kv_usage.Set(loop.kv_cache_usage);
-  m.preemptions.Increment(static_cast<double>(loop.preemptions - m.last_loop.preemptions));
-  m.prefix_queries.Increment(static_cast<double>(loop.prefix_queries - m.last_loop.prefix_queries));
-  m.prefix_hits.Increment(static_cast<double>(loop.prefix_hits - m.last_loop.prefix_hits));
-  m.corrected_tokens.Increment(
-      static_cast<double>(loop.corrected_tokens - m.last_loop.corrected_tokens));
-  m.last_loop = loop;
+  const LoopStats last = std::exchange(m.last_loop, loop);
+  if (!m.counting.load(std::memory_order_relaxed)) return;
+  const auto since_last = [&](int64_t LoopStats::*total) {
+    return static_cast<double>(loop.*total - last.*total);
+  };
+  m.preemptions.Increment(since_last(&LoopStats::preemptions));
+  m.prefix_queries.Increment(since_last(&LoopStats::prefix_queries));
+  m.prefix_hits.Increment(since_last(&LoopStats::prefix_hits));
+  m.corrected_tokens.Increment(since_last(&LoopStats::corrected_tokens));
+  m.corrupted.Increment(since_last(&LoopStats::corrupt_sequences));
+  m.computed_here.Increment(since_last(&LoopStats::prompt_computed));
+  const double cached = since_last(&LoopStats::prompt_cached);
+  m.found_here.Increment(cached);
+  m.cached_tokens.Increment(cached);
+  m.cached_on_device.Increment(cached);
 
-  const int32_t tokens = step.prefill_tokens + step.decode_rows;
-  if (tokens == 0) return;  // the loop turned idle
-  m.iteration_tokens.Observe(tokens, 1);
+  if (step.prefill_tokens + step.decode_rows == 0) return;  // the loop turned idle
+  m.iteration_tokens.Observe(step.prefill_tokens + since_last(&LoopStats::generated), 1);
   m.step_seconds.Observe(step.execute_seconds, 1);
   m.sparse_steps.Increment(step.sparse_rows);
   m.dense_steps.Increment(step.decode_rows - step.sparse_rows);
   m.selected_tokens.Increment(static_cast<double>(step.selected_tokens));
   m.kv_bytes_read.Increment(static_cast<double>(step.kv_bytes_read));
+}
+
+void Metrics::SetCounting(bool counting) { impl_->counting.store(counting); }
+
+void Metrics::OnBlockUse(const BlockUse& use) {
+  Impl& m = *impl_;
+  if (!m.counting.load(std::memory_order_relaxed)) return;
+  const auto observe = [](LockFreeHistogram& histogram, const std::vector<absl::Duration>& times) {
+    for (const absl::Duration time : times) histogram.Observe(absl::ToDoubleSeconds(time), 1);
+  };
+  observe(m.block_lifetime, use.lifetimes);
+  observe(m.block_idle, use.idle_times);
+  observe(m.block_reuse_gap, use.reuse_gaps);
 }
 
 void Metrics::OnFirstToken(int32_t prompt_tokens, absl::Duration latency) {
@@ -302,7 +368,6 @@ void Metrics::OnOutputFinished(Finished reason, const FinishInfo& info, int32_t 
   if (info.first_scheduled == absl::InfinitePast()) return;
   m.queue_time.Observe(Between(info.arrival, info.first_scheduled));
   m.inference_time.Observe(Between(info.first_scheduled, info.finish));
-  m.cached_tokens.Increment(info.cached_tokens);
   m.prefill_computed.Observe(info.prompt_tokens - info.cached_tokens);
   if (info.first_token == absl::InfinitePast()) return;
   m.prefill_time.Observe(Between(info.first_scheduled, info.first_token));
@@ -320,7 +385,11 @@ void Metrics::OnRequestFinished(int32_t n, int32_t longest_generation) {
 void Metrics::OnRefused(Refused reason) {
   Impl& m = *impl_;
   switch (reason) {
-    case Refused::kQueueFull:
+    case Refused::kQueueRequests:
+      m.rejected_requests.Increment();
+      return m.refused_queue_full.Increment();
+    case Refused::kQueueTokens:
+      m.rejected_tokens.Increment();
       return m.refused_queue_full.Increment();
     case Refused::kQueueTime:
       return m.refused_queue_time.Increment();
@@ -347,7 +416,8 @@ void Metrics::OnHealth(const Health& health) {
 std::string Metrics::Render() const {
   std::vector<prometheus::MetricFamily> families = impl_->registry.Collect();
   for (const LockFreeHistogram* histogram :
-       {&impl_->iteration_tokens, &impl_->step_seconds, &impl_->inter_token}) {
+       {&impl_->iteration_tokens, &impl_->step_seconds, &impl_->inter_token, &impl_->block_lifetime,
+        &impl_->block_idle, &impl_->block_reuse_gap}) {
     families.push_back(histogram->Collect());
   }
   std::ostringstream out;

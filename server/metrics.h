@@ -29,8 +29,12 @@ class Metrics {
   explicit Metrics(const MetricsOptions& options);
   ~Metrics();
 
-  // For LoopObserver::on_step; one thread.
+  // Off during a warm-up: what its steps did is not counted, then or later.
+  void SetCounting(bool counting);
+
+  // For LoopObserver::on_step and on_block_use; one thread.
   void OnStep(const StepStats& step, const LoopStats& loop);
+  void OnBlockUse(const BlockUse& use);
 
   // The first token of an output came `latency` after the request.
   void OnFirstToken(int32_t prompt_tokens, absl::Duration latency);
@@ -46,7 +50,7 @@ class Metrics {
   void OnRequestFinished(int32_t n, int32_t longest_generation);
 
   // A request was not begun.
-  enum class Refused { kQueueFull, kQueueTime, kUnavailable, kInvalid };
+  enum class Refused { kQueueRequests, kQueueTokens, kQueueTime, kUnavailable, kInvalid };
   void OnRefused(Refused reason);
 
   // What probes are told, and what waits.

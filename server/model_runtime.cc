@@ -127,6 +127,9 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
   observer.on_step = [m = runtime->metrics_.get()](const StepStats& step, const LoopStats& loop) {
     m->OnStep(step, loop);
   };
+  observer.on_block_use = [m = runtime->metrics_.get()](const BlockUse& use) {
+    m->OnBlockUse(use);
+  };
   observer.on_failure = std::move(hooks.on_failure);
   runtime->loop_ =
       std::make_unique<ServingLoop>(scheduler, runtime->engine_.get(), std::move(observer));
@@ -146,7 +149,10 @@ ModelRuntime::~ModelRuntime() {
 }
 
 absl::Status ModelRuntime::WarmUp() {
-  return tidal::WarmUp(model_.info, loop_.get(), service_.get());
+  metrics_->SetCounting(false);
+  TIDAL_RETURN_IF_ERROR(tidal::WarmUp(model_.info, loop_.get(), service_.get()));
+  metrics_->SetCounting(true);
+  return absl::OkStatus();
 }
 
 }  // namespace tidal

@@ -19,6 +19,10 @@ using ::testing::HasSubstr;
 
 constexpr char kLabels[] = R"({engine="0",model_name="nano"})";
 
+std::string Source(const char* source) {
+  return absl::StrCat(R"({engine="0",model_name="nano",source=")", source, "\"}");
+}
+
 MetricsOptions Options() {
   MetricsOptions options;
   options.model_name = "nano";
@@ -59,6 +63,13 @@ TEST(MetricsTest, EveryNameIsThereFromTheStart) {
            "vllm:request_num_preemptions histogram",
            "vllm:request_prefill_kv_computed_tokens histogram",
            "vllm:iteration_tokens_total histogram",
+           "vllm:corrupted_requests_total counter",
+           "vllm:admission_rejections_total counter",
+           "vllm:prompt_tokens_by_source_total counter",
+           "vllm:prompt_tokens_cached_by_source_total counter",
+           "vllm:kv_block_lifetime_seconds histogram",
+           "vllm:kv_block_idle_before_evict_seconds histogram",
+           "vllm:kv_block_reuse_gap_seconds histogram",
            "tidal:sparse_decode_steps_total counter",
            "tidal:dense_decode_steps_total counter",
            "tidal:selected_tokens_total counter",
@@ -73,6 +84,8 @@ TEST(MetricsTest, EveryNameIsThereFromTheStart) {
   }
   EXPECT_THAT(text, HasSubstr(R"(block_size="16")"));
   EXPECT_THAT(text, HasSubstr(R"(num_gpu_blocks="99")"));
+  EXPECT_THAT(text, HasSubstr(R"(kv_cache_size_tokens="1584")"));
+  EXPECT_THAT(text, HasSubstr(R"(kv_cache_max_concurrency="1.584")"));
 }
 
 TEST(MetricsTest, NoFamilyIsWrittenTwice) {
@@ -102,6 +115,10 @@ TEST(MetricsTest, StepsMoveGaugesAndAddToCounters) {
   loop.prefix_queries = 100;
   loop.prefix_hits = 32;
   loop.corrected_tokens = 7;
+  loop.corrupt_sequences = 1;
+  loop.prompt_computed = 68;
+  loop.prompt_cached = 32;
+  loop.generated = 6;
   metrics.OnStep(step, loop);
   loop.running = 0;
   loop.waiting = 0;
@@ -117,7 +134,13 @@ TEST(MetricsTest, StepsMoveGaugesAndAddToCounters) {
            absl::StrCat("vllm:num_preemptions_total", kLabels, " 3"),
            absl::StrCat("vllm:prefix_cache_queries_total", kLabels, " 100"),
            absl::StrCat("vllm:prefix_cache_hits_total", kLabels, " 32"),
-           absl::StrCat("vllm:iteration_tokens_total_sum", kLabels, " 15"),
+           absl::StrCat("vllm:iteration_tokens_total_sum", kLabels, " 16"),
+           absl::StrCat("vllm:corrupted_requests_total", kLabels, " 1"),
+           absl::StrCat("vllm:prompt_tokens_cached_total", kLabels, " 32"),
+           absl::StrCat("vllm:prompt_tokens_by_source_total", Source("local_compute"), " 68"),
+           absl::StrCat("vllm:prompt_tokens_by_source_total", Source("local_cache_hit"), " 32"),
+           absl::StrCat("vllm:prompt_tokens_by_source_total", Source("external_kv_transfer"), " 0"),
+           absl::StrCat("vllm:prompt_tokens_cached_by_source_total", Source("device"), " 32"),
            absl::StrCat("vllm:iteration_tokens_total_count", kLabels, " 1"),
            absl::StrCat("tidal:sparse_decode_steps_total", kLabels, " 3"),
            absl::StrCat("tidal:dense_decode_steps_total", kLabels, " 2"),
@@ -128,6 +151,75 @@ TEST(MetricsTest, StepsMoveGaugesAndAddToCounters) {
        }) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat(line, "\n")));
   }
+}
+
+// Totals go on while nothing is counted; what they gained then is never added.
+TEST(MetricsTest, AWarmUpIsNotCounted) {
+  Metrics metrics(Options());
+  StepStats step;
+  step.prefill_tokens = 8;
+  step.execute_seconds = 1;
+  LoopStats loop;
+  loop.running = 1;
+  loop.prefix_queries = loop.prompt_computed = 8;
+  loop.generated = 1;
+  BlockUse use;
+  use.reuse_gaps = {absl::Seconds(1)};
+  metrics.SetCounting(false);
+  metrics.OnStep(step, loop);
+  metrics.OnBlockUse(use);
+  EXPECT_THAT(metrics.Render(),
+              HasSubstr(absl::StrCat("vllm:num_requests_running", kLabels, " 1\n")));
+  metrics.SetCounting(true);
+  loop.prefix_queries += 3;
+  loop.prompt_computed += 3;
+  loop.generated += 1;
+  step.prefill_tokens = 3;
+  metrics.OnStep(step, loop);
+  const std::string text = metrics.Render();
+  for (const std::string& line : {
+           absl::StrCat("vllm:iteration_tokens_total_count", kLabels, " 1"),
+           absl::StrCat("vllm:iteration_tokens_total_sum", kLabels, " 4"),
+           absl::StrCat("vllm:prefix_cache_queries_total", kLabels, " 3"),
+           absl::StrCat("vllm:prompt_tokens_by_source_total", Source("local_compute"), " 3"),
+           absl::StrCat("tidal:step_seconds_count", kLabels, " 1"),
+           absl::StrCat("vllm:kv_block_reuse_gap_seconds_count", kLabels, " 0"),
+       }) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat(line, "\n")));
+  }
+}
+
+TEST(MetricsTest, RefusalsSayWhichLimit) {
+  Metrics metrics(Options());
+  metrics.OnRefused(Metrics::Refused::kQueueRequests);
+  metrics.OnRefused(Metrics::Refused::kQueueRequests);
+  metrics.OnRefused(Metrics::Refused::kQueueTokens);
+  metrics.OnRefused(Metrics::Refused::kQueueTime);
+  metrics.OnRefused(Metrics::Refused::kInvalid);
+  const std::string text = metrics.Render();
+  constexpr char kRejections[] = R"(vllm:admission_rejections_total{model_name="nano",reason=")";
+  EXPECT_THAT(text, HasSubstr(absl::StrCat(kRejections, "max_num_queued_reqs\"} 2\n")));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat(kRejections, "max_num_queued_tokens\"} 1\n")));
+  EXPECT_THAT(text, HasSubstr(R"(model_name="nano",reason="queue_full"} 3)"));
+}
+
+TEST(MetricsTest, BlockUseGoesIntoVllmsBuckets) {
+  Metrics metrics(Options());
+  BlockUse use;
+  use.lifetimes = {absl::Seconds(2), absl::Seconds(700)};
+  use.idle_times = {absl::Milliseconds(2), absl::Seconds(3600)};
+  use.reuse_gaps = {absl::Milliseconds(1500)};
+  metrics.OnBlockUse(use);
+  const std::string text = metrics.Render();
+  const auto bucket = [](const char* name, const char* bound) {
+    return absl::StrCat(name, R"(_seconds_bucket{engine="0",model_name="nano",le=")", bound, "\"}");
+  };
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_lifetime", "2") + " 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_lifetime", "1200") + " 2\n"));
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_idle_before_evict", "0.002") + " 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_idle_before_evict", "1800") + " 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_reuse_gap", "1") + " 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket("vllm:kv_block_reuse_gap", "2") + " 1\n"));
 }
 
 TEST(MetricsTest, BucketsAreCumulativeAndInclusive) {
