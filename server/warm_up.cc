@@ -31,6 +31,12 @@ absl::StatusOr<FinishInfo> RunRequest(int32_t prompt_tokens, const AttentionPoli
   while (true) {
     TokenStream::Events events = stream->WaitAndTakeAll(absl::InfiniteDuration());
     if (!events.finish.has_value()) continue;
+    if (loop->stats().corrupt_sequences > 0) {
+      return absl::DataLossError(
+          "the model computes no numbers: the logits of the warm-up are NaN or infinite. Its "
+          "weights "
+          "hold such values or lead to them, or what computes with them is broken");
+    }
     if (!events.finish->status.ok()) return events.finish->status;
     return *std::move(events.finish);
   }

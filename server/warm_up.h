@@ -11,6 +11,7 @@ namespace tidal {
 
 // Runs a short request in full mode through the loop and, where the model has a plan, one whose
 // decode steps are sparse. Blocks until both are done; an error says which failed and how.
+// DATA_LOSS: the logits were no numbers.
 absl::Status WarmUp(const EngineInfo& info, ServingLoop* loop, GenerationService* service);
 
 }  // namespace tidal
