@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that tidalserve is built with. Does nothing when they are there.
 #
-#   tools/install_dependencies.sh [--with_tests] [--with_clang]
+#   tools/install_dependencies.sh [--with_tests] [--with_python] [--with_clang]
 #
 #   --with_tests   also what only the tests need: GoogleTest, openssl, Python's venv, Prometheus
+#   --with_python  also python3 with venv, which tools/fetch_smollm2.sh needs
 #   --with_clang   also clang, clang-tidy, clang-format and shellcheck, for a developer's checks
 set -euo pipefail
 
@@ -15,11 +16,12 @@ packages=(
   libboost-dev libssl-dev libpcre2-dev libutf8proc-dev libdnnl-dev
 )
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
 
 for argument in "$@"; do
   case "${argument}" in
     --with_tests) packages+=(libgtest-dev libgmock-dev openssl python3 python3-venv prometheus) ;;
+    --with_python) packages+=(python3 python3-venv) ;;
     --with_clang) packages+=(clang clang-tidy clang-format shellcheck) ;;
     --help | -h)
       usage
