@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Retrieval accuracy of a served model: exact match on the tasks of tidal-nano's model card.
+"""Retrieval accuracy of a served model on the tasks of tidal-nano's model card.
 
 Makes its own prompts, sends them to an OpenAI endpoint, greedily, and prints a table. Only Python's
-standard library is needed. A mode is "full", "tidal" (the server's default budget), "tidal:256" (a
+standard library is needed. An answer is right when each value asked for stands in it, as in RULER.
+Prompts are chats where the server takes chats, else completions; --form says which. A mode is "full", "tidal" (the server's default budget), "tidal:256" (a
 budget), or "default" (nothing is sent, for servers that do not know the extension "attention").
 
     tools/eval_retrieval.py --lengths=1024,4096 --n=100 --json=retrieval.json
@@ -42,6 +43,18 @@ class Endpoint:
 
     def _get(self, path):
         return self._request(self._base + path)
+
+    def takes_chats(self):
+        """Whether a chat is answered: a model without a chat template refuses it."""
+        try:
+            self._request(self._base + "/chat/completions", {
+                "model": self.model, "max_tokens": 1,
+                "messages": [{"role": "user", "content": "Hello"}]})
+        except urllib.error.HTTPError as error:
+            if error.code not in (400, 404, 405, 501):
+                raise
+            return False
+        return True
 
     def count_tokens(self, text):
         root = self._base.removesuffix("/v1")
@@ -106,7 +119,7 @@ class Cell:
         if retrieval_tasks.is_right(prompt, answer):
             self.right += 1
         else:
-            self.failures.append({"expected": prompt.expected, "answer": answer})
+            self.failures.append({"expected": ", ".join(prompt.expected), "answer": answer})
 
     @property
     def accuracy(self):
@@ -120,6 +133,18 @@ class Cell:
                 "failures": self.failures}
 
 
+def choose_form(endpoint, options):
+    """Settles whether prompts are chats, and leaves out tasks that the server cannot do."""
+    takes_chats = options.form == "chat" or endpoint.takes_chats()
+    options.is_chat = takes_chats and options.form != "completion"
+    if not takes_chats:
+        options.tasks = [task for task in options.tasks if not retrieval_tasks.is_chat_task(task)]
+        if not options.tasks:
+            raise ValueError("tasks: all are chats, which this server refuses")
+    print(f"eval_retrieval: prompts are {'chats' if options.is_chat else 'completions'}",
+          file=sys.stderr)
+
+
 def evaluate(endpoint, options):
     """All cells, in the order of tasks, lengths, modes."""
     modes = {mode: parse_mode(mode) for mode in options.modes}
@@ -128,8 +153,8 @@ def evaluate(endpoint, options):
     lock = threading.Lock()
 
     def run(task, length, index):
-        prompt = retrieval_tasks.make_prompt(task, length, index, options.seed,
-                                             endpoint.count_tokens)
+        prompt = retrieval_tasks.make_prompt(task, options.is_chat, length, index,
+                                             options.seed, endpoint.count_tokens)
         for mode, attention in modes.items():  # one after another: they share the cached prefix
             text, usage = endpoint.answer(prompt, attention)
             with lock:
@@ -179,6 +204,7 @@ def parse_options(arguments):
     parser.add_argument("--modes", default="full,tidal:256,tidal:128")
     parser.add_argument("--lengths", default="1024,4096", help="tokens, prompt and answer together")
     parser.add_argument("--tasks", default=",".join(retrieval_tasks.TASKS))
+    parser.add_argument("--form", choices=("auto", "chat", "completion"), default="auto")
     parser.add_argument("--n", type=int, default=100, help="prompts a cell")
     parser.add_argument("--concurrency", type=int, default=8, help="requests at a time")
     parser.add_argument("--seed", type=int, default=1)
@@ -207,6 +233,7 @@ def main(arguments):
     try:
         endpoint = Endpoint(options.base_url, options.model, options.timeout_seconds,
                             options.api_key)
+        choose_form(endpoint, options)
         cells = evaluate(endpoint, options)
     except urllib.error.HTTPError as error:
         body = error.read().decode(errors="replace")[:500]
@@ -217,10 +244,11 @@ def main(arguments):
         return 1
     print(table(cells, options))
     print(f"\n{options.n} prompts a cell, seed {options.seed}, {endpoint.model},"
-          f" {time.monotonic() - start:.0f} s")
+          f" {'chats' if options.is_chat else 'completions'}, {time.monotonic() - start:.0f} s")
     if options.json:
         result = {
             "model": endpoint.model, "seed": options.seed, "n": options.n,
+            "form": "chat" if options.is_chat else "completion",
             "means": [{"length": length, "mode": mode,
                        "accuracy": round(mean_accuracy(cells, length, mode), 4)}
                       for length in options.lengths for mode in options.modes],

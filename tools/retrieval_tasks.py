@@ -34,8 +34,7 @@ Toledo Tours Uppsala Winchester Worcester""".split()
 class Prompt:
     text: str        # a completion's prompt, or the content of the user's turn
     is_chat: bool
-    expected: str
-    match: str       # "line": the first line is the answer; "contains": the answer stands in it
+    expected: tuple  # the values that the answer must contain
     tokens: int      # of text
 
 
@@ -109,12 +108,19 @@ def _fit(assemble, count_tokens, max_tokens):
     return assemble(low), low_tokens
 
 
-def _haystack(source, needles, question, lead, count_tokens, max_tokens):
+def _ask(text, question, is_chat):
+    """The prompt of a form: an instruction to answer, or a text that the answer continues."""
+    if is_chat:
+        return f"Read the text and answer the question.\n\n{text}\n\nQuestion: {question}"
+    return f"{text}\n\nQuestion: {question}\nAnswer:"
+
+
+def _haystack(source, needles, question, is_chat, count_tokens, max_tokens):
     units = _Units(_sentences(source))
     depths = [source.random() for _ in needles]
 
     def assemble(count):
-        return lead + hide(units.first(count), needles, depths) + "\n\nQuestion: " + question
+        return _ask(hide(units.first(count), needles, depths), question, is_chat)
 
     return _fit(assemble, count_tokens, max_tokens)
 
@@ -128,52 +134,49 @@ def _needles(source, count, value, keys=None):
     return attribute, keys, values, sentences
 
 
-def _one_of(facts, value, keys=None, is_chat=False):
-    def make(source, count_tokens, max_tokens):
-        attribute, names, values, sentences = _needles(source, facts, value, keys)
+def _one_of(facts, value):
+    def make(source, is_chat, count_tokens, max_tokens):
+        attribute, names, values, sentences = _needles(source, facts, value)
         asked = source.randrange(facts)
-        question = f"What is the {attribute} for {names[asked]}?"
-        lead = "Read the text and answer the question.\n\n" if is_chat else ""
-        text, tokens = _haystack(source, sentences, question if is_chat else question + "\nAnswer:",
-                                 lead, count_tokens, max_tokens)
-        return Prompt(text, is_chat, values[asked], "contains" if is_chat else "line", tokens)
+        text, tokens = _haystack(source, sentences, f"What is the {attribute} for {names[asked]}?",
+                                 is_chat, count_tokens, max_tokens)
+        return Prompt(text, is_chat, (values[asked],), tokens)
 
     return make
 
 
 def _several(facts, asked):
-    def make(source, count_tokens, max_tokens):
+    def make(source, is_chat, count_tokens, max_tokens):
         attribute, names, values, sentences = _needles(source, facts, number)
         picked = source.sample(range(facts), asked)
         listed = [names[i] for i in picked]
-        question = (f"What are the {attribute}s for {', '.join(listed[:-1])} and {listed[-1]}?"
-                    "\nAnswer:")
-        text, tokens = _haystack(source, sentences, question, "", count_tokens, max_tokens)
-        return Prompt(text, False, ", ".join(values[i] for i in picked), "line", tokens)
+        question = f"What are the {attribute}s for {', '.join(listed[:-1])} and {listed[-1]}?"
+        text, tokens = _haystack(source, sentences, question, is_chat, count_tokens, max_tokens)
+        return Prompt(text, is_chat, tuple(values[i] for i in picked), tokens)
 
     return make
 
 
-def _key_value_list(source, count_tokens, max_tokens):
-    def lines():
-        pairs = [(person, city) for person in PEOPLE for city in CITIES]
-        source.shuffle(pairs)
-        for person, city in pairs:
+def _key_value_list(source, is_chat, count_tokens, max_tokens):
+    def pairs():
+        names = [(person, city) for person in PEOPLE for city in CITIES]
+        source.shuffle(names)
+        for person, city in names:
             yield f"{person} {city}", number(source)
 
-    units, depth = _Units(lines()), source.random()
+    units, depth = _Units(pairs()), source.random()
 
     def assemble(count):
         listed = units.first(count)
         asked = listed[int(depth * count)][0]
-        return ("Here is a list of keys and values:\n"
-                + "".join(f"{key}: {value}\n" for key, value in listed)
-                + f"\nQuestion: What is the value for {asked}?\nAnswer:")
+        lines = "\n".join(f"{key}: {value}" for key, value in listed)
+        return _ask("Here is a list of keys and values:\n" + lines,
+                    f"What is the value for {asked}?", is_chat)
 
     text, tokens = _fit(assemble, count_tokens, max_tokens)
-    asked = re.search(r"value for (.*)\?\nAnswer:$", text).group(1)
-    expected = re.search(rf"^{asked}: (\d+)$", text, re.MULTILINE).group(1)
-    return Prompt(text, False, expected, "line", tokens)
+    key = re.search(r"\n\nQuestion: What is the value for (.*)\?", text).group(1)
+    value = re.search(rf"^{key}: (\d+)$", text, re.MULTILINE).group(1)
+    return Prompt(text, is_chat, (value,), tokens)
 
 
 TASKS = {
@@ -182,27 +185,31 @@ TASKS = {
     "niah_multiquery": _several(8, 4),
     "niah_uuid": _one_of(4, uuid),
     "kv_lookup": _key_value_list,
-    "chat_niah": _one_of(8, number, is_chat=True),
+    "chat_niah": _one_of(8, number),  # a chat in either form
 }
 
 
-def make_prompt(task, length, index, seed, count_tokens):
+def make_prompt(task, is_chat, length, index, seed, count_tokens):
     """Prompt `index` of a task for a context of `length` tokens, its answer included.
 
-    The same arguments give the same prompt. count_tokens(text) is asked a few times. ValueError
-    when the length cannot hold the task.
+    The same arguments give the same prompt, and both forms hide the same facts. count_tokens(text)
+    is asked a few times. ValueError when the length cannot hold the task.
     """
     source = random.Random(f"{seed}/{task}/{length}/{index}")
-    return TASKS[task](source, count_tokens, length - ANSWER_ROOM)
+    return TASKS[task](source, is_chat or is_chat_task(task), count_tokens, length - ANSWER_ROOM)
+
+
+def is_chat_task(task):
+    return task.startswith("chat_")
 
 
 def max_answer_tokens(prompt):
-    """Enough for the expected answer: no token is shorter than one character."""
-    return len(prompt.expected) + (24 if prompt.match == "contains" else 4)
+    """Enough for the values, of which no token is shorter than one character, and for a sentence
+    about them in a chat."""
+    return len(", ".join(prompt.expected)) + (48 if prompt.is_chat else 4)
 
 
 def is_right(prompt, answer):
-    """Exact match: of the first line, or as a whole word anywhere in the answer."""
-    if prompt.match == "line":
-        return answer.strip("\n").split("\n")[0].strip() == prompt.expected
-    return re.search(r"(?<!\w)" + re.escape(prompt.expected) + r"(?!\w)", answer) is not None
+    """Whether each value stands in the answer, as a whole word."""
+    return all(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", answer)
+               for value in prompt.expected)

@@ -4,7 +4,7 @@
     evaluate.py --model DIR --lengths 1024 4096 --plans 2+8+10:prob:shared:4/25 --budgets 128 256
 
 A plan is LAYER+LAYER..:POOLING:SET[:SINKS/RECENT PERCENT], see decoder.py. The prompts are those of
-tools/eval_retrieval.py, so its numbers for a running server can be compared with these.
+tools/eval_retrieval.py --form=completion, so its numbers for a running server can be compared with these.
 """
 
 import argparse
@@ -32,13 +32,13 @@ def prompt_ids(tok, prompt):
 
 
 def stop_tables(tok, vocab, device):
-    """Which tokens end an answer: of a chat, and of a line."""
+    """Which tokens end an answer, by whether it is a chat's; else it is a line."""
     chat = torch.zeros(vocab, dtype=torch.bool, device=device)
     chat[EOS] = chat[END] = True
     line = chat.clone()
     for i, raw in tok.raw.items():
         line[i] |= b"\n" in raw
-    return {"contains": chat, "line": line}
+    return {True: chat, False: line}
 
 
 def measure(dec, tok, stops, task, length, modes, options):
@@ -47,14 +47,14 @@ def measure(dec, tok, stops, task, length, modes, options):
     for first in range(0, options.n, options.batch):
         prompts = [
             retrieval_tasks.make_prompt(
-                task, length, i, options.seed, lambda text: 1 + len(tok.encode(text))
+                task, False, length, i, options.seed, lambda text: 1 + len(tok.encode(text))
             )
             for i in range(first, min(first + options.batch, options.n))
         ]
         new = max(map(retrieval_tasks.max_answer_tokens, prompts))
         state = dec.batch([prompt_ids(tok, p) for p in prompts], new + 1)
         for mode, plan in modes.items():
-            rows = dec.generate(state, new, plan, stops[prompts[0].match])
+            rows = dec.generate(state, new, plan, stops[prompts[0].is_chat])
             for prompt, row in zip(prompts, rows):
                 text = tok.decode([i for i in row if i >= 0 and i not in (EOS, END)])
                 right[mode] += retrieval_tasks.is_right(prompt, text)

@@ -24,15 +24,15 @@ def count_tokens(text):
     return len(PIECE.findall(text))
 
 
-def make(task, length=1024, index=0, seed=1):
-    return retrieval_tasks.make_prompt(task, length, index, seed, count_tokens)
+def make(task, length=1024, index=0, seed=1, is_chat=False):
+    return retrieval_tasks.make_prompt(task, is_chat, length, index, seed, count_tokens)
 
 
 class PromptTest(unittest.TestCase):
     def test_lengths_are_met_by_every_task(self):
         for task in retrieval_tasks.TASKS:
-            for length in (700, 1024, 4096):
-                prompt = make(task, length)
+            for length, is_chat in ((700, False), (1024, True), (4096, False)):
+                prompt = make(task, length, is_chat=is_chat)
                 room = length - retrieval_tasks.ANSWER_ROOM
                 self.assertEqual(count_tokens(prompt.text), prompt.tokens)
                 self.assertLessEqual(prompt.tokens, room, task)
@@ -58,12 +58,21 @@ class PromptTest(unittest.TestCase):
                 values = {key: value for _, key, value in found}
                 asked = [key for key in re.findall(r"[A-Z]\w+", question.split("?")[0])
                          if key in values]
-                self.assertEqual(prompt.expected, ", ".join(values[key] for key in asked))
+                self.assertEqual(prompt.expected, tuple(values[key] for key in asked))
                 self.assertEqual(prompt.is_chat, task == "chat_niah")
                 self.assertEqual(not prompt.is_chat, prompt.text.endswith("?\nAnswer:"))
 
+    def test_a_chat_asks_the_same_without_a_text_to_continue(self):
+        for task in retrieval_tasks.TASKS:
+            completion, chat = make(task, index=2), make(task, index=2, is_chat=True)
+            self.assertTrue(chat.is_chat)
+            self.assertTrue(chat.text.startswith("Read the text and answer the question.\n\n"))
+            self.assertTrue(chat.text.endswith("?"))
+            if task != "kv_lookup":  # asks by depth, and a chat has room for fewer lines
+                self.assertEqual(completion.expected, chat.expected)
+
     def test_uuids_have_their_form(self):
-        self.assertRegex(make("niah_uuid").expected, r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+        self.assertRegex(make("niah_uuid").expected[0], r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
     def test_a_key_value_list_has_distinct_keys(self):
         prompt = make("kv_lookup", 4096)
@@ -71,13 +80,13 @@ class PromptTest(unittest.TestCase):
         self.assertGreater(len(keys), 100)
         self.assertEqual(len(keys), len(dict(keys)))
         asked = re.search(r"for (\w+ \w+)\?", prompt.text).group(1)
-        self.assertEqual(dict(keys)[asked], prompt.expected)
+        self.assertEqual((dict(keys)[asked],), prompt.expected)
 
     def test_answers_lie_at_all_depths(self):
         places = []
         for index in range(60):
             prompt = make("niah_single", 1024, index)
-            places.append(prompt.text.index(f"is {prompt.expected}.") / len(prompt.text))
+            places.append(prompt.text.index(f"is {prompt.expected[0]}.") / len(prompt.text))
         self.assertLess(min(places), 0.15)
         self.assertGreater(max(places), 0.85)
 
@@ -104,20 +113,20 @@ class FillerTest(unittest.TestCase):
 
 
 class ScoreTest(unittest.TestCase):
-    def score(self, match, expected, answer):
-        return retrieval_tasks.is_right(retrieval_tasks.Prompt("", False, expected, match, 0),
-                                        answer)
+    def score(self, expected, answer):
+        return retrieval_tasks.is_right(retrieval_tasks.Prompt("", False, expected, 0), answer)
 
-    def test_a_line_must_be_equal(self):
-        self.assertTrue(self.score("line", "48213", " 48213\nMore text"))
-        self.assertTrue(self.score("line", "1, 2", " 1, 2"))
-        self.assertFalse(self.score("line", "48213", " 482137"))
-        self.assertFalse(self.score("line", "48213", " It is 48213"))
-        self.assertFalse(self.score("line", "48213", ""))
+    def test_an_answer_must_contain_the_value_whole(self):
+        self.assertTrue(self.score(("48213",), " 48213\nMore text"))
+        self.assertTrue(self.score(("48213",), "The passkey for Bath is 48213."))
+        self.assertFalse(self.score(("48213",), "The passkey for Bath is 482131."))
+        self.assertFalse(self.score(("48213",), "It is x48213"))
+        self.assertFalse(self.score(("48213",), ""))
 
-    def test_a_sentence_must_contain_it_whole(self):
-        self.assertTrue(self.score("contains", "48213", "The passkey for Bath is 48213."))
-        self.assertFalse(self.score("contains", "48213", "The passkey for Bath is 482131."))
+    def test_an_answer_must_contain_every_value(self):
+        self.assertTrue(self.score(("1", "2"), " 1, 2"))
+        self.assertTrue(self.score(("1", "2"), "Bath has 2, and Derby has 1."))
+        self.assertFalse(self.score(("1", "2"), "Bath has 2."))
 
 
 class ModesTest(unittest.TestCase):
@@ -133,9 +142,11 @@ class ModesTest(unittest.TestCase):
 class FakeServer(http.server.BaseHTTPRequestHandler):
     """Reads the answer off the prompt in full mode and is wrong in tidal mode."""
 
-    def reply(self, body):
+    has_chat_template = True
+
+    def reply(self, body, status=200):
         data = json.dumps(body).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -147,6 +158,10 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
             return self.reply({"count": count_tokens(body["prompt"])})
+        if "messages" in body and not self.has_chat_template:
+            return self.reply({"error": {"message": "no chat template"}}, 400)
+        if body["max_tokens"] == 1:
+            return self.reply({"choices": [{"message": {"content": "Hi"}}]})
         attention = body["attention"]
         usage = {"prompt_tokens": 7, "attention": {"sparse_steps": 2, "dense_steps": 1}}
         text = body.get("prompt") or body["messages"][0]["content"]
@@ -155,7 +170,7 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
         if attention["mode"] == "tidal":
             value = "wrong"
         if self.path == "/v1/chat/completions":
-            return self.reply({"choices": [{"message": {"content": f"It is {value}."}}],
+            return self.reply({"choices": [{"message": {"content": f"For {key} it is {value}."}}],
                                "usage": usage})
         return self.reply({"choices": [{"text": " " + value}], "usage": usage})
 
@@ -164,8 +179,10 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
 
 
 class RunTest(unittest.TestCase):
-    def test_a_whole_run(self):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeServer)
+    def run_against(self, handler, *arguments):
+        """The JSON of a run of four cells: two tasks, in a mode that is right and one that is not.
+        """
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
@@ -174,15 +191,36 @@ class RunTest(unittest.TestCase):
             code = eval_retrieval.main([
                 f"--base_url=http://127.0.0.1:{server.server_port}/v1", "--lengths=700", "--n=3",
                 "--tasks=niah_single,chat_niah", "--modes=full,tidal:64", "--concurrency=2",
-                f"--json={path}"])
-            result = json.loads(path.read_text())
-        self.assertEqual(0, code)
-        self.assertEqual("fake", result["model"])
+                f"--json={path}", *arguments])
+            self.assertEqual(0, code)
+            return json.loads(path.read_text())
+
+    def test_a_whole_run_where_answers_are_sentences(self):
+        result = self.run_against(FakeServer)
+        self.assertEqual(("fake", "chat"), (result["model"], result["form"]))
         accuracy = {(cell["task"], cell["mode"]): cell["accuracy"] for cell in result["cells"]}
         self.assertEqual({("niah_single", "full"): 1.0, ("niah_single", "tidal:64"): 0.0,
                           ("chat_niah", "full"): 1.0, ("chat_niah", "tidal:64"): 0.0}, accuracy)
         self.assertEqual([1.0, 0.0], [mean["accuracy"] for mean in result["means"]])
         self.assertEqual(6, result["cells"][0]["sparse_steps"])
+        self.assertRegex(result["cells"][1]["failures"][0]["answer"], r"^For \w+ it is wrong\.$")
+
+    def test_completions_on_request(self):
+        result = self.run_against(FakeServer, "--form=completion")
+        self.assertEqual("completion", result["form"])
+        answers = {cell["task"]: cell["failures"][0]["answer"] for cell in result["cells"]
+                   if cell["failures"]}
+        self.assertEqual(" wrong", answers["niah_single"])
+        self.assertRegex(answers["chat_niah"], "^For ")
+
+    def test_a_model_without_a_chat_template_completes(self):
+        class BaseModel(FakeServer):
+            has_chat_template = False
+
+        result = self.run_against(BaseModel)
+        self.assertEqual("completion", result["form"])
+        self.assertEqual({"niah_single"}, {cell["task"] for cell in result["cells"]})
+        self.assertEqual([1.0, 0.0], [mean["accuracy"] for mean in result["means"]])
 
     def test_a_server_that_is_not_there_is_an_error_message(self):
         self.assertEqual(1, eval_retrieval.main(["--base_url=http://127.0.0.1:1/v1", "--n=1"]))
