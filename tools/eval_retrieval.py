@@ -3,8 +3,9 @@
 
 Makes its own prompts, sends them to an OpenAI endpoint, greedily, and prints a table. Only Python's
 standard library is needed. An answer is right when each value asked for stands in it, as in RULER.
-Prompts are chats where the server takes chats, else completions; --form says which. A mode is "full", "tidal" (the server's default budget), "tidal:256" (a
-budget), or "default" (nothing is sent, for servers that do not know the extension "attention").
+Prompts are chats where the server takes chats, else completions; --form says which. A mode is
+"full", "tidal" (the server's default budget), "tidal:256" (a budget), or "default" (nothing is
+sent, for servers that do not know the extension "attention").
 
     tools/eval_retrieval.py --lengths=1024,4096 --n=100 --json=retrieval.json
 """

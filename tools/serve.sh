@@ -25,8 +25,8 @@ gpu_architectures() {
   fi
   for capability in ${capabilities//./}; do
     if ((capability < 80)) || ! grep -qx "compute_${capability}" <<<"${known}"; then
-      echo "serve: a GPU of compute capability ${capability} is below 8.0 or unknown to this nvcc:" \
-        "building for the CPU (docs/cuda.md)" >&2
+      echo "serve: a GPU of compute capability ${capability} is older than 8.0, or newer than this" \
+        "nvcc: building for the CPU (docs/cuda.md)" >&2
       return 1
     fi
     # Hopper's own instructions are in sm_90a only.
@@ -77,8 +77,8 @@ done
 
 request() { # $1: method, $2: path, $3: body. Without curl, which a fresh machine may lack.
   exec 3<>"/dev/tcp/${host}/${port}" || return 1
-  printf '%s %s HTTP/1.0\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
-    "$1" "$2" "${host}" "${#3}" "$3" >&3
+  printf '%s %s HTTP/1.0\r\nHost: %s\r\n' "$1" "$2" "${host}" >&3
+  printf 'Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' "${#3}" "$3" >&3
   timeout 2 cat <&3
   exec 3>&-
 } 2>/dev/null
@@ -107,7 +107,8 @@ announce() {
     path=/v1/chat/completions prompt=${messages}
   fi
   printf '\nserve: ready. Paste into another terminal:\n\n'
-  printf "  curl http://%s:%s%s -H 'Content-Type: application/json' \\\n" "${host}" "${port}" "${path}"
+  printf "  curl http://%s:%s%s -H 'Content-Type: application/json' \\\n" \
+    "${host}" "${port}" "${path}"
   printf "    -d '%s'\n\n" "{\"model\": \"${model:-MODEL}\", ${prompt}, \"max_tokens\": 48}"
 }
 

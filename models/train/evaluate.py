@@ -4,7 +4,8 @@
     evaluate.py --model DIR --lengths 1024 4096 --plans 2+8+10:prob:shared:4/25 --budgets 128 256
 
 A plan is LAYER+LAYER..:POOLING:SET[:SINKS/RECENT PERCENT], see decoder.py. The prompts are those of
-tools/eval_retrieval.py --form=completion, so its numbers for a running server can be compared with these.
+tools/eval_retrieval.py --form=completion, so its numbers for a running server can be compared with
+these.
 """
 
 import argparse
