@@ -25,7 +25,7 @@ gpu_architectures() {
   fi
   for capability in ${capabilities//./}; do
     if ((capability < 80)) || ! grep -qx "compute_${capability}" <<<"${known}"; then
-      echo "serve: a GPU of compute capability ${capability} is older than 8.0, or newer than this" \
+      echo "serve: a GPU of compute capability ${capability} is below 8.0 or too new for this" \
         "nvcc: building for the CPU (docs/cuda.md)" >&2
       return 1
     fi
@@ -83,12 +83,15 @@ request() { # $1: method, $2: path, $3: body. Without curl, which a fresh machin
   exec 3>&-
 } 2>/dev/null
 
-is_ready() { request GET /health/ready "" | head -n 1 | grep -q ' 200 '; }
+is_ok() { # The arguments of request.
+  local reply
+  reply=$(request "$@") && [[ "${reply%%$'\r'*}" == *" 200 "* ]]
+}
 
 announce_when_ready() { # $1: the server's process id; ends with it.
   sleep 0.5 # A port in use ends the server at once; what answers there is not ours.
   while kill -0 "$1" 2>/dev/null; do
-    if (is_ready); then
+    if is_ok GET /health/ready ""; then
       announce
       return
     fi
@@ -98,12 +101,10 @@ announce_when_ready() { # $1: the server's process id; ends with it.
 
 # A request that this model answers: it may be another than ours, and need not have chats.
 announce() {
-  local model path prompt='"prompt": "Once upon a time"'
+  local model path=/v1/completions prompt='"prompt": "Once upon a time"'
   local -r messages='"messages": [{"role": "user", "content": "What is the capital of France?"}]'
   model=$(request GET /v1/models "" | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
-  path=/v1/completions
-  if [[ "${model}" != tidal-nano ]] &&
-    request POST /tokenize "{${messages}}" | head -n 1 | grep -q ' 200 '; then
+  if [[ "${model}" != tidal-nano ]] && is_ok POST /tokenize "{${messages}}"; then
     path=/v1/chat/completions prompt=${messages}
   fi
   printf '\nserve: ready. Paste into another terminal:\n\n'
