@@ -108,7 +108,7 @@ announce() {
     path=/v1/chat/completions prompt=${messages}
   fi
   printf '\nserve: ready. Paste into another terminal:\n\n'
-  printf "  curl http://%s:%s%s -H 'Content-Type: application/json' \\\n" \
+  printf "  curl http://%s:%s%s -H 'Content-Type: application/json' \\\\\n" \
     "${host}" "${port}" "${path}"
   printf "    -d '%s'\n\n" "{\"model\": \"${model:-MODEL}\", ${prompt}, \"max_tokens\": 48}"
 }
