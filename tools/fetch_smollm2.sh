@@ -26,6 +26,7 @@ if [[ $# -gt 1 || "${1:-}" == -* ]]; then
   exit 2
 fi
 target=${1:-${PWD}/build/models/SmolLM2-135M-Instruct}
+target=${target%/}
 [[ "${target}" == /* ]] || target=${caller_folder}/${target}
 readonly target
 # Written last: a folder that has it is whole, and made by this converter.
