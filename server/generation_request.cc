@@ -141,11 +141,17 @@ absl::StatusOr<StopCriteria> ParseStopCriteria(const v1::Stopping& stopping, int
                                                const ServedModel& model) {
   TIDAL_RETURN_IF_ERROR(CheckStopStrings(stopping));
   StopCriteria out;
-  const int32_t room = model.info.max_model_len - prompt_tokens;
+  const int32_t room = model.info.max_model_len - prompt_tokens;  // at least 1
   if (!stopping.has_max_tokens()) {
     out.max_tokens = std::min(room, model.defaults.max_tokens.value_or(room));
   } else if (stopping.max_tokens() == 0) {
     return Invalid("stopping.max_tokens", "be at least 1", 0);
+  } else if (stopping.max_tokens() > static_cast<uint32_t>(room) && !stopping.fit_max_tokens()) {
+    return Invalid("stopping.max_tokens",
+                   absl::StrCat("be at most ", room, " beside a prompt of ", prompt_tokens,
+                                " tokens, as this model's maximum context length is ",
+                                model.info.max_model_len, " tokens"),
+                   stopping.max_tokens());
   } else {
     out.max_tokens = static_cast<int32_t>(
         std::min<uint32_t>(stopping.max_tokens(), static_cast<uint32_t>(room)));

@@ -75,8 +75,9 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
   RefuseUnsupported(fields, kUnsupported);
   ReadSharedFields(fields, call, request);
   RefuseBestOf(fields, request.reply.n);
-  call.mutable_stopping()->set_max_tokens(
-      fields.Unsigned("max_tokens").value_or(kDefaultMaxTokens));
+  const auto max_tokens = fields.Unsigned("max_tokens");
+  call.mutable_stopping()->set_max_tokens(max_tokens.value_or(kDefaultMaxTokens));
+  call.mutable_stopping()->set_fit_max_tokens(!max_tokens.has_value());
   if (auto value = fields.Unsigned("logprobs")) {
     call.mutable_output()->set_logprobs(*value);
     request.reply.logprobs = true;

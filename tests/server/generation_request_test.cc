@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/server/service_harness.h"
 
 namespace tidal {
@@ -216,12 +217,24 @@ TEST_F(GenerationRequestTest, DefaultsAreTheModels) {
   EXPECT_EQ(explicit_zero.request_id, "mine");
 }
 
-TEST_F(GenerationRequestTest, MaxTokensIsClippedToTheModelsLength) {
+TEST_F(GenerationRequestTest, MaxTokensMustFitBesideThePrompt) {
   v1::GenerateRequest request;
   for (int i = 0; i < 150; ++i) request.mutable_token_ids()->add_ids(7);
+  EXPECT_EQ(Parse(request)->stop.max_tokens, 50) << "the default is what fits";
+  request.mutable_stopping()->set_max_tokens(50);
   EXPECT_EQ(Parse(request)->stop.max_tokens, 50);
-  request.mutable_stopping()->set_max_tokens(4294967295u);
-  EXPECT_EQ(Parse(request)->stop.max_tokens, 50);
+  for (const uint32_t too_many : {51u, 4294967295u}) {
+    request.mutable_stopping()->set_fit_max_tokens(false);
+    request.mutable_stopping()->set_max_tokens(too_many);
+    const absl::Status status = Parse(request).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status));
+    EXPECT_EQ(status.message(),
+              absl::StrCat("stopping.max_tokens: must be at most 50 beside a prompt of 150 tokens, "
+                           "as this model's maximum context length is 200 tokens, got ",
+                           too_many));
+    request.mutable_stopping()->set_fit_max_tokens(true);
+    EXPECT_EQ(Parse(request)->stop.max_tokens, 50);
+  }
   request.mutable_stopping()->set_max_tokens(3);
   EXPECT_EQ(Parse(request)->stop.max_tokens, 3);
   model_->defaults.max_tokens = 1000;
