@@ -298,6 +298,7 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
   const std::optional<FinishReason> reason =
       sequence->AppendToken(output.sampled->id, config_.max_model_len);
   if (reason) {
+    events_.tokens.back().is_last = true;
     if (*reason == FinishReason::kStop) info.stop_token = output.sampled->id;
     Finish(sequence, *reason, absl::OkStatus(), now);
     return;

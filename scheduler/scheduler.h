@@ -28,6 +28,7 @@ struct SchedulerEvents {
   struct Token {
     std::shared_ptr<TokenStream> stream;
     SampledToken token;
+    bool is_last = false;  // its request is among the finishes
   };
   struct Finish {
     std::unique_ptr<Request> request;

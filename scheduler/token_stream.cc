@@ -6,11 +6,15 @@
 
 namespace tidal {
 
-void TokenStream::Push(SampledToken token) {
+void TokenStream::Push(SampledToken token, bool is_last) {
   std::function<void()> wake;
   {
     absl::MutexLock lock(&mutex_);
-    TIDAL_CHECK(!finished_);
+    TIDAL_CHECK(!finished_ && !last_.has_value());
+    if (is_last) {
+      last_ = std::move(token);
+      return;
+    }
     pending_.tokens.push_back(std::move(token));
     wake = TakeWake();
   }
@@ -23,6 +27,7 @@ void TokenStream::Finish(FinishInfo info) {
     absl::MutexLock lock(&mutex_);
     TIDAL_CHECK(!finished_);
     finished_ = true;
+    if (last_.has_value()) pending_.tokens.push_back(*std::exchange(last_, std::nullopt));
     pending_.finish = std::move(info);
     wake = TakeWake();
   }

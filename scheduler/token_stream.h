@@ -49,8 +49,9 @@ class TokenStream {
     std::optional<FinishInfo> finish;  // after it nothing follows
   };
 
-  // Producer. Nothing may be pushed after Finish().
-  void Push(SampledToken token);
+  // Producer. Nothing may be pushed after Finish(), which must follow the last token: that one is
+  // handed over with it, so that the consumer knows a token to be the last as soon as it has it.
+  void Push(SampledToken token, bool is_last = false);
   void Finish(FinishInfo info);
 
   // Consumer: everything that has arrived, in order; empty when nothing has. Does not wait.
@@ -73,6 +74,7 @@ class TokenStream {
 
   absl::Mutex mutex_;
   Events pending_ ABSL_GUARDED_BY(mutex_);
+  std::optional<SampledToken> last_ ABSL_GUARDED_BY(mutex_);  // until Finish()
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::function<void()> wake_ ABSL_GUARDED_BY(mutex_);
 };

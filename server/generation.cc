@@ -266,12 +266,15 @@ std::optional<v1::GenerateResponse> Generation::NextOutputEvent() {
   const int count = static_cast<int>(outputs_.size());
   for (int i = 0; i < count; ++i) {
     Output& output = outputs_[next_output_];
-    next_output_ = (next_output_ + 1) % count;
     v1::GenerateResponse response;
     if (std::optional<v1::OutputDelta> delta = output.assembler.TakeDelta(); delta.has_value()) {
+      // Its finish is the next event, so that they can be shown as one.
+      delta->set_last(output.assembler.ended());
+      if (!delta->last()) next_output_ = (next_output_ + 1) % count;
       *response.mutable_delta() = *std::move(delta);
       return response;
     }
+    next_output_ = (next_output_ + 1) % count;
     if (output.assembler.ended() && !output.finish_sent) {
       output.finish_sent = true;
       *response.mutable_finish() = output.assembler.MakeFinish();

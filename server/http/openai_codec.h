@@ -24,7 +24,7 @@ struct ReplyOptions {
   OpenAiApi api = OpenAiApi::kCompletions;
   bool stream = false;
   bool include_usage = false;           // stream: a last chunk with usage
-  bool continuous_usage_stats = false;  // stream: usage so far in every chunk
+  bool continuous_usage_stats = false;  // stream, with include_usage: usage so far in every chunk
   bool logprobs = false;
   bool return_token_ids = false;
   uint32_t n = 1;

@@ -3,6 +3,7 @@
 #define TIDAL_SERVER_HTTP_OPENAI_REPLY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,8 +54,9 @@ class StreamedReply {
 
  private:
   void AppendRoles(size_t call, std::string* out) const;
-  void AppendDelta(size_t choice, const v1::OutputDelta& delta, std::string* out);
-  void AppendFinish(size_t choice, const v1::OutputFinish& finish, std::string* out);
+  // One chunk of one output; either may be null.
+  void AppendOutput(size_t choice, const v1::OutputDelta* delta, const v1::OutputFinish* finish,
+                    std::string* out);
   void AppendChunk(nlohmann::ordered_json choice, std::string* out) const;
   // The first chunk of each completions choice carries the prompt's ids, where they are asked for.
   void AddPromptTokenIds(size_t choice, nlohmann::ordered_json* out);
@@ -62,6 +64,8 @@ class StreamedReply {
   ReplyState state_;
   std::vector<size_t> text_offset_;  // by choice: code points so far
   std::vector<bool> sent_prompt_ids_;
+  // By choice: the last delta, until the finish that is the call's next event.
+  std::vector<std::optional<v1::OutputDelta>> last_delta_;
 };
 
 // A reply in one piece. Not thread-safe.

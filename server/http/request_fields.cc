@@ -99,7 +99,8 @@ void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
   if (!reply.stream) return fields.Fail("stream_options", "must be absent unless stream is true");
   JsonFields options(*object, "stream_options.");
   reply.include_usage = options.Bool("include_usage").value_or(false);
-  reply.continuous_usage_stats = options.Bool("continuous_usage_stats").value_or(false);
+  const bool continuous = options.Bool("continuous_usage_stats").value_or(false);
+  reply.continuous_usage_stats = reply.include_usage && continuous;
   fields.Adopt(options.status());
 }
 

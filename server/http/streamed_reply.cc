@@ -1,3 +1,4 @@
+#include <optional>
 #include <utility>
 
 #include "engine/base/status_macros.h"
@@ -10,7 +11,8 @@ namespace tidal {
 StreamedReply::StreamedReply(ReplyOptions options, std::string id, int64_t created)
     : state_(std::move(options), std::move(id), created),
       text_offset_(state_.finished.size()),
-      sent_prompt_ids_(state_.finished.size()) {}
+      sent_prompt_ids_(state_.finished.size()),
+      last_delta_(state_.finished.size()) {}
 
 absl::Status StreamedReply::OnEvent(size_t call, const v1::GenerateResponse& event,
                                     std::string* out) {
@@ -19,12 +21,21 @@ absl::Status StreamedReply::OnEvent(size_t call, const v1::GenerateResponse& eve
     case v1::GenerateResponse::kPrompt:
       if (state_.options.api == OpenAiApi::kChat) AppendRoles(call, out);
       break;
-    case v1::GenerateResponse::kDelta:
-      AppendDelta(state_.ChoiceOf(call, event.delta().index()), event.delta(), out);
+    case v1::GenerateResponse::kDelta: {
+      const size_t choice = state_.ChoiceOf(call, event.delta().index());
+      if (event.delta().last()) {
+        last_delta_[choice] = event.delta();
+      } else {
+        AppendOutput(choice, &event.delta(), nullptr, out);
+      }
       break;
-    case v1::GenerateResponse::kFinish:
-      AppendFinish(state_.ChoiceOf(call, event.finish().index()), event.finish(), out);
+    }
+    case v1::GenerateResponse::kFinish: {
+      const size_t choice = state_.ChoiceOf(call, event.finish().index());
+      const std::optional<v1::OutputDelta> last = std::exchange(last_delta_[choice], std::nullopt);
+      AppendOutput(choice, last.has_value() ? &*last : nullptr, &event.finish(), out);
       break;
+    }
     default:
       break;
   }
@@ -42,41 +53,32 @@ void StreamedReply::AppendRoles(size_t call, std::string* out) const {
   }
 }
 
-void StreamedReply::AppendDelta(size_t choice, const v1::OutputDelta& delta, std::string* out) {
+void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
+                                 const v1::OutputFinish* finish, std::string* out) {
   const bool chat = state_.options.api == OpenAiApi::kChat;
-  const bool carries_tokens = delta.token_ids_size() > 0 || delta.logprobs_size() > 0;
-  if (delta.text().empty() && !carries_tokens) return;
+  const bool carries_tokens =
+      delta != nullptr && (delta->token_ids_size() > 0 || delta->logprobs_size() > 0);
+  if (finish == nullptr && delta->text().empty() && !carries_tokens) return;
   Json json = {{"index", choice}};
-  if (chat) {
-    json["delta"] = {{"content", delta.text()}};
+  if (!chat) {
+    json["text"] = delta == nullptr ? "" : delta->text();
+  } else if (delta == nullptr) {
+    json["delta"] = Json::object();
   } else {
-    json["text"] = delta.text();
+    json["delta"] = {{"content", delta->text()}};
   }
   Json logprobs = nullptr;
-  if (state_.options.logprobs) {
-    const std::vector<v1::TokenLogprobs> tokens(delta.logprobs().begin(), delta.logprobs().end());
-    const std::vector<size_t> offsets = TextOffsets(delta, &text_offset_[choice]);
+  if (state_.options.logprobs && delta != nullptr) {
+    const std::vector<v1::TokenLogprobs> tokens(delta->logprobs().begin(), delta->logprobs().end());
+    const std::vector<size_t> offsets = TextOffsets(*delta, &text_offset_[choice]);
     if (!tokens.empty()) {
       logprobs = chat ? ChatLogprobsJson(tokens) : CompletionLogprobsJson(tokens, offsets);
     }
   }
   json["logprobs"] = std::move(logprobs);
-  json["finish_reason"] = nullptr;
-  if (state_.options.return_token_ids) json["token_ids"] = delta.token_ids();
-  AddPromptTokenIds(choice, &json);
-  AppendChunk(std::move(json), out);
-}
-
-void StreamedReply::AppendFinish(size_t choice, const v1::OutputFinish& finish, std::string* out) {
-  Json json = {{"index", choice}};
-  if (state_.options.api == OpenAiApi::kChat) {
-    json["delta"] = Json::object();
-  } else {
-    json["text"] = "";
-  }
-  json["logprobs"] = nullptr;
-  json["finish_reason"] = FinishReasonJson(finish.reason());
-  json["stop_reason"] = StopReasonJson(finish);
+  json["finish_reason"] = finish == nullptr ? Json(nullptr) : FinishReasonJson(finish->reason());
+  if (finish != nullptr) json["stop_reason"] = StopReasonJson(*finish);
+  if (state_.options.return_token_ids && delta != nullptr) json["token_ids"] = delta->token_ids();
   AddPromptTokenIds(choice, &json);
   AppendChunk(std::move(json), out);
 }

@@ -35,6 +35,22 @@ TEST(TokenStreamTest, HandsOverInOrderAndOnce) {
   EXPECT_FALSE(stream.TakeAll().finish.has_value());
 }
 
+// A consumer that has taken the last token knows it.
+TEST(TokenStreamTest, TheLastTokenComesWithTheFinish) {
+  TokenStream stream;
+  int32_t wakes = 0;
+  stream.NotifyWhenReady([&] { ++wakes; });
+  stream.Push(Token(1), /*is_last=*/true);
+  EXPECT_EQ(wakes, 0);
+  EXPECT_TRUE(stream.TakeAll().tokens.empty());
+  stream.Finish({});
+  EXPECT_EQ(wakes, 1);
+  const TokenStream::Events events = stream.TakeAll();
+  ASSERT_EQ(events.tokens.size(), 1);
+  EXPECT_EQ(events.tokens[0].id, 1);
+  EXPECT_TRUE(events.finish.has_value());
+}
+
 TEST(TokenStreamTest, WakesAtOnceWhenThereIsSomething) {
   TokenStream stream;
   stream.Push(Token(1));

@@ -69,6 +69,11 @@ std::unique_ptr<ServedModel> MakeTestModel() {
 
 void Reply::Add(const v1::GenerateResponse& event) {
   EXPECT_FALSE(usage.has_value()) << "an event after usage";
+  if (finish_due.has_value()) {
+    EXPECT_EQ(event.finish().index(), *finish_due);
+    EXPECT_TRUE(event.has_finish()) << "the finish must follow the last delta at once";
+    finish_due.reset();
+  }
   switch (event.event_case()) {
     case v1::GenerateResponse::kPrompt:
       EXPECT_FALSE(prompt.has_value());
@@ -86,11 +91,14 @@ void Reply::Add(const v1::GenerateResponse& event) {
                              event.delta().logprobs().end());
       output.num_tokens += event.delta().num_tokens();
       ++output.deltas;
+      output.last = event.delta().last();
+      if (output.last) finish_due = event.delta().index();
       break;
     }
     case v1::GenerateResponse::kFinish:
       outputs.resize(std::max<size_t>(outputs.size(), event.finish().index() + 1));
       EXPECT_FALSE(outputs[event.finish().index()].finish.has_value());
+      EXPECT_TRUE(outputs[event.finish().index()].last) << "the last token must be known as such";
       outputs[event.finish().index()].finish = event.finish();
       break;
     case v1::GenerateResponse::kUsage:

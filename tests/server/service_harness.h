@@ -35,12 +35,14 @@ struct Reply {
     std::vector<v1::TokenLogprobs> logprobs;
     uint32_t num_tokens = 0;
     int deltas = 0;
+    bool last = false;  // the last delta said so
     std::optional<v1::OutputFinish> finish;
   };
   absl::Status status;
   std::optional<v1::PromptInfo> prompt;
   std::vector<Output> outputs;
   std::optional<v1::Usage> usage;
+  std::optional<uint32_t> finish_due;  // of this output, as the next event
 
   // Adds one event; false, with a failed expectation, when it may not come here.
   void Add(const v1::GenerateResponse& event);

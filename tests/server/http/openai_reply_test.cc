@@ -204,10 +204,11 @@ TEST(OpenAiReply, StreamedChat) {
 }
 
 TEST(OpenAiReply, StreamedCompletionWithTokenIds) {
-  const auto events = Stream({.continuous_usage_stats = true, .return_token_ids = true},
-                             {Prompt(3, {7, 8, 9}), Delta(0, "", {1}), Delta(0, "Hi", {2}),
-                              Finish(0, v1::FINISH_REASON_STOP), Usage()});
-  ASSERT_EQ(events.size(), 4u);
+  const auto events =
+      Stream({.include_usage = true, .continuous_usage_stats = true, .return_token_ids = true},
+             {Prompt(3, {7, 8, 9}), Delta(0, "", {1}), Delta(0, "Hi", {2}),
+              Finish(0, v1::FINISH_REASON_STOP), Usage()});
+  ASSERT_EQ(events.size(), 5u);
   EXPECT_EQ(events[0]["object"], "text_completion");
   EXPECT_EQ(events[0]["choices"][0], json({{"index", 0},
                                            {"text", ""},
@@ -218,7 +219,57 @@ TEST(OpenAiReply, StreamedCompletionWithTokenIds) {
   EXPECT_FALSE(events[1]["choices"][0].contains("prompt_token_ids"));
   EXPECT_EQ(events[1]["usage"]["completion_tokens"], 2);
   EXPECT_EQ(events[2]["choices"][0]["finish_reason"], "stop");
-  EXPECT_EQ(events[3], "[DONE]");
+  EXPECT_EQ(events[3]["usage"], kUsage);
+  EXPECT_EQ(events[4], "[DONE]");
+}
+
+v1::GenerateResponse Last(v1::GenerateResponse event) {
+  event.mutable_delta()->set_last(true);
+  return event;
+}
+
+TEST(OpenAiReply, TheLastTokensChunkHasTheFinishReason) {
+  v1::GenerateResponse stop = Finish(0, v1::FINISH_REASON_STOP);
+  stop.mutable_finish()->set_stop_token_id(6);
+  const auto completion =
+      Stream({.include_usage = true, .continuous_usage_stats = true, .return_token_ids = true},
+             {Prompt(3, {7}), Delta(0, "Hi", {1}), Last(Delta(0, "", {6})), stop, Usage()});
+  ASSERT_EQ(completion.size(), 4u);  // two tokens, usage, [DONE]
+  EXPECT_EQ(completion[0]["choices"][0]["finish_reason"], nullptr);
+  EXPECT_EQ(completion[1]["choices"][0], json({{"index", 0},
+                                               {"text", ""},
+                                               {"logprobs", nullptr},
+                                               {"finish_reason", "stop"},
+                                               {"stop_reason", 6},
+                                               {"token_ids", {6}}}));
+  EXPECT_EQ(completion[1]["usage"]["completion_tokens"], 2);
+
+  v1::GenerateResponse last = Last(Delta(0, " you"));
+  AddLogprob(last, " you", -0.5f);
+  const auto chat = Stream({.api = OpenAiApi::kChat, .logprobs = true, .n = 2},
+                           {Prompt(3), Delta(0, "Hi"), last, Finish(0, v1::FINISH_REASON_LENGTH),
+                            Last(Delta(1, "Ho")), Finish(1, v1::FINISH_REASON_STOP), Usage()});
+  ASSERT_EQ(chat.size(), 6u);  // two roles, three tokens, [DONE]
+  EXPECT_EQ(chat[3]["choices"][0]["delta"], json({{"content", " you"}}));
+  EXPECT_EQ(chat[3]["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(chat[3]["choices"][0]["logprobs"]["content"].size(), 1u);
+  EXPECT_EQ(chat[4]["choices"][0]["index"], 1);
+  EXPECT_EQ(chat[4]["choices"][0]["delta"], json({{"content", "Ho"}}));
+  EXPECT_EQ(chat[4]["choices"][0]["finish_reason"], "stop");
+}
+
+// Prompts are answered side by side: another's token may come between.
+TEST(OpenAiReply, TheLastTokensOfSeveralCallsAreKeptApart) {
+  StreamedReply reply({.stream = true, .num_calls = 2}, "x", kCreated);
+  std::string out;
+  EXPECT_TRUE(reply.OnEvent(0, Last(Delta(0, "a")), &out).ok());
+  EXPECT_TRUE(reply.OnEvent(1, Last(Delta(0, "b")), &out).ok());
+  EXPECT_EQ(out, "") << "the finish is the next event of the call";
+  EXPECT_TRUE(reply.OnEvent(1, Finish(0, v1::FINISH_REASON_STOP), &out).ok());
+  EXPECT_THAT(out, HasSubstr(R"("index":1,"text":"b")"));
+  out.clear();
+  EXPECT_TRUE(reply.OnEvent(0, Finish(0, v1::FINISH_REASON_STOP), &out).ok());
+  EXPECT_THAT(out, HasSubstr(R"("index":0,"text":"a")"));
 }
 
 TEST(OpenAiReply, TokenIdsOfACollectedReply) {

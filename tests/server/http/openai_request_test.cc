@@ -48,7 +48,8 @@ OpenAiRequest Chat(const std::string& fields) {
 
 TEST(OpenAiRequest, CompletionDefaults) {
   EXPECT_EQ(Text(Completion("").calls[0]), Text(FromText(R"(
-      text: "Hi" sampling {} stopping { max_tokens: 16 } output { final_only: true } n: 1)")));
+      text: "Hi" sampling {} stopping { max_tokens: 16 fit_max_tokens: true }
+      output { final_only: true } n: 1)")));
 }
 
 TEST(OpenAiRequest, EveryFieldOfACompletion) {
@@ -77,6 +78,13 @@ TEST(OpenAiRequest, EveryFieldOfACompletion) {
   EXPECT_TRUE(request.reply.logprobs);
   EXPECT_TRUE(request.reply.return_token_ids);
   EXPECT_EQ(request.reply.n, 3);
+}
+
+TEST(OpenAiRequest, UsageInEveryChunkIsPartOfUsage) {
+  const ReplyOptions reply =
+      Completion(R"(, "stream": true, "stream_options": {"continuous_usage_stats": true})").reply;
+  EXPECT_FALSE(reply.continuous_usage_stats) << "as in vLLM";
+  EXPECT_FALSE(reply.include_usage);
 }
 
 TEST(OpenAiRequest, NullIsAbsentAndUnknownIsIgnored) {
