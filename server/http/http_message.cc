@@ -46,8 +46,7 @@ const char* Reason(int status) {
 
 }  // namespace
 
-std::string RenderHead(int status,
-                       const std::vector<std::pair<std::string, std::string>>& headers) {
+std::string RenderHead(int status, const HttpHeaders& headers) {
   std::string head = absl::StrCat(
       "HTTP/1.1 ", status, " ", Reason(status), "\r\nServer: tidalserve\r\nDate: ",
       absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()), "\r\n");

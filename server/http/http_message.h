@@ -10,13 +10,18 @@
 
 namespace tidal {
 
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
 struct HttpRequest {
   std::string method;         // as sent: "GET", "POST", ...
-  std::string path;           // target without its query
+  std::string path;           // target without its query, as sent
   std::string authorization;  // header "Authorization"; empty when absent
   std::string request_id;     // header "X-Request-Id"; empty when absent
-  std::string trace_parent;   // headers "traceparent", joined with commas; empty when absent
-  std::string trace_state;    // headers "tracestate", likewise
+  std::string origin;         // header "Origin"; empty when absent
+  // Headers "Access-Control-Request-Method" and "-Headers"; empty when absent.
+  std::string preflight_method, preflight_headers;
+  std::string trace_parent;  // headers "traceparent", joined with commas; empty when absent
+  std::string trace_state;   // headers "tracestate", likewise
   std::string body;
   bool keep_alive = true;  // the client wants the connection kept
   bool chunked_ok = true;  // HTTP/1.1: a reply may be chunked
@@ -25,12 +30,12 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
-  std::vector<std::pair<std::string, std::string>> headers;
+  HttpHeaders headers;
   std::string body;
 };
 
 // Head of a reply, blank line included: status line, Date, Server, then `headers`.
-std::string RenderHead(int status, const std::vector<std::pair<std::string, std::string>>& headers);
+std::string RenderHead(int status, const HttpHeaders& headers);
 
 // `data` (not empty) as one chunk of a chunked body.
 std::string RenderChunk(absl::string_view data);

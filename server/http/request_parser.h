@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "absl/strings/string_view.h"
 #include "server/http/http_message.h"
@@ -34,13 +35,22 @@ class RequestParser {
   // The client waits for "100 Continue" before it sends the body. Valid from kBody on.
   bool expects_continue() const;
 
+  // In kBadRequest: what about it, for the client.
+  absl::string_view fault() const { return fault_; }
+
+  // The value of a header; empty when it is absent or has not come. Valid until kDone.
+  std::string header(absl::string_view name) const;
+
   // The request; once, in kDone.
   HttpRequest Release();
 
  private:
   struct Impl;  // hides Boost.Beast
+  State Fail(State state, absl::string_view fault = "it is not valid HTTP/1.1");
+
   std::unique_ptr<Impl> impl_;
   State state_ = State::kHeader;
+  absl::string_view fault_;
 };
 
 }  // namespace tidal

@@ -1,5 +1,7 @@
 #include "server/http/router.h"
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -29,6 +31,8 @@ constexpr Entry kEntries[] = {
     {"/health/live", Endpoint::kLive, kGet, true},
     {"/version", Endpoint::kVersion, kGet, true},
     {"/metrics", Endpoint::kMetrics, kGet, true},
+    {"/load", Endpoint::kLoad, kGet, true},
+    {"/tokenizer_info", Endpoint::kTokenizerInfo, kGet, false},
 };
 
 constexpr const char* kModelPrefix = "/v1/models/";
@@ -41,6 +45,30 @@ bool Allows(absl::string_view methods, absl::string_view method) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> DecodePath(absl::string_view path) {
+  std::string decoded;
+  for (size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      decoded += path[i];
+      continue;
+    }
+    if (path.size() - i < 3 || !absl::ascii_isxdigit(path[i + 1]) ||
+        !absl::ascii_isxdigit(path[i + 2])) {
+      return absl::InvalidArgumentError(
+          "path: must have two hexadecimal digits after each %, got others");
+    }
+    decoded += absl::HexStringToBytes(path.substr(i + 1, 2));
+    i += 2;
+  }
+  return decoded;
+}
+
+absl::string_view StripRootPath(absl::string_view root_path, absl::string_view path) {
+  absl::string_view rest = path;
+  if (root_path.empty() || !absl::ConsumePrefix(&rest, root_path)) return path;
+  return absl::StartsWith(rest, "/") ? rest : path;
+}
 
 Route FindRoute(absl::string_view method, absl::string_view path) {
   Route route;

@@ -4,12 +4,14 @@
 
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace tidal {
 
 enum class Endpoint {
   kNotFound,
+  kBadPath,  // DecodePath() refused it
   kWrongMethod,
   kCompletions,
   kChatCompletions,
@@ -22,6 +24,8 @@ enum class Endpoint {
   kLive,
   kVersion,
   kMetrics,
+  kLoad,
+  kTokenizerInfo,
 };
 
 struct Route {
@@ -31,6 +35,12 @@ struct Route {
   bool is_public = false;       // answered without an API key
   absl::string_view tail;       // kModel: the model's name, a view into the path
 };
+
+// The path that an escaped one (%2F) stands for. INVALID_ARGUMENT where an escape is broken.
+absl::StatusOr<std::string> DecodePath(absl::string_view path);
+
+// `path` below `root_path` ("/llm", or empty), where a proxy has not taken it off; else `path`.
+absl::string_view StripRootPath(absl::string_view root_path, absl::string_view path);
 
 Route FindRoute(absl::string_view method, absl::string_view path);
 

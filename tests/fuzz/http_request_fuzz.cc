@@ -53,6 +53,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (state != RequestParser::State::kDone) return 0;
   Check(whole.method == pieces.method && whole.path == pieces.path && whole.body == pieces.body);
   Check(whole.body.size() <= kMaxBodyBytes);
-  tidal::FindRoute(whole.method, whole.path);
+  if (const auto path = tidal::DecodePath(whole.path); path.ok()) {
+    tidal::FindRoute(whole.method, tidal::StripRootPath("/v1", *path));
+  }
   return 0;
 }

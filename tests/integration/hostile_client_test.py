@@ -155,7 +155,7 @@ class HostileClientTest(unittest.TestCase):
     def test_slow_headers(self):
         clients = [self.connect() for _ in range(50)]
         with self.others_are_served():
-            self.trickle(clients, b"POST /v1/completions HTTP/1.1\r\nA: " + b"x" * 1000,
+            self.trickle(clients, b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nA: " + b"x" * 1000,
                          HEADER_TIMEOUT + 1)
             for client in clients:
                 self.assertIn(b" 408 ", read_to_end(client))
@@ -163,7 +163,7 @@ class HostileClientTest(unittest.TestCase):
     def test_slow_bodies(self):
         clients = [self.connect() for _ in range(50)]
         for client in clients:
-            client.sendall(b"POST /v1/completions HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+            client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
         with self.others_are_served():
             self.trickle(clients, b"{" + b" " * 1000, BODY_TIMEOUT + 1)
             for client in clients:
@@ -174,7 +174,7 @@ class HostileClientTest(unittest.TestCase):
         with self.others_are_served():
             for client in clients:
                 with contextlib.suppress(OSError):
-                    client.sendall(b"POST /v1/completions HTTP/1.1\r\nContent-Length: 2000000"
+                    client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 2000000"
                                    b"\r\n\r\n" + b" " * 1_900_000)
             self.assertLess(self.server.metric("tidal:http_request_bytes_held"), 17 << 20)
             replies = [read_to_end(client) for client in clients]
@@ -233,10 +233,10 @@ class HostileClientTest(unittest.TestCase):
     def test_pipelined_garbage(self):
         with self.others_are_served():
             for garbage in (b"\0" * 100_000, b"\xff\xfe" * 5000, b"GET / HTTP/9.9\r\n\r\n",
-                            b"\r\n" * 50_000, b"POST / HTTP/1.1\r\nContent-Length: 1\r\n"
+                            b"\r\n" * 50_000, b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n"
                             b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-                            b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n"):
+                            b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+                            b"GET /health HTTP/1.1\r\nHost: test\r\n" + b"A: b\r\n" * 20_000 + b"\r\n"):
                 client = self.connect()
                 with contextlib.suppress(OSError):
                     client.sendall(post(SHORT) + garbage)
@@ -245,7 +245,7 @@ class HostileClientTest(unittest.TestCase):
             # More requests at once than are held: they wait in the socket, and all are answered.
             client = self.connect()
             sender = threading.Thread(target=lambda: client.sendall(
-                b"GET /health/live HTTP/1.1\r\n\r\n" * 5000))
+                b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n" * 5000))
             sender.start()
             received = b""
             while received.count(b"HTTP/1.1 200") < 5000:
@@ -267,7 +267,7 @@ class HostileClientTest(unittest.TestCase):
             context = ssl.create_default_context(cafile=self.authority.ca)
             with socket.create_connection(("127.0.0.1", gateway), 30) as raw:
                 with context.wrap_socket(raw, server_hostname="localhost") as good:
-                    good.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+                    good.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
                     self.assertIn(b" 200 ", read_to_end(good))
             begin = time.monotonic()
             for client in silent + half:
@@ -306,7 +306,7 @@ class HostileClientTest(unittest.TestCase):
         print(f"an idle connection takes {used / 1024:.1f} KiB, {self.connections} of them")
         self.assertLess(used, 64 << 10)
         extra = self.connect()
-        extra.sendall(b"GET /health/live HTTP/1.1\r\n\r\n")
+        extra.sendall(b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n")
         self.assertIn(b" 503 ", read_to_end(extra))
         # Those that are in are served.
         idle[7].sendall(post(SHORT))

@@ -188,7 +188,8 @@ TEST_F(GatewayTest, UnknownPathsAndMethods) {
   EXPECT_EQ(wrong.status, 405);
   EXPECT_THAT(wrong.head, HasSubstr("Allow: POST"));
   HttpClient client(port());
-  client.Send("HEAD /health HTTP/1.1\r\nHost: test\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
+  client.Send(
+      "HEAD /health HTTP/1.1\r\nHost: test\r\n\r\nGET /version HTTP/1.1\r\nHost: test\r\n\r\n");
   const std::string both = client.ReadUntil("version\"");
   EXPECT_THAT(both, Not(HasSubstr("ready\n"))) << "HEAD must have no body";
 }

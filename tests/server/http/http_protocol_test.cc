@@ -120,7 +120,7 @@ TEST_F(HttpProtocolTest, BodiesOverTheLimit) {
   EXPECT_THAT(json::parse(reply.body)["error"]["message"].get<std::string>(), HasSubstr("100000"));
   // Without a length in advance, too.
   HttpClient chunked(port());
-  chunked.Send("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  chunked.Send("POST /v1/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
   const std::string chunk = absl::StrCat("4000\r\n", std::string(0x4000, ' '), "\r\n");
   for (int i = 0; i < 10; ++i) chunked.Send(chunk);
   EXPECT_EQ(chunked.ReadReply().status, 413);
@@ -129,7 +129,8 @@ TEST_F(HttpProtocolTest, BodiesOverTheLimit) {
 TEST_F(HttpProtocolTest, MemoryForRequestsIsBounded) {
   options_.limits.max_held_request_bytes = 1'000'000;
   StartGateway();
-  const std::string head = "POST /v1/completions HTTP/1.1\r\nContent-Length: 700000\r\n\r\n";
+  const std::string head =
+      "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 700000\r\n\r\n";
   HttpClient first(port());
   const std::string body = absl::StrCat(R"({"prompt": ")", std::string(699'986, 'x'), "\"}");
   ASSERT_TRUE(first.Send(head + body.substr(0, 600'000)));
@@ -154,8 +155,9 @@ TEST_F(HttpProtocolTest, MemoryForRequestsIsBounded) {
 TEST_F(HttpProtocolTest, BrokenRequests) {
   StartGateway();
   EXPECT_EQ(Fetch(port(), "NONSENSE\r\n\r\n").status, 400);
-  EXPECT_EQ(Fetch(port(), "POST /v1/completions HTTP/1.1\r\nContent-Length: x\r\n\r\n").status,
-            400);
+  EXPECT_EQ(
+      Fetch(port(), "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n").status,
+      400);
   EXPECT_EQ(Fetch(port(), GetRequest("/health", "A: " + std::string(20'000, 'x') + "\r\n")).status,
             431);
   for (const char* body : {"", "{", "[]", "{\"prompt\": \"\xff\xfe\"}", "{\"prompt\": \"\\ud800\"}",
@@ -174,7 +176,7 @@ TEST_F(HttpProtocolTest, SlowClientsAreCut) {
   StartGateway();
   HttpClient idle(port()), slow_header(port()), slow_body(port());
   slow_header.Send("POST /v1/comp");
-  slow_body.Send("POST /v1/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{");
+  slow_body.Send("POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{");
   EXPECT_TRUE(idle.AtEnd());
   EXPECT_EQ(slow_header.ReadReply().status, 408);
   EXPECT_EQ(slow_body.ReadReply().status, 408);
