@@ -30,7 +30,9 @@ struct DoorConfig {
   std::vector<std::string> api_keys;  // with api_key_file empty, too: everyone may
   std::string api_key_file;
   TlsFiles tls;
-  int32_t health_port = 0;  // plain HTTP for probes and metrics; 0: none
+  int32_t health_port = 0;                   // plain HTTP for probes and metrics; 0: none
+  std::vector<std::string> allowed_origins;  // of pages that may use the API, or "*"; empty: none
+  std::string root_path;                     // a proxy's prefix of all paths; empty: none
   HttpLimits http;
 
   // INVALID_ARGUMENT "flag: must be ..., got ...". The files are read later.

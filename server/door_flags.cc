@@ -21,8 +21,15 @@ ABSL_FLAG(std::string, tls_client_ca_file, "",
           "Empty: clients need none.");
 ABSL_FLAG(int32_t, health_port, 0,
           "Port that answers /health, /health/started, /health/live, /health/ready, /ping, "
-          "/metrics and /version, "
+          "/load, /metrics and /version, "
           "and nothing else, over HTTP without TLS: for probes and Prometheus. 0: none.");
+ABSL_FLAG(
+    std::vector<std::string>, allowed_origins, {},
+    "Origins, with commas between, whose pages may use the HTTP API from a browser (CORS), as "
+    "in https://app.example.com; * for all. Empty: none.");
+ABSL_FLAG(std::string, root_path, "",
+          "Prefix of all paths, as in /llm, under which a proxy offers the HTTP API. Requests are "
+          "answered with it and without.");
 ABSL_FLAG(int32_t, max_connections, tidal::HttpLimits().max_connections,
           "Connections held, of HTTP and of gRPC each; more are answered 503, or closed.");
 ABSL_FLAG(tidal::ByteSize, max_header_bytes, {tidal::HttpLimits().max_header_bytes},
@@ -51,6 +58,8 @@ DoorConfig DoorConfigFromFlags() {
   config.tls.key_file = absl::GetFlag(FLAGS_tls_key_file);
   config.tls.client_ca_file = absl::GetFlag(FLAGS_tls_client_ca_file);
   config.health_port = absl::GetFlag(FLAGS_health_port);
+  config.allowed_origins = absl::GetFlag(FLAGS_allowed_origins);
+  config.root_path = absl::GetFlag(FLAGS_root_path);
   config.http.max_connections = absl::GetFlag(FLAGS_max_connections);
   config.http.max_header_bytes = absl::GetFlag(FLAGS_max_header_bytes).bytes;
   config.http.max_held_request_bytes = absl::GetFlag(FLAGS_max_held_request_bytes).bytes;

@@ -114,7 +114,7 @@ absl::StatusOr<v1::DetokenizeResponse> GenerationService::Detokenize(
   return response;
 }
 
-v1::ModelInfo GenerationService::GetModelInfo() const {
+v1::ModelInfo GenerationService::GetModelInfo(const v1::GetModelInfoRequest& request) const {
   const EngineInfo& info = model_->info;
   v1::ModelInfo out;
   out.set_model(model_->names.front());
@@ -133,6 +133,7 @@ v1::ModelInfo GenerationService::GetModelInfo() const {
   out.set_device(info.device);
   out.set_version(model_->version);
   out.set_created_unix_seconds(model_->created_unix_seconds);
+  if (request.tokenizer_info()) out.set_tokenizer_info(model_->tokenizer_info);
   return out;
 }
 

@@ -46,7 +46,7 @@ class GenerationService {
   // These two take the time of a tokenizer: call them through RunOnIntake().
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) const;
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) const;
-  v1::ModelInfo GetModelInfo() const;
+  v1::ModelInfo GetModelInfo(const v1::GetModelInfoRequest& request = {}) const;
 
   // Runs `job` on an intake thread. RESOURCE_EXHAUSTED when too many wait.
   absl::Status RunOnIntake(WorkerPool::Job job);

@@ -13,6 +13,7 @@
 #include "kernels/backends.h"
 #include "server/command_line.h"
 #include "server/logging.h"
+#include "server/text/tokenizer_info.h"
 #include "server/warm_up.h"
 
 namespace tidal {
@@ -39,6 +40,9 @@ absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
                      model->info.vocab_size, " tokens, got ", model->tokenizer->vocab_size()));
   }
   model->longest_token_bytes = LongestTokenBytes(*model->tokenizer);
+  if (options.enable_tokenizer_info_endpoint) {
+    TIDAL_ASSIGN_OR_RETURN(model->tokenizer_info, ReadTokenizerInfo(folder, options.chat_template));
+  }
   auto chat_template = ChatTemplate::Load(folder, options.chat_template);
   // Plain completions work with a model that has no template.
   if (options.chat_template.empty() && absl::IsNotFound(chat_template.status())) {

@@ -36,6 +36,7 @@ struct ServedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   size_t longest_token_bytes = 0;               // of the tokenizer's vocabulary
   std::unique_ptr<ChatTemplate> chat_template;  // null: the model has none
+  std::string tokenizer_info;                   // ReadTokenizerInfo()'s; empty: it is not told
   EngineInfo info{};
   std::vector<TokenId> eos_token_ids;
   GenerationDefaults defaults;

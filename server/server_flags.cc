@@ -25,6 +25,9 @@ ABSL_FLAG(
     std::string, prefix_cache_scope, "tenant",
     "Who shares cached prompts: tenant (requests with keys of one name; everybody where no key "
     "is asked for) or server (all requests). cache_salt divides further.");
+ABSL_FLAG(bool, enable_tokenizer_info_endpoint, false,
+          "Answer GET /tokenizer_info with the model's tokenizer_config.json and chat template, "
+          "here and in the gateways.");
 ABSL_FLAG(absl::Duration, shutdown_timeout, absl::Seconds(30),
           "Time that running requests get to finish after SIGTERM or SIGINT: 30s, 2m.");
 ABSL_FLAG(absl::Duration, watchdog_timeout, absl::Seconds(120),
@@ -56,6 +59,7 @@ absl::StatusOr<ServerConfig> ServerConfigFromFlags() {
   config.doors = DoorConfigFromFlags();
   TIDAL_ASSIGN_OR_RETURN(config.model.prefix_cache_scope,
                          ParsePrefixCacheScope(absl::GetFlag(FLAGS_prefix_cache_scope)));
+  config.model.enable_tokenizer_info_endpoint = absl::GetFlag(FLAGS_enable_tokenizer_info_endpoint);
   config.max_request_bytes = absl::GetFlag(FLAGS_max_request_bytes).bytes;
   config.grpc_max_connection_age = absl::GetFlag(FLAGS_grpc_max_connection_age);
   config.shutdown_timeout = absl::GetFlag(FLAGS_shutdown_timeout);

@@ -175,6 +175,8 @@ class TidalServer::Impl {
     options.api_keys = api_keys_;
     options.tls = config_.doors.tls;
     options.health_port = config_.doors.health_port;
+    options.allowed_origins = config_.doors.allowed_origins;
+    options.root_path = config_.doors.root_path;
     options.limits = config_.doors.http;
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
     options.render_metrics = [this] {

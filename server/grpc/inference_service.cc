@@ -140,12 +140,14 @@ class InferenceService final : public RawService {
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* /*request*/,
+                                         const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::Status known = CallerOf(*context).status();
-    reactor->Finish(known.ok() ? Serialize(service_->GetModelInfo(), response)
-                               : ToGrpcStatus(known));
+    v1::GetModelInfoRequest message;
+    absl::Status status = CallerOf(*context).status();
+    if (status.ok()) status = Parse(*request, &message);
+    reactor->Finish(status.ok() ? Serialize(service_->GetModelInfo(message), response)
+                                : ToGrpcStatus(status));
     return reactor;
   }
 

@@ -1,22 +1,21 @@
 #include "server/http/api_handler.h"
 
-#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <utility>
 
-#include "absl/random/random.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "server/command_line.h"
 #include "server/http/api_response.h"
 #include "server/http/call_metadata.h"
 #include "server/http/connection.h"
+#include "server/http/cors.h"
 #include "server/http/generate_call.h"
 #include "server/http/generate_exchange.h"
 #include "server/http/openai_codec.h"
 #include "server/http/openai_error.h"
 #include "server/http/process_metrics.h"
+#include "server/http/request_id.h"
 #include "server/tracing/tracer.h"
 
 namespace tidal {
@@ -24,26 +23,14 @@ namespace {
 
 constexpr std::chrono::seconds kUnaryTimeout(30);
 constexpr std::chrono::seconds kHealthTimeout(2);
-constexpr size_t kMaxRequestIdBytes = 128;
 
-HttpResponse TextResponse(int status, std::string text) {
+HttpResponse TextResponse(int status, std::string text, const std::string& request_id) {
   HttpResponse response;
   response.status = status;
+  response.headers.emplace_back("X-Request-Id", request_id);
   response.content_type = "text/plain; charset=utf-8";
   response.body = std::move(text);
   return response;
-}
-
-// The client's own id where it can stand in a header and a log line, else a random one.
-std::string RequestId(const std::string& wanted) {
-  const auto is_plain = [](char c) { return absl::ascii_isgraph(c); };
-  if (!wanted.empty() && wanted.size() <= kMaxRequestIdBytes &&
-      std::all_of(wanted.begin(), wanted.end(), is_plain)) {
-    return wanted;
-  }
-  static thread_local absl::BitGen random;
-  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16),
-                      absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
 // A unary RPC in progress; what its callback and its canceller share.
@@ -80,26 +67,49 @@ void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* chann
          });
 }
 
+// The parser of JSON takes a NUL for the end of the body, and would leave what follows unseen.
+absl::Status CheckNoNul(const std::string& body) {
+  const size_t at = body.find('\0');
+  if (at == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("body: must be valid JSON in UTF-8, got a syntax error at byte ", at + 1));
+}
+
 }  // namespace
 
 ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
                        std::unique_ptr<ServerChannel> channel)
     : options_(options), stats_(stats), channel_(std::move(channel)) {}
 
+Route ApiHandler::RouteOf(HttpRequest* request) const {
+  absl::StatusOr<std::string> path = DecodePath(request->path);
+  if (!path.ok()) {
+    Route route;
+    route.endpoint = Endpoint::kBadPath;
+    return route;
+  }
+  request->path = std::string(StripRootPath(options_.root_path, *path));
+  return FindRoute(request->method, request->path);
+}
+
 void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest request) {
-  const Route route = FindRoute(request.method, request.path);
+  const Route route = RouteOf(&request);
   connection->set_route(route.path);
+  // Browsers ask without the key of the request that they ask for.
+  if (auto preflight = AnswerPreflight(options_.allowed_origins, request)) {
+    return connection->Respond(*std::move(preflight));
+  }
   if (!route.is_public && options_.api_keys != nullptr) {
     const absl::Status known = options_.api_keys->TenantOf(request.authorization).status();
     if (!known.ok()) {
-      return connection->Respond(ErrorResponse(ToApiError(known), RequestId(request.request_id)));
+      return connection->Respond(ErrorResponse(ToApiError(known), request.request_id));
     }
   }
   Answer(std::move(connection), request, route);
 }
 
 void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request) {
-  Route route = FindRoute(request.method, request.path);
+  Route route = RouteOf(&request);
   if (!route.is_public) route = Route();
   connection->set_route(route.path);
   Answer(std::move(connection), request, route);
@@ -107,11 +117,16 @@ void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpReques
 
 void ApiHandler::Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
                         const Route& route) {
-  std::string id = RequestId(request.request_id);
+  std::string id = request.request_id;
   const auto fail = [&](int status, const std::string& message) {
     return ErrorResponse(HttpError(status, message), id);
   };
+  if (const absl::Status body = CheckNoNul(request.body); !body.ok()) {
+    return connection->Respond(ErrorResponse(ToApiError(body), id));
+  }
   switch (route.endpoint) {
+    case Endpoint::kBadPath:
+      return connection->Respond(ErrorResponse(ToApiError(DecodePath(request.path).status()), id));
     case Endpoint::kNotFound:
       return connection->Respond(fail(404, absl::StrCat("no such path: ", request.path)));
     case Endpoint::kWrongMethod: {
@@ -132,15 +147,19 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, const HttpReques
     case Endpoint::kModel:
       return Models(std::move(connection), request, std::string(route.tail), std::move(id));
     case Endpoint::kReady:
-      return Ready(std::move(connection));
+      return Ready(std::move(connection), std::move(id));
     case Endpoint::kStarted:
-      return connection->Respond(Started());
+      return connection->Respond(Started(id));
     case Endpoint::kLive:
-      return connection->Respond(Live());
+      return connection->Respond(Live(id));
+    case Endpoint::kLoad:
+      return connection->Respond(Load(id));
     case Endpoint::kVersion:
       return connection->Respond(JsonResponse(RenderVersion(Version()), id));
     case Endpoint::kMetrics:
-      return connection->Respond(Metrics());
+      return connection->Respond(Metrics(id));
+    case Endpoint::kTokenizerInfo:
+      return TokenizerInfo(std::move(connection), request, std::move(id));
   }
 }
 
@@ -212,33 +231,58 @@ void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpReques
       });
 }
 
-void ApiHandler::Ready(std::shared_ptr<Connection> connection) {
-  if (draining_) return connection->Respond(TextResponse(503, "draining\n"));
+void ApiHandler::TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                               std::string request_id) {
+  v1::GetModelInfoRequest wanted;
+  wanted.set_tokenizer_info(true);
+  CallAndRespond<v1::ModelInfo>(
+      std::move(connection), channel_.get(), MetadataOf(request), std::move(wanted), kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
+      [request_id](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        if (!info.tokenizer_info().empty()) return JsonResponse(info.tokenizer_info(), request_id);
+        return ErrorResponse(HttpError(404,
+                                       "no such path: /tokenizer_info, which the server has with "
+                                       "--enable_tokenizer_info_endpoint"),
+                             request_id);
+      });
+}
+
+void ApiHandler::Ready(std::shared_ptr<Connection> connection, std::string request_id) {
+  if (draining_) return connection->Respond(TextResponse(503, "draining\n", request_id));
   using grpc::health::v1::HealthCheckResponse;
   grpc::health::v1::HealthCheckRequest check;
   check.set_service(options_.health_service);
   CallAndRespond<HealthCheckResponse>(
       std::move(connection), channel_.get(), {}, std::move(check), kHealthTimeout,
       [](auto& stubs, auto... arguments) { stubs.health->async()->Check(arguments...); },
-      [](const absl::Status& status, const HealthCheckResponse& response) {
+      [request_id](const absl::Status& status, const HealthCheckResponse& response) {
         const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
-        return ready ? TextResponse(200, "ready\n") : TextResponse(503, "not ready\n");
+        return ready ? TextResponse(200, "ready\n", request_id)
+                     : TextResponse(503, "not ready\n", request_id);
       });
 }
 
-HttpResponse ApiHandler::Started() const {
+HttpResponse ApiHandler::Started(const std::string& request_id) const {
   const bool started = !options_.is_started || options_.is_started();
-  return started ? TextResponse(200, "started\n") : TextResponse(503, "not started\n");
+  return started ? TextResponse(200, "started\n", request_id)
+                 : TextResponse(503, "not started\n", request_id);
 }
 
-HttpResponse ApiHandler::Live() const {
+HttpResponse ApiHandler::Live(const std::string& request_id) const {
   const bool live = !options_.is_live || options_.is_live();
-  return live ? TextResponse(200, "live\n") : TextResponse(503, "not live\n");
+  return live ? TextResponse(200, "live\n", request_id)
+              : TextResponse(503, "not live\n", request_id);
 }
 
-HttpResponse ApiHandler::Metrics() const {
+HttpResponse ApiHandler::Load(const std::string& request_id) const {
+  const int running = stats_.running("/v1/completions") + stats_.running("/v1/chat/completions");
+  return JsonResponse(absl::StrCat("{\"server_load\":", running, "}"), request_id);
+}
+
+HttpResponse ApiHandler::Metrics(const std::string& request_id) const {
   HttpResponse response =
-      TextResponse(200, options_.render_metrics ? options_.render_metrics() : "");
+      TextResponse(200, options_.render_metrics ? options_.render_metrics() : "", request_id);
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body += stats_.Render();
   response.body += RenderProcessMetrics();

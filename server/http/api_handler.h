@@ -22,7 +22,7 @@ class ApiHandler {
   ApiHandler(const GatewayOptions& options, const HttpStats& stats,
              std::unique_ptr<ServerChannel> channel);
 
-  // On the connection's strand.
+  // On the connection's strand. The request's id is RequestId()'s.
   void Handle(std::shared_ptr<Connection> connection, HttpRequest request);
   // The same for a port that knows only the paths that want no key.
   void HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request);
@@ -31,6 +31,8 @@ class ApiHandler {
   void Drain() { draining_ = true; }
 
  private:
+  // Of the request, whose path loses its escapes and the root path.
+  Route RouteOf(HttpRequest* request) const;
   void Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
               const Route& route);
   void Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
@@ -42,10 +44,13 @@ class ApiHandler {
   // `name` empty: all of them.
   void Models(std::shared_ptr<Connection> connection, const HttpRequest& request, std::string name,
               std::string request_id);
-  void Ready(std::shared_ptr<Connection> connection);
-  HttpResponse Started() const;
-  HttpResponse Live() const;
-  HttpResponse Metrics() const;
+  void TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                     std::string request_id);
+  void Ready(std::shared_ptr<Connection> connection, std::string request_id);
+  HttpResponse Started(const std::string& request_id) const;
+  HttpResponse Live(const std::string& request_id) const;
+  HttpResponse Load(const std::string& request_id) const;
+  HttpResponse Metrics(const std::string& request_id) const;
 
   const GatewayOptions& options_;
   const HttpStats& stats_;

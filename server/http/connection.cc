@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/http/api_response.h"
+#include "server/http/cors.h"
 #include "server/http/openai_error.h"
+#include "server/http/request_id.h"
 
 namespace tidal {
 namespace {
@@ -81,6 +84,11 @@ void Connection::Post(std::function<void()> task) {
 
 void Connection::Close() {
   Post([self = shared_from_this()] { self->DoClose(); });
+}
+
+void Connection::set_route(const std::string& route) {
+  stats_.RequestRouted(route_, route);
+  route_ = route;
 }
 
 void Connection::Listen(std::function<void()> on_sent, std::function<void()> on_gone) {
@@ -167,7 +175,7 @@ void Connection::OnBadRequest(RequestParser::State fault) {
     RespondAndClose(
         431, absl::StrCat("header: must be at most ", options_.limits.max_header_bytes, " bytes"));
   } else {
-    RespondAndClose(400, "the request is not valid HTTP/1.1");
+    RespondAndClose(400, absl::StrCat("the request cannot be read: ", parser_->fault()));
   }
   Read();
 }
@@ -179,7 +187,8 @@ void Connection::Dispatch() {
   ClearDeadline();
   StartRequest();
   status_ = 0;
-  route_ = "other";
+  request.request_id = RequestId(request.request_id);
+  origin_ = request.origin;
   keep_alive_ = request.keep_alive;
   chunked_ = request.chunked_ok;
   head_only_ = request.method == "HEAD";
@@ -190,7 +199,8 @@ void Connection::Dispatch() {
 void Connection::Respond(HttpResponse response) {
   if (state_ == State::kClosed) return;
   status_ = response.status;
-  auto headers = std::move(response.headers);
+  HttpHeaders headers = std::move(response.headers);
+  AddCorsHeaders(options_.allowed_origins, origin_, &headers);
   headers.emplace_back("Content-Type", std::move(response.content_type));
   headers.emplace_back("Content-Length", absl::StrCat(response.body.size()));
   headers.emplace_back("Connection", keep_alive_ ? "keep-alive" : "close");
@@ -203,24 +213,27 @@ void Connection::Respond(HttpResponse response) {
 void Connection::RespondAndClose(int status, absl::string_view message) {
   keep_alive_ = false;
   head_only_ = false;
+  origin_ = parser_.has_value() ? parser_->header("Origin") : "";
+  const std::string id = RequestId(parser_.has_value() ? parser_->header("X-Request-Id") : "");
   // What came of the request goes at once: the client takes its time for the reply.
   request_cut_ = parser_.has_value();
   parser_.reset();
   input_ = std::string();
   stats_.ReleaseBytes(std::exchange(held_bytes_, 0));
-  Respond({.status = status, .headers = {}, .body = RenderError(HttpError(status, message))});
+  Respond(ErrorResponse(HttpError(status, message), id));
 }
 
 void Connection::BeginStream(const std::string& request_id) {
   if (state_ == State::kClosed) return;
   status_ = 200;
   if (!chunked_) keep_alive_ = false;  // the end of the connection ends the body
-  std::vector<std::pair<std::string, std::string>> headers = {
+  HttpHeaders headers = {
       {"Content-Type", "text/event-stream; charset=utf-8"},
       {"Cache-Control", "no-cache"},
       {"X-Accel-Buffering", "no"},  // tells reverse proxies to pass events on at once
       {"X-Request-Id", request_id},
       {"Connection", keep_alive_ ? "keep-alive" : "close"}};
+  AddCorsHeaders(options_.allowed_origins, origin_, &headers);
   if (chunked_) headers.emplace_back("Transfer-Encoding", "chunked");
   out_ += RenderHead(200, headers);
   Flush();
@@ -314,7 +327,8 @@ void Connection::DoClose() {
 }
 
 void Connection::StartRequest() {
-  stats_.RequestStarted();
+  route_ = "other";
+  stats_.RequestStarted(route_);
   request_running_ = true;
 }
 

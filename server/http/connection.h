@@ -7,6 +7,7 @@
 #define TIDAL_SERVER_HTTP_CONNECTION_H_
 
 #include <array>
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -46,8 +47,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Post(std::function<void()> task);
   void Close();  // at once, also in the middle of a reply
 
+  // The strand.
+  boost::asio::any_io_executor executor() { return transport_.socket().get_executor(); }
+
   // The route that answers, for the statistics. Starts as "other".
-  void set_route(std::string route) { route_ = std::move(route); }
+  void set_route(const std::string& route);
 
   void Respond(HttpResponse response);
 
@@ -119,6 +123,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool request_running_ = false;
   int status_ = 0;
   std::string route_;
+  std::string origin_;  // of the request that is answered; empty: it named none
   std::function<void()> on_sent_;
   std::function<void()> on_gone_;
 

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -46,6 +47,11 @@ struct GatewayOptions {
   std::shared_ptr<const ApiKeys> api_keys;
   TlsFiles tls;         // of `port`
   int health_port = 0;  // plain HTTP on the same host, for the paths that want no key; 0: none
+
+  // Whose pages may use the API from a browser (CORS): origins, or "*". Empty: none but our own.
+  std::vector<std::string> allowed_origins;
+  // Where a proxy offers the API ("/llm"): paths below it are those without it. Empty: none.
+  std::string root_path;
 
   HttpLimits limits;
   size_t max_body_bytes = 10 << 20;

@@ -1,6 +1,7 @@
 #include "server/http/generate_exchange.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,11 @@
 
 namespace tidal {
 namespace {
+
+// A stream that the service has neither begun nor refused for so long begins without it: a prefill
+// may take minutes, and whoever stands between us and the client gives up on a reply without a
+// header. Refusals come in milliseconds, and so keep their own status.
+constexpr std::chrono::milliseconds kHeadDelay(250);
 
 using Reply = std::variant<CollectedReply, StreamedReply>;
 
@@ -31,6 +37,7 @@ void GenerateExchange::Start(std::shared_ptr<Connection> connection,
   std::shared_ptr<GenerateExchange> exchange(new GenerateExchange(
       connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
   exchange->StartCalls(stubs, std::move(request), metadata);
+  if (exchange->options_.stream) exchange->BeginStreamSoon();
   connection->Listen([exchange] { exchange->ReadOn(); },
                      [exchange] {
                        exchange->ended_ = true;
@@ -49,7 +56,8 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
       span_(std::move(span)),
       reply_(MakeReply(options_, request_id_)),
       paused_(request.calls.size()),
-      started_(request.calls.size()) {}
+      started_(request.calls.size()),
+      head_timer_(connection_->executor()) {}
 
 void GenerateExchange::StartCalls(const std::shared_ptr<const ServerChannel::Stubs>& stubs,
                                   OpenAiRequest request, const CallMetadata& metadata) {
@@ -79,14 +87,29 @@ void GenerateExchange::OnEvent(size_t call, const v1::GenerateResponse& event) {
   ReadOn();
 }
 
+void GenerateExchange::BeginStream() {
+  streaming_ = true;
+  head_timer_.cancel();
+  connection_->BeginStream(request_id_);
+}
+
+void GenerateExchange::BeginStreamSoon() {
+  head_timer_.expires_after(kHeadDelay);
+  head_timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
+    const std::shared_ptr<GenerateExchange> self = weak.lock();
+    if (error || self == nullptr || self->ended_ || self->streaming_) return;
+    self->BeginStream();
+    self->SendStream();
+  });
+}
+
 // The head of a stream commits to status 200, so it waits until the service has accepted every call
-// (or until there is too much to hold back).
+// (or until there is too much to hold back, or the client has waited long enough).
 void GenerateExchange::SendStream() {
   if (!streaming_) {
     const bool all_started = std::find(started_.begin(), started_.end(), false) == started_.end();
     if (!all_started && pending_.size() < max_unsent_bytes_) return;
-    streaming_ = true;
-    connection_->BeginStream(request_id_);
+    BeginStream();
   }
   connection_->Write(pending_);
   pending_.clear();

@@ -2,6 +2,7 @@
 #ifndef TIDAL_SERVER_HTTP_GENERATE_EXCHANGE_H_
 #define TIDAL_SERVER_HTTP_GENERATE_EXCHANGE_H_
 
+#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <string>
 #include <variant>
@@ -34,6 +35,8 @@ class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
                   const CallMetadata& metadata);
   void OnEvent(size_t call, const v1::GenerateResponse& event);
   void OnDone(size_t call, const absl::Status& status);
+  void BeginStream();
+  void BeginStreamSoon();
   void SendStream();
   void ReadOn();
   void Finish();
@@ -53,7 +56,8 @@ class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
   size_t num_done_ = 0;
   bool streaming_ = false;  // the head of the reply is out
   bool ended_ = false;
-  std::string pending_;  // server-sent events, not written yet
+  std::string pending_;                   // server-sent events, not written yet
+  boost::asio::steady_timer head_timer_;  // until the head of a stream goes without an event
 };
 
 }  // namespace tidal

@@ -40,15 +40,29 @@ void HttpStats::ReleaseBytes(size_t bytes) {
   held_bytes_ -= bytes;
 }
 
-void HttpStats::RequestStarted() {
+void HttpStats::RequestStarted(const std::string& handler) {
   absl::MutexLock lock(&mutex_);
   ++in_flight_;
+  ++running_[handler];
+}
+
+void HttpStats::RequestRouted(const std::string& from, const std::string& handler) {
+  absl::MutexLock lock(&mutex_);
+  --running_[from];
+  ++running_[handler];
+}
+
+int HttpStats::running(const std::string& handler) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = running_.find(handler);
+  return found == running_.end() ? 0 : found->second;
 }
 
 void HttpStats::RequestEnded(const std::string& handler, int status) {
   absl::MutexLock lock(&mutex_);
   --in_flight_;
   TIDAL_CHECK(in_flight_ >= 0);
+  --running_[handler];
   ++ended_[{handler, status}];
 }
 

@@ -26,9 +26,12 @@ class HttpStats {
   size_t HoldBytes(size_t bytes);
   void ReleaseBytes(size_t bytes);
 
-  void RequestStarted();
-  // `handler` is a route's path, so that the number of series is bounded.
+  // `handler`, here and below, is a route's path, so that the number of series is bounded.
+  void RequestStarted(const std::string& handler);
+  void RequestRouted(const std::string& from, const std::string& handler);
   void RequestEnded(const std::string& handler, int status);
+  // Requests of `handler` whose replies are not out yet.
+  int running(const std::string& handler) const;
 
   // True when no request runs, false when `timeout` passed before.
   bool WaitForNoRequests(absl::Duration timeout) const;
@@ -42,6 +45,7 @@ class HttpStats {
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, int> running_ ABSL_GUARDED_BY(mutex_);  // by route; in_flight_ together
   std::map<std::pair<std::string, int>, uint64_t> ended_
       ABSL_GUARDED_BY(mutex_);  // by route and status
 };

@@ -71,6 +71,8 @@ absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& 
   tidal::GatewayOptions options;
   options.tls = doors.tls;
   options.health_port = doors.health_port;
+  options.allowed_origins = doors.allowed_origins;
+  options.root_path = doors.root_path;
   options.limits = doors.http;
   options.health_service = tidal::kAcceptingHealth;
   options.host = absl::GetFlag(FLAGS_host);

@@ -64,7 +64,26 @@ class CompletionsTest(unittest.TestCase):
         self.assertEqual(1, len({c.id for c in chunks}))
 
     def test_no_usage_unless_asked_for(self):
-        self.assertTrue(all(c.usage is None and c.choices for c in complete(stream=True)))
+        for options in (openai.NOT_GIVEN, {"continuous_usage_stats": True}):
+            chunks = list(complete(stream=True, stream_options=options))
+            self.assertTrue(all(c.usage is None and c.choices for c in chunks))
+
+    def test_usage_in_every_chunk(self):
+        options = {"include_usage": True, "continuous_usage_stats": True}
+        counts = [c.usage.completion_tokens for c in complete(stream=True, stream_options=options)]
+        self.assertEqual(sorted(counts), counts)
+        self.assertEqual([24, 24], counts[-2:], "the last token's and the closing one")
+
+    def test_the_last_tokens_chunk_has_the_finish_reason(self):
+        for _ in range(20):
+            chunks = [c.choices[0] for c in complete(stream=True, max_tokens=5)]
+            self.assertEqual(["length"], [c.finish_reason for c in chunks if c.finish_reason])
+            self.assertEqual("length", chunks[-1].finish_reason)
+            self.assertNotEqual("", chunks[-1].text)
+        chunks = [c.choices[0] for c in chat(stream=True)]
+        self.assertEqual("length", chunks[-1].finish_reason)
+        self.assertNotEqual("", chunks[-1].delta.content)
+        self.assertTrue(all(c.finish_reason is None for c in chunks[:-1]))
 
     def test_stop_strings(self):
         whole = complete(max_tokens=64).choices[0].text
@@ -209,6 +228,18 @@ class ErrorsTest(unittest.TestCase):
         self.assert_bad_request("stop[0]", complete, stop=[""])
         self.assert_bad_request("top_k", complete, extra_body={"top_k": -5})
         self.assert_bad_request("n", complete, n=100000)
+
+    def test_max_tokens_that_do_not_fit(self):
+        prompt = complete(max_tokens=1).usage.prompt_tokens
+        room = 32768 - prompt
+        for stream in (False, True):
+            with self.assertRaises(openai.BadRequestError) as caught:
+                complete(max_tokens=room + 1, stream=stream)
+            self.assertEqual("max_tokens", caught.exception.param)
+            for number in (room, prompt, 32768, room + 1):
+                self.assertIn(f" {number}", str(caught.exception))
+        self.assert_bad_request("max_completion_tokens", client.chat.completions.create,
+                                model=programs.MODEL, messages=CHAT, max_completion_tokens=32768)
 
     def test_wrong_types_and_unsupported_fields(self):
         self.assert_bad_request("temperature", complete, temperature="hot")

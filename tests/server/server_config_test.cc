@@ -75,6 +75,17 @@ const BadConfig kBadConfigs[] = {
     {"HealthPort", [](C* c) { c->doors.health_port = -1; }, "health_port: must be in [0, 65535]"},
     {"SameHealthPort", [](C* c) { c->doors.health_port = c->grpc_port; },
      "health_port: must be another than http_port and grpc_port"},
+    {"Origin",
+     [](C* c) {
+       c->doors.allowed_origins = {"https://a", "example.com"};
+     },
+     "allowed_origins: must be * or origins"},
+    {"OriginWithPath", [](C* c) { c->doors.allowed_origins = {"https://a/"}; },
+     "allowed_origins: must be * or origins"},
+    {"OriginPattern", [](C* c) { c->doors.allowed_origins = {"https://*.a"}; },
+     "allowed_origins: must be * or origins"},
+    {"RootPath", [](C* c) { c->doors.root_path = "llm"; }, "root_path: must begin with /"},
+    {"RootPathSlash", [](C* c) { c->doors.root_path = "/llm/"; }, "root_path: must begin with /"},
     {"Connections", [](C* c) { c->doors.http.max_connections = 0; }, "max_connections: must be in"},
     {"HeaderBytes", [](C* c) { c->doors.http.max_header_bytes = 10; }, "max_header_bytes: must be"},
     {"HeldBytes", [](C* c) { c->doors.http.max_held_request_bytes = 10; },

@@ -86,6 +86,9 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"tls_client_ca_file", "a"},
        {"api_key_file", "f"},
        {"health_port", "3"},
+       {"allowed_origins", "https://a,https://b"},
+       {"root_path", "/llm"},
+       {"enable_tokenizer_info_endpoint", "true"},
        {"max_connections", "11"},
        {"max_header_bytes", "8KiB"},
        {"max_held_request_bytes", "32MiB"},
@@ -138,6 +141,9 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_EQ(config->doors.tls.client_ca_file, "a");
   EXPECT_EQ(config->doors.api_key_file, "f");
   EXPECT_EQ(config->doors.health_port, 3);
+  EXPECT_THAT(config->doors.allowed_origins, ElementsAre("https://a", "https://b"));
+  EXPECT_EQ(config->doors.root_path, "/llm");
+  EXPECT_TRUE(model.enable_tokenizer_info_endpoint);
   EXPECT_EQ(config->doors.http.max_connections, 11);
   EXPECT_EQ(config->doors.http.max_header_bytes, 8 << 10);
   EXPECT_EQ(config->doors.http.max_held_request_bytes, 32 << 20);

@@ -54,6 +54,11 @@ TEST(ServiceQueriesTest, ModelInfoIsTheModels) {
   EXPECT_EQ(info.default_attention_mode(), v1::ATTENTION_MODE_TIDAL);
   EXPECT_EQ(info.default_token_budget(), 8);
   EXPECT_EQ(info.version(), "1.2.3");
+  harness.model().tokenizer_info = "{}";
+  EXPECT_EQ(harness.service().GetModelInfo().tokenizer_info(), "") << "it may be large";
+  v1::GetModelInfoRequest request;
+  request.set_tokenizer_info(true);
+  EXPECT_EQ(harness.service().GetModelInfo(request).tokenizer_info(), "{}");
 }
 
 }  // namespace

@@ -28,6 +28,11 @@ void FakeInference::set_script(Script script) {
   script_ = std::move(script);
 }
 
+void FakeInference::set_tokenizer_info(std::string info) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  tokenizer_info_ = std::move(info);
+}
+
 FakeInference::Script FakeInference::script() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return script_;
@@ -133,13 +138,17 @@ grpc::Status FakeInference::Detokenize(grpc::ServerContext* context,
 }
 
 grpc::Status FakeInference::GetModelInfo(grpc::ServerContext* context,
-                                         const v1::GetModelInfoRequest*, v1::ModelInfo* response) {
+                                         const v1::GetModelInfoRequest* request,
+                                         v1::ModelInfo* response) {
   RememberAuthorization(*context);
   response->set_model("fake");
   response->add_served_names("fake");
   response->add_served_names("org/alias");
   response->set_max_model_len(1000);
   response->set_created_unix_seconds(1700000000);
+  if (!request->tokenizer_info()) return grpc::Status::OK;
+  std::lock_guard<std::mutex> lock(mutex_);
+  response->set_tokenizer_info(tokenizer_info_);
   return grpc::Status::OK;
 }
 

@@ -35,6 +35,7 @@ class FakeInference final : public v1::Inference::Service,
   void set_script(Script script);
   Script script() const;
   std::atomic<bool> serving = true;
+  void set_tokenizer_info(std::string info);
 
   std::atomic<int> calls = 0;
   std::atomic<int> cancelled = 0;  // calls whose script saw the client leave
@@ -73,6 +74,7 @@ class FakeInference final : public v1::Inference::Service,
   Script script_ = &FakeInference::Hello;
   v1::GenerateRequest last_request_;
   std::string last_authorization_;
+  std::string tokenizer_info_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
