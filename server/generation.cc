@@ -250,8 +250,8 @@ Generation::Item Generation::WaitNext() {
   }
 }
 
-// The first event commits the reply: a gateway may have sent the request elsewhere until then, and
-// an HTTP client has its status. So what is known of the prompt waits for the first of the answer.
+// The first event commits the reply: until then a gateway may send the request elsewhere, and a
+// refusal has its own status. So what is known of the prompt waits for the first of the answer.
 std::optional<v1::GenerateResponse> Generation::NextEvent() {
   if (!submitted_) return std::nullopt;
   if (second_event_.has_value()) return std::exchange(second_event_, std::nullopt);

@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "server/http/gateway.h"
+#include "server/http/server_channel.h"
 #include "tests/server/http/fake_inference.h"
 #include "tests/server/http/http_client.h"
 
@@ -257,6 +258,28 @@ TEST_F(GatewayHeadersTest, AfterItsHeadAStreamIsRefusedByAnEvent) {
       HasSubstr(R"(data: {"error":{"message":"waited too long","type":"rate_limit_error")"));
   EXPECT_TRUE(client.ReadUntil("never").find("[DONE]") == std::string::npos);
   EXPECT_TRUE(client.AtEnd());
+}
+
+TEST_F(GatewayHeadersTest, AfterItsHeadAStreamMayStillComeFromAnotherServer) {
+  FakeInference other;
+  std::atomic<int> calls = 0;
+  for (FakeInference* server : {&fake_, &other}) {
+    server->set_script([&calls](auto& context, auto& request, auto& writer) {
+      if (calls++ > 0) return FakeInference::Hello(context, request, writer);
+      absl::SleepFor(absl::Milliseconds(600));
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    });
+  }
+  ServerChannelOptions servers;
+  servers.target = absl::StrCat("ipv4:", fake_.address(), ",", other.address());
+  auto gateway = Gateway::Start(options_, *OpenServerChannel(servers));
+  ASSERT_TRUE(gateway.ok()) << gateway.status();
+  HttpClient client((*gateway)->port());
+  client.Send(PostRequest("/v1/completions", kStream));
+  EXPECT_THAT(client.ReadUntil("\r\n\r\n"),
+              AllOf(HasSubstr("HTTP/1.1 200"), Not(HasSubstr("data"))));
+  EXPECT_THAT(client.ReadUntil("[DONE]"), HasSubstr(" world"));
+  EXPECT_EQ(calls, 2);
 }
 
 TEST_F(GatewayHeadersTest, AReplyInOnePieceWaitsForItsStatus) {
