@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -161,6 +162,26 @@ TEST_F(ApiKeysTest, ABrokenFileChangesNothing) {
   EXPECT_NE(first, std::string::npos) << log;
   EXPECT_NE(second, std::string::npos) << "one line a change: " << log;
   EXPECT_EQ(log.find(error, second + 1), std::string::npos) << log;
+  Replace("alice: two\n");
+  EXPECT_TRUE(Eventually([this] { return Tenant("two") == "alice"; }));
+}
+
+TEST_F(ApiKeysTest, OnlyARegularFileIsRead) {
+  ASSERT_EQ(mkfifo(file_.c_str(), 0600), 0);
+  const fs::path absolute = fs::absolute(file_);
+  for (const std::string& path : {absolute.string(), folder_.string(), std::string("/dev/null")}) {
+    EXPECT_EQ(ApiKeys::Load({}, path).status().message(),
+              "api_key_file: " + path + ": must be a regular file, as it is read again and again");
+  }
+}
+
+TEST_F(ApiKeysTest, AFifoInTheFilesPlaceDoesNotEndTheReloading) {
+  Write(file_, "alice: one\n");
+  Load();
+  ASSERT_EQ(mkfifo((folder_ / "new").c_str(), 0600), 0);
+  fs::rename(folder_ / "new", file_);
+  absl::SleepFor(20 * kInterval);
+  EXPECT_EQ(Tenant("one"), "alice");
   Replace("alice: two\n");
   EXPECT_TRUE(Eventually([this] { return Tenant("two") == "alice"; }));
 }
