@@ -6,22 +6,18 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <set>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/reflection.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
+#include "server/arguments.h"
 #include "server/config_flags.h"
 #include "server/flag_sources.h"
 #include "server/logging.h"
-#include "server/nearest_name.h"
 
 namespace tidal {
 namespace {
@@ -51,47 +47,30 @@ void DescribeProgram(absl::string_view usage) {
   absl::SetFlagsUsageConfig(config);
 }
 
-// The flags of the command line, read as Abseil reads it: --name=value, --name value, --noname.
-// INVALID_ARGUMENT, with the nearest name, for one that there is not.
-absl::StatusOr<std::set<std::string>> FlagsOnCommandLine(int argc, char** argv) {
-  std::set<std::string> given;
-  for (int i = 1; i < argc; ++i) {
-    absl::string_view argument = argv[i];
-    if (!absl::ConsumePrefix(&argument, "-") || argument.empty()) continue;
-    absl::ConsumePrefix(&argument, "-");
-    if (argument.empty()) break;  // after "--" there are no flags
-    const size_t equals = argument.find('=');
-    absl::string_view name = argument.substr(0, equals);
-    if (name == "version" || absl::StartsWith(name, "help")) continue;  // Abseil's, hidden flags
-    const absl::CommandLineFlag* flag = absl::FindCommandLineFlag(name);
-    if (flag == nullptr && absl::ConsumePrefix(&name, "no")) {
-      flag = absl::FindCommandLineFlag(name);
-    }
-    if (flag == nullptr) {
-      if (given.count("undefok") > 0) continue;  // Abseil's own leave for unknown flags
-      name = argument.substr(0, equals);
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag --", name, DidYouMean(name, OurFlagNames())));
-    }
-    given.emplace(name);
-    if (equals == argument.npos && !flag->IsOfType<bool>()) ++i;
-  }
-  return given;
-}
-
 std::map<std::string, std::string> Values() {
   std::map<std::string, std::string> values;
   for (const auto& [name, flag] : OurFlags()) values[name] = flag->CurrentValue();
   return values;
 }
 
-absl::StatusOr<std::vector<std::string>> SetFlags(int argc, char** argv) {
-  TIDAL_ASSIGN_OR_RETURN(const std::set<std::string> given, FlagsOnCommandLine(argc, argv));
+// Those that are no flags.
+std::vector<std::string> ParseFlags(const std::vector<std::string>& arguments) {
+  std::vector<std::string> copies = arguments;
+  std::vector<char*> argv;
+  for (std::string& argument : copies) argv.push_back(argument.data());
+  const std::vector<char*> rest =
+      absl::ParseCommandLine(static_cast<int>(argv.size()), argv.data());
+  return std::vector<std::string>(rest.begin() + 1, rest.end());
+}
+
+absl::StatusOr<std::vector<std::string>> SetFlags(int argc, char** argv,
+                                                  absl::string_view positional) {
+  TIDAL_ASSIGN_OR_RETURN(const Arguments arguments, ReadArguments(argc, argv, positional));
   const Variables variables = TidalVariables();
 
   // The command line names the file but comes after it: it is parsed before and once more.
   const std::map<std::string, std::string> defaults = Values();
-  absl::ParseCommandLine(argc, argv);
+  ParseFlags(arguments.list);
   const std::map<std::string, std::string> first = Values();
   std::string file = absl::GetFlag(FLAGS_config);
   for (const auto& [name, value] : variables) {
@@ -105,24 +84,25 @@ absl::StatusOr<std::vector<std::string>> SetFlags(int argc, char** argv) {
   TIDAL_RETURN_IF_ERROR(Sources().SetFromVariables(variables));
 
   const std::map<std::string, std::string> before = Values();
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+  std::vector<std::string> rest = ParseFlags(arguments.list);
   for (const auto& [name, value] : Values()) {
-    if (given.count(name) > 0) {
-      Sources().Note(name, "command line");
+    if (const auto found = arguments.sources.find(name); found != arguments.sources.end()) {
+      Sources().Note(name, found->second);
     } else if (first.at(name) != defaults.at(name) || value != before.at(name)) {
-      Sources().Note(name, "flagfile");
+      Sources().Note(name, "fromenv");  // Abseil's flags --fromenv and --tryfromenv
     }
   }
-  return std::vector<std::string>(arguments.begin() + 1, arguments.end());
+  return rest;
 }
 
 }  // namespace
 
 absl::string_view Version() { return TIDAL_VERSION; }
 
-std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage) {
+std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage,
+                                          absl::string_view positional) {
   DescribeProgram(usage);
-  const absl::StatusOr<std::vector<std::string>> arguments = SetFlags(argc, argv);
+  const absl::StatusOr<std::vector<std::string>> arguments = SetFlags(argc, argv, positional);
   if (arguments.ok()) return *arguments;
   std::fprintf(stderr, "%s: %s\n", std::filesystem::path(argv[0]).filename().c_str(),
                std::string(arguments.status().message()).c_str());

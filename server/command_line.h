@@ -1,7 +1,7 @@
 // What the programs share in reading their flags. A flag has the value of the first of these that
 // gives it one:
 //
-//   the command line         --max_num_seqs=64, also in the lines of a --flagfile
+//   the command line         --max_num_seqs=64, also in the lines of a --flagfile (arguments.h)
 //   the environment          TIDAL_MAX_NUM_SEQS=64
 //   a configuration file     max_num_seqs: 64, in the YAML file --config or TIDAL_CONFIG names
 //   its default
@@ -18,10 +18,12 @@ namespace tidal {
 // The version of this build, "0.1.0".
 absl::string_view Version();
 
-// Sets the flags and returns the other arguments. Answers --help, with `usage` and all flags of
-// ours, and --version; ends the program with one line that says why, and exit code 1, on a flag,
-// variable or file that is wrong. Before other threads start.
-std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage);
+// Sets the flags and returns the other arguments; the first of them sets the flag `positional`, if
+// that is not empty. Answers --help, with `usage` and all flags of ours, and --version; ends the
+// program with one line that says why, and exit code 1, on a flag, variable or file that is wrong.
+// Before other threads start.
+std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage,
+                                          absl::string_view positional = "");
 
 // Where --print_config asks for it, prints the value of each flag and where it comes from, as a
 // file for --config, and returns true; where it cannot be written, ends the program with exit code

@@ -30,6 +30,11 @@ absl::Status ErrorAt(absl::string_view name, int line, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(name, ":", line, ": ", what));
 }
 
+absl::Status TooLarge(absl::string_view name) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, ": must be at most ", kMaxConfigBytes, " bytes"));
+}
+
 // Builds entries from what the parser reads, so that no document is ever held as a tree: an alias
 // is refused where it stands and expands to nothing. After the first mistake it ignores the rest.
 class EntryBuilder : public YAML::EventHandler {
@@ -158,10 +163,7 @@ absl::Status CheckCharacters(absl::string_view text, absl::string_view name) {
 
 absl::StatusOr<std::vector<ConfigEntry>> ParseConfig(absl::string_view text,
                                                      absl::string_view name) {
-  if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, ": must be at most ", kMaxConfigBytes, " bytes"));
-  }
+  if (text.size() > kMaxConfigBytes) return TooLarge(name);
   TIDAL_RETURN_IF_ERROR(CheckCharacters(text, name));
   // With the mark that ends a document, so that the parser finds fault with a quote left open.
   const char* const end = absl::EndsWith(text, "\n") ? "...\n" : "\n...\n";
@@ -183,7 +185,7 @@ absl::StatusOr<std::vector<ConfigEntry>> ParseConfig(absl::string_view text,
   return std::move(builder).Finish();
 }
 
-absl::StatusOr<std::vector<ConfigEntry>> ReadConfigFile(const std::string& path) {
+absl::StatusOr<std::string> ReadConfigText(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text(kMaxConfigBytes + 1, '\0');
@@ -192,6 +194,12 @@ absl::StatusOr<std::vector<ConfigEntry>> ReadConfigFile(const std::string& path)
     return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read: ", strerror(errno)));
   }
   text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kMaxConfigBytes) return TooLarge(path);
+  return text;
+}
+
+absl::StatusOr<std::vector<ConfigEntry>> ReadConfigFile(const std::string& path) {
+  TIDAL_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(path));
   return ParseConfig(text, path);
 }
 

@@ -34,8 +34,11 @@ struct ConfigEntry {
 absl::StatusOr<std::vector<ConfigEntry>> ParseConfig(absl::string_view text,
                                                      absl::string_view name);
 
-// The same of a file, which may be a pipe. INVALID_ARGUMENT also when it cannot be read or is
-// larger than kMaxConfigBytes.
+// A file of flags, which may be a pipe. INVALID_ARGUMENT when it cannot be read or is larger than
+// kMaxConfigBytes.
+absl::StatusOr<std::string> ReadConfigText(const std::string& path);
+
+// ParseConfig() of a file; errors of both.
 absl::StatusOr<std::vector<ConfigEntry>> ReadConfigFile(const std::string& path);
 
 }  // namespace tidal

@@ -18,6 +18,7 @@
 #include "engine/base/status_macros.h"
 #include "server/byte_size.h"
 #include "server/config_file.h"
+#include "server/flag_spelling.h"
 #include "server/nearest_name.h"
 
 namespace tidal {
@@ -56,15 +57,29 @@ absl::Status SetFlag(absl::CommandLineFlag* flag, const std::string& value) {
                                                  absl::CHexEscape(value.substr(0, kMaxQuoted))));
 }
 
-absl::Status SetFlag(absl::CommandLineFlag* flag, const ConfigEntry& entry) {
-  if (!entry.is_list) return SetFlag(flag, entry.values.front());
-  if (!IsList(*flag)) return absl::InvalidArgumentError("must be one value, got a list");
+absl::Status CheckList(const absl::CommandLineFlag* flag, const ConfigEntry& entry) {
+  if (!entry.is_list) return absl::OkStatus();
+  if (flag == nullptr || !IsList(*flag)) {
+    return absl::InvalidArgumentError("must be one value, got a list");
+  }
   for (const std::string& value : entry.values) {
     if (absl::StrContains(value, ',')) {
       return absl::InvalidArgumentError("must be a list of values without commas");
     }
   }
-  return SetFlag(flag, absl::StrJoin(entry.values, ","));
+  return absl::OkStatus();
+}
+
+absl::Status SetFlag(const FlagSpelling& spelling, const ConfigEntry& entry) {
+  absl::Status status = CheckList(spelling.flag(), entry);
+  if (status.ok()) {
+    TIDAL_ASSIGN_OR_RETURN(const std::string value,
+                           spelling.Value(absl::StrJoin(entry.values, ",")));
+    if (spelling.flag() == nullptr) return absl::OkStatus();
+    status = SetFlag(spelling.flag(), value);
+  }
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(entry.key, ": ", status.message()));
 }
 
 std::string VariableOf(absl::string_view flag) {
@@ -139,19 +154,26 @@ Variables TidalVariables() {
 absl::Status FlagSources::SetFromFile(const std::string& path) {
   TIDAL_ASSIGN_OR_RETURN(const std::vector<ConfigEntry> entries, ReadConfigFile(path));
   const std::map<std::string, absl::CommandLineFlag*> flags = OurFlags();
+  std::map<std::string, int> lines;  // of the flags that have one, however they were written
   for (const ConfigEntry& entry : entries) {
     const std::string place = absl::StrCat(path, ":", entry.line);
-    const auto found = flags.find(entry.key);
-    if (found == flags.end() || !IsForFiles(entry.key)) {
+    const std::optional<FlagSpelling> spelling = FlagSpelling::Find(entry.key);
+    absl::CommandLineFlag* const flag = spelling.has_value() ? spelling->flag() : nullptr;
+    const std::string name(flag == nullptr ? "" : flag->Name());
+    if (!spelling.has_value() || (flag != nullptr && flags.count(name) == 0) || !IsForFiles(name)) {
       return absl::InvalidArgumentError(
           absl::StrCat(place, ": unknown key ", absl::CHexEscape(entry.key.substr(0, kMaxQuoted)),
                        DidYouMean(entry.key, OurFlagNames())));
     }
-    if (const absl::Status status = SetFlag(found->second, entry); !status.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(place, ": ", entry.key, ": ", status.message()));
+    if (const absl::Status status = SetFlag(*spelling, entry); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(place, ": ", status.message()));
     }
-    Note(entry.key, place);
+    if (flag == nullptr) continue;
+    if (const auto [first, is_new] = lines.emplace(name, entry.line); !is_new) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(place, ": ", entry.key, ": is already on line ", first->second));
+    }
+    Note(name, place);
   }
   return absl::OkStatus();
 }

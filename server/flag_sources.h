@@ -26,8 +26,9 @@ Variables TidalVariables();
 // Not thread-safe, as nothing is that sets flags.
 class FlagSources {
  public:
-  // Sets flags from a YAML file (config_file.h). INVALID_ARGUMENT "FILE:LINE: ..." for what is
-  // wrong there, with the nearest name where there is no such flag.
+  // Sets flags from a YAML file (config_file.h), whose keys are what FlagSpelling finds.
+  // INVALID_ARGUMENT "FILE:LINE: ..." for what is wrong there, with the nearest name where there is
+  // no such flag.
   absl::Status SetFromFile(const std::string& path);
 
   // Sets each flag whose name in upper case, after TIDAL_, is a variable that is not empty. Other

@@ -33,7 +33,7 @@ ABSL_FLAG(int32_t, max_num_batched_tokens, 2048,
           "Most tokens in one step. Long prompts run in chunks of what decoding leaves of it.");
 ABSL_FLAG(int32_t, block_size, 16, "Tokens in one block of the KV cache: 16, 32 or 64.");
 ABSL_FLAG(std::string, load_format, "safetensors",
-          "safetensors, or dummy: random weights of the shapes in config.json, for benchmarks.");
+          "safetensors (or auto), or dummy: random weights of the shapes in config.json, for benchmarks.");
 ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{0},
           "Memory of the KV cache, taken at start: 512MiB, 4GiB. 0: on a GPU what "
           "gpu_memory_utilization leaves, on a CPU 1GiB.");
@@ -76,10 +76,10 @@ namespace tidal {
 namespace {
 
 absl::StatusOr<LoadFormat> ParseLoadFormat(const std::string& name) {
-  if (name == "safetensors") return LoadFormat::kSafetensors;
+  if (name == "safetensors" || name == "auto") return LoadFormat::kSafetensors;
   if (name == "dummy") return LoadFormat::kDummy;
   return absl::InvalidArgumentError(
-      absl::StrCat("load_format: must be safetensors or dummy, got ", name));
+      absl::StrCat("load_format: must be safetensors, auto or dummy, got ", name));
 }
 
 }  // namespace

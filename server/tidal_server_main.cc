@@ -27,7 +27,8 @@ namespace {
 
 constexpr char kUsage[] =
     "Serves a language model over HTTP (OpenAI's API) and gRPC (tidal.v1.Inference).\n\n"
-    "  tidal-server [--model=FOLDER] [--http_port=8000] [--grpc_port=50051] [--config=FILE]\n\n"
+    "  tidal-server [serve] [MODEL] [--http_port=8000] [--grpc_port=50051] [--config=FILE]\n\n"
+    "MODEL is the same as --model=MODEL. Flags may have dashes for underscores, or vLLM's names.\n\n"
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends "
     "the "
     "server at once.";
@@ -89,9 +90,10 @@ int Fail(const absl::Status& status) {
 int main(int argc, char** argv) {
   QuietLibraries();
   signal(SIGPIPE, SIG_IGN);
-  const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage);
+  const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage, "model");
   if (!rest.empty()) {
-    return Fail(absl::InvalidArgumentError("arguments: must be flags only, got " + rest.front()));
+    return Fail(absl::InvalidArgumentError(
+        "arguments: must be one model and flags, whose lists have commas; got " + rest.front()));
   }
   absl::StatusOr<tidal::ServerConfig> config = tidal::ServerConfigFromFlags();
   if (!config.ok()) return Fail(config.status());

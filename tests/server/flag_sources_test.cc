@@ -65,6 +65,22 @@ TEST_F(FlagSourcesTest, FilesSetFlagsOfEveryKind) {
   EXPECT_EQ(config->model.chat_template, "{{ x }}\n");
 }
 
+TEST_F(FlagSourcesTest, KeysAreSpeltAsOnTheCommandLine) {
+  const std::string path = Write(
+      "max-num-seqs: 8\nport: 9000\nenforce-eager: true\nno-enable-prefix-caching: true\n"
+      "served-model-name: [a, b]\ndisable-log-requests: true\ntensor-parallel-size: 1\n");
+  const absl::Status status = sources_.SetFromFile(path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Value("max_num_seqs"), "8");
+  EXPECT_EQ(Value("http_port"), "9000");
+  EXPECT_EQ(Value("cuda_graphs"), "false");
+  EXPECT_EQ(Value("enable_prefix_caching"), "false");
+  EXPECT_EQ(Value("served_model_name"), "a,b");
+  const std::string yaml = sources_.ToYaml();
+  EXPECT_THAT(yaml, HasSubstr("\nhttp_port: 9000  # " + path + ":2\n"));
+  EXPECT_THAT(yaml, HasSubstr("\nmax_num_seqs: 8  # " + path + ":1\n"));
+}
+
 TEST_F(FlagSourcesTest, MistakesInAFileNameLineAndFlag) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"host: a\nmax_num_seq: 8\n", ":2: unknown key max_num_seq; did you mean max_num_seqs?"},
@@ -80,6 +96,13 @@ TEST_F(FlagSourcesTest, MistakesInAFileNameLineAndFlag) {
       {"shutdown_timeout: 30\n", "shutdown_timeout: must be a duration, such as 500ms, 30s or 2m"},
       {"host: [a, b]\n", ":1: host: must be one value, got a list"},
       {"api_key: ['a,b']\n", ":1: api_key: must be a list of values without commas"},
+      {"max-num-seq: 8\n", ":1: unknown key max-num-seq; did you mean max_num_seqs?"},
+      {"print-config: true\n", ":1: unknown key print-config"},
+      {"undefok: x\n", ":1: unknown key undefok"},
+      {"port: 1\nhttp-port: 2\n", ":2: http-port: is already on line 1"},
+      {"max-num-seqs: many\n", ":1: max-num-seqs: must be a whole number of 32 bits, got many"},
+      {"tensor-parallel-size: 2\n", ":1: tensor_parallel_size: must be 1, got 2; a server runs"},
+      {"dtype: [auto]\n", ":1: dtype: must be one value, got a list"},
       {"host: {a: b}\n", ":1: host: must be a value or a list, got a mapping"},
   };
   for (const auto& [text, message] : cases) {
