@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "server/model_folder.h"
 
 namespace tidal {
 namespace {
@@ -29,9 +30,8 @@ absl::Status CheckPort(const char* flag, int32_t port) {
 }  // namespace
 
 absl::Status ModelOptions::Validate() const {
-  std::error_code error;
-  TIDAL_RETURN_IF_ERROR(Require(std::filesystem::is_directory(engine.model_path, error), "model",
-                                "a model folder", engine.model_path));
+  TIDAL_RETURN_IF_ERROR(
+      CheckModelFolder(engine.model_path, engine.load_format == LoadFormat::kSafetensors));
   for (const std::string& name : served_model_names) {
     TIDAL_RETURN_IF_ERROR(
         Require(!name.empty(), "served_model_name", "names with commas between", "an empty name"));
