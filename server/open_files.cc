@@ -1,6 +1,9 @@
 #include "server/open_files.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
+
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -9,6 +12,7 @@ namespace {
 
 // The model's files, gRPC's connections, event queues, the log.
 constexpr rlim_t kFilesBesideConnections = 512;
+constexpr size_t kFilesToStart = 256;
 
 }  // namespace
 
@@ -22,6 +26,27 @@ absl::Status RaiseOpenFileLimit(int max_connections) {
   return absl::FailedPreconditionError(absl::StrCat(
       "max_connections: must be below the process's open files less ", kFilesBesideConnections,
       ", got ", max_connections, " with ulimit -n ", limit.rlim_max));
+}
+
+absl::Status CheckOpenFiles() {
+  // By trying, as files that are open already count.
+  int ends[2];
+  std::vector<int> files;
+  if (pipe(ends) == 0) {
+    files = {ends[0], ends[1]};
+    while (files.size() < kFilesToStart) {
+      const int file = dup(ends[0]);
+      if (file < 0) break;
+      files.push_back(file);
+    }
+  }
+  for (const int file : files) close(file);
+  if (files.size() == kFilesToStart) return absl::OkStatus();
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return absl::FailedPreconditionError(
+      absl::StrCat("open files: must be at least ", kFilesToStart, " beside those that are open, ",
+                   "got ", files.size(), " with ulimit -n ", limit.rlim_cur));
 }
 
 }  // namespace tidal

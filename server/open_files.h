@@ -10,6 +10,10 @@ namespace tidal {
 // FAILED_PRECONDITION, for a warning, where it is still too low for `max_connections`.
 absl::Status RaiseOpenFileLimit(int max_connections);
 
+// FAILED_PRECONDITION where the process cannot open as many files as it needs to start: libraries
+// end it without a word then. After RaiseOpenFileLimit(), before other threads start.
+absl::Status CheckOpenFiles();
+
 }  // namespace tidal
 
 #endif  // TIDAL_SERVER_OPEN_FILES_H_

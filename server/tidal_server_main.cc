@@ -90,6 +90,7 @@ int Fail(const absl::Status& status) {
 int main(int argc, char** argv) {
   QuietLibraries();
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);  // for a daemon it means "read your files again", which happens anyway
   const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage, "model");
   if (!rest.empty()) {
     return Fail(absl::InvalidArgumentError(
@@ -101,6 +102,7 @@ int main(int argc, char** argv) {
   tidal::InitLogging(config->log_level, config->log_format);
   tidal::LogUnknownVariables();
   const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections);
+  if (const absl::Status few = tidal::CheckOpenFiles(); !few.ok()) return Fail(few);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
   auto* const signals = new EndSignals;  // its thread lives until the process ends

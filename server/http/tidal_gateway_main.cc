@@ -108,6 +108,7 @@ int Fail(const absl::Status& status) {
 int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // our own errors say more
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);  // for a daemon it means "read your files again", which happens anyway
   const std::vector<std::string> rest = tidal::ParseCommandLine(argc, argv, kUsage);
   if (!rest.empty()) {
     return Fail(absl::InvalidArgumentError("arguments: must be flags only, got " + rest.front()));
@@ -121,6 +122,7 @@ int main(int argc, char** argv) {
   if (tidal::PrintConfigIfAsked()) return 0;
   tidal::LogUnknownVariables();
   const absl::Status files = tidal::RaiseOpenFileLimit(doors.http.max_connections);
+  if (const absl::Status few = tidal::CheckOpenFiles(); !few.ok()) return Fail(few);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
   // Before any thread starts, so that all of them leave these signals to sigwait().

@@ -1,6 +1,7 @@
-"""SIGTERM: what runs ends well, what comes is refused, the program exits 0."""
+"""SIGTERM: what runs ends well, what comes is refused, the program exits 0. SIGHUP: nothing."""
 
 import asyncio
+import signal
 import threading
 import time
 import unittest
@@ -101,6 +102,26 @@ class DrainTest(unittest.TestCase):
 
         self.assertIn("error", asyncio.run(play())[-1], "the client is told")
         self.assertEqual(0, server.wait(), server.log())
+
+    def test_a_hangup_changes_nothing(self):
+        server = programs.Server()
+        gateway = programs.GatewayProgram(server.grpc_target)
+
+        async def play():
+            async with HttpStream(gateway.http_port, BODY) as stream:
+                self.assertEqual(200, await stream.read_head())
+                await anext(stream.events())
+                for program in (server, gateway):
+                    program.signal(signal.SIGHUP)
+                async for event in stream.events():
+                    self.assertNotIn("error", event)
+                return stream
+
+        stream = asyncio.run(play())
+        self.assertTrue(stream.done)
+        for program in (gateway, server):
+            self.assertEqual(200, program.get("/health/ready")[0])
+            self.assertEqual(0, program.stop(), program.log())
 
     def test_an_idle_server_ends_at_once(self):
         server = programs.Server()
