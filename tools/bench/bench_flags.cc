@@ -1,9 +1,15 @@
 #include "tools/bench/bench_flags.h"
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -14,6 +20,23 @@ ABSL_FLAG(bool, cuda_graphs, true, "replay decode steps as CUDA graphs");
 ABSL_FLAG(std::string, json, "", "file to write the results to");
 
 namespace tidal {
+
+void ParseBenchFlags(int argc, char** argv, absl::string_view usage, const char* main_file) {
+  for (int i = 1; i < argc; ++i) {
+    char* const name = argv[i] + std::strspn(argv[i], "-");
+    if (name != argv[i]) std::replace(name, name + std::strcspn(name, "="), '-', '_');
+  }
+  absl::SetProgramUsageMessage(usage);
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = [main_file](absl::string_view file) {
+    return absl::EndsWith(file, "bench_flags.cc") || absl::EndsWith(file, main_file);
+  };
+  config.normalize_filename = [](absl::string_view file) {
+    return std::string(file.substr(std::min(file.rfind("tools/"), file.size())));
+  };
+  absl::SetFlagsUsageConfig(config);
+  absl::ParseCommandLine(argc, argv);
+}
 
 BackendOptions BackendOptionsFromFlags() {
   BackendOptions options;

@@ -8,10 +8,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kernels/backends.h"
 #include "nlohmann/json_fwd.hpp"
 
 namespace tidal {
+
+// Parses the command line, where flags may have dashes for underscores, with the flags of this file
+// and of `main_file`. Answers --help with `usage` and those flags. Ends the program on a mistake.
+void ParseBenchFlags(int argc, char** argv, absl::string_view usage, const char* main_file);
 
 // From --device, --num_threads, --cuda_device and --cuda_graphs.
 BackendOptions BackendOptionsFromFlags();

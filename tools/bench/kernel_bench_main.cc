@@ -9,8 +9,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/backends.h"
@@ -107,8 +105,8 @@ absl::Status Run() {
 }  // namespace
 
 int RunKernelBenchMain(int argc, char** argv) {
-  absl::SetProgramUsageMessage("times single operations of a back end on random data");
-  absl::ParseCommandLine(argc, argv);
+  ParseBenchFlags(argc, argv, "Times single operations of a back end on random data.",
+                  "kernel_bench_main.cc");
   const absl::Status status = Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "tidal-bench kernels: %s\n", std::string(status.message()).c_str());

@@ -1,5 +1,6 @@
 #include "tools/bench/load_options.h"
 
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -81,7 +82,9 @@ absl::StatusOr<LoadOptions> ParseLoadOptions(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const size_t equals = argument.find('=');
-    const std::string name = argument.substr(0, equals);
+    std::string name = argument.substr(0, equals);
+    // Dashes for underscores, as in the other programs.
+    if (name.size() > 2) std::replace(name.begin() + 2, name.end(), '-', '_');
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     bool known = false;
     for (const Flag& flag : flags) {

@@ -14,8 +14,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/engine.h"
@@ -165,10 +163,11 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "kernels") {
     return tidal::RunKernelBenchMain(argc - 1, argv + 1);
   }
-  absl::SetProgramUsageMessage(
-      "times decode steps of a model; 'tidal-bench kernels' times single operations, 'tidal-bench "
-      "load' drives a running server");
-  absl::ParseCommandLine(argc, argv);
+  tidal::ParseBenchFlags(
+      argc, argv,
+      "Times decode steps of a model. tidal-bench kernels times single operations, tidal-bench "
+      "load drives a running server; each has flags of its own: tidal-bench load --help.",
+      "tidal_bench_main.cc");
   const absl::Status status = tidal::RunOffline();
   if (status.ok()) return 0;
   std::cerr << "tidal-bench: " << status.message() << "\n";
