@@ -9,9 +9,7 @@
 #include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
 #include "server/config_file.h"
-#include "server/flag_sources.h"
 #include "server/flag_spelling.h"
-#include "server/nearest_name.h"
 
 namespace tidal {
 namespace {
@@ -75,7 +73,7 @@ class Reader {
         return false;
       }
       return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag --", name, DidYouMean(name, OurFlagNames())));
+          absl::StrCat("unknown flag --", name, FlagSpelling::Hint(name)));
     }
     const bool take_next = !value.has_value() && spelling->takes_value();
     if (take_next && next == nullptr) {

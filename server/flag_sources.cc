@@ -163,7 +163,7 @@ absl::Status FlagSources::SetFromFile(const std::string& path) {
     if (!spelling.has_value() || (flag != nullptr && flags.count(name) == 0) || !IsForFiles(name)) {
       return absl::InvalidArgumentError(
           absl::StrCat(place, ": unknown key ", absl::CHexEscape(entry.key.substr(0, kMaxQuoted)),
-                       DidYouMean(entry.key, OurFlagNames())));
+                       FlagSpelling::Hint(entry.key)));
     }
     if (const absl::Status status = SetFlag(*spelling, entry); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(place, ": ", status.message()));

@@ -11,11 +11,17 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "server/flag_sources.h"
+#include "server/nearest_name.h"
 
 namespace tidal {
 namespace {
 
 constexpr size_t kMaxQuoted = 100;  // bytes of a value that an error repeats
+
+std::string WithUnderscores(absl::string_view written) {
+  return absl::StrReplaceAll(written, {{"-", "_"}});
+}
 
 absl::Status Refuse(absl::string_view name, absl::string_view must, absl::string_view got) {
   return absl::InvalidArgumentError(absl::StrCat(name, ": must be ", must, ", got ",
@@ -49,8 +55,12 @@ std::optional<FlagSpelling> FlagSpelling::FindName(const std::string& name) {
   return FlagSpelling(vllm->flag.empty() ? nullptr : flag, vllm, vllm->opposite);
 }
 
+std::string FlagSpelling::Hint(absl::string_view written) {
+  return DidYouMean(WithUnderscores(written), OurFlagNames());
+}
+
 std::optional<FlagSpelling> FlagSpelling::Find(absl::string_view written) {
-  const std::string name = absl::StrReplaceAll(written, {{"-", "_"}});
+  const std::string name = WithUnderscores(written);
   if (const auto found = FindName(name); found.has_value()) return found;
   absl::string_view rest = name;
   if (!absl::ConsumePrefix(&rest, "no")) return std::nullopt;

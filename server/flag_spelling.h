@@ -17,6 +17,8 @@ class FlagSpelling {
  public:
   // `written` has no dashes before it. Nothing where this program has no such flag.
   static std::optional<FlagSpelling> Find(absl::string_view written);
+  // Then: "; did you mean X?", or "" where there is none like it.
+  static std::string Hint(absl::string_view written);
 
   // Else it is a switch, which may stand alone.
   bool takes_value() const;

@@ -28,7 +28,7 @@ namespace {
 constexpr char kUsage[] =
     "Serves a language model over HTTP (OpenAI's API) and gRPC (tidal.v1.Inference).\n\n"
     "  tidal-server [serve] [MODEL] [--http_port=8000] [--grpc_port=50051] [--config=FILE]\n\n"
-    "MODEL is the same as --model=MODEL. Flags may have dashes for underscores, or vLLM's names.\n\n"
+    "MODEL is what --model takes. Flags may have dashes for underscores, or vLLM's names.\n\n"
     "SIGTERM or SIGINT drains: running requests finish, new ones are refused. A second one ends "
     "the "
     "server at once.";
