@@ -56,6 +56,32 @@ class BadModelTest(unittest.TestCase):
         self.folder = pathlib.Path(self._temporary.name) / "none"
         self.assert_refused("model: must be a model folder")
 
+    def test_what_is_no_model_folder(self):
+        root = pathlib.Path(self._temporary.name)
+        for name, content, words in (
+                ("a.gguf", b"GGUF\3\0\0\0", "a GGUF file; GGUF is not supported; give a folder"),
+                ("model.safetensors", b"{}", "one file of weights; give the folder that has it"),
+                ("pytorch_model.bin", b"PK", "PyTorch's weights; convert them")):
+            self.folder = root / name
+            self.folder.write_bytes(content)
+            self.assert_refused("model: must be a model folder", words)
+
+        self.folder = root / "adapter"
+        self.folder.mkdir()
+        (self.folder / "adapter_config.json").write_text("{}")
+        (self.folder / "adapter_model.safetensors").write_text("{}")
+        self.assert_refused("an adapter (PEFT); adapters are not supported: merge it")
+
+        self.folder = "some-org/some-name"
+        self.assert_refused("download it (hf download some-org/some-name --local-dir FOLDER)")
+
+    def test_weights_of_pytorch(self):
+        self.copy("qwen2")
+        for path in self.folder.glob("*.safetensors*"):
+            path.unlink()
+        (self.folder / "pytorch_model.bin").write_text("PK")
+        self.assert_refused("which has PyTorch's weights (pytorch_model.bin); convert them")
+
     def test_unsupported_architecture(self):
         self.copy("qwen2")
         self.change_config(architectures=["GemmaForCausalLM"])
