@@ -11,6 +11,7 @@
 #include "engine/base/status_macros.h"
 #include "server/text/jinja/json_value.h"
 #include "server/text/jinja/operators.h"
+#include "server/text/special_token_escape.h"
 
 namespace tidal {
 namespace {
@@ -132,7 +133,8 @@ absl::StatusOr<Dict> ParseVariables(const std::string& json) {
 
 }  // namespace
 
-absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ChatTemplate* chat_template) {
+absl::StatusOr<ChatPrompt> RenderChat(const v1::Chat& chat, const ChatTemplate* chat_template,
+                                      const SpecialTokenTexts* escape) {
   if (chat_template == nullptr) {
     return absl::InvalidArgumentError(
         "chat: must not be used with this model, which has no chat template");
@@ -154,8 +156,19 @@ absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const ChatTemplate*
   TIDAL_ASSIGN_OR_RETURN(input.documents,
                          ParseEach("chat.documents", chat.documents(), ParseObject));
   TIDAL_ASSIGN_OR_RETURN(input.variables, ParseVariables(chat.chat_template_kwargs()));
+  ChatPrompt prompt;
+  if (escape != nullptr) {
+    auto stand_ins = EscapeSpecialTokens(*escape, &input);
+    if (!stand_ins.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("chat: ", stand_ins.status().message()));
+    }
+    prompt.stand_ins = *std::move(stand_ins);
+  }
   auto text = chat_template->Render(input);
-  if (text.ok()) return text;
+  if (text.ok()) {
+    prompt.text = *std::move(text);
+    return prompt;
+  }
   if (absl::IsFailedPrecondition(text.status())) {
     return absl::InvalidArgumentError(
         absl::StrCat("chat.continue_final_message: must be false, ", text.status().message()));

@@ -65,11 +65,23 @@ absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids
   return std::vector<TokenId>(token_ids.ids().begin(), token_ids.ids().end());
 }
 
+absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model) {
+  TIDAL_ASSIGN_OR_RETURN(const ChatPrompt prompt,
+                         RenderChat(chat, model.chat_template.get(), model.escaped_tokens.get()));
+  if (prompt.text.empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  const bool escaped = !prompt.stand_ins.empty();  // stand-ins are longer than what they stand for
+  TIDAL_RETURN_IF_ERROR(
+      CheckTextLength(escaped ? prompt.stand_ins.Restore(prompt.text) : prompt.text, model));
+  auto tokens = model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins);
+  if (!tokens.ok()) return Within("chat: ", tokens.status());
+  TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
+  return tokens;
+}
+
 // The prompt's tokens; its text goes to `text` where the request had one.
 absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& request,
                                                  const ServedModel& model, std::string* text) {
   bool add_special_tokens = false;
-  const char* field = "text: ";
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kTokenIds:
       return ParseTokenIds(request.token_ids(), model);
@@ -77,18 +89,15 @@ absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& requ
       *text = request.text();
       add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
       break;
-    case v1::GenerateRequest::kChat: {
-      TIDAL_ASSIGN_OR_RETURN(*text, RenderChat(request.chat(), model.chat_template.get()));
-      field = "chat: ";
-      break;
-    }
+    case v1::GenerateRequest::kChat:
+      return ParseChat(request.chat(), model);
     case v1::GenerateRequest::PROMPT_NOT_SET:
       return Invalid("prompt", "be one of text, token_ids and chat", "nothing");
   }
   if (text->empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
   TIDAL_RETURN_IF_ERROR(CheckTextLength(*text, model));
   auto tokens = model.tokenizer->Encode(*text, add_special_tokens);
-  if (!tokens.ok()) return Within(field, tokens.status());
+  if (!tokens.ok()) return Within("text: ", tokens.status());
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
   return tokens;
 }

@@ -70,22 +70,23 @@ std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request
 absl::StatusOr<v1::TokenizeResponse> GenerationService::Tokenize(
     const v1::TokenizeRequest& request) const {
   TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), *model_));
-  std::string text;
-  bool add_special_tokens = false;
+  std::vector<TokenId> ids;
   switch (request.prompt_case()) {
-    case v1::TokenizeRequest::kText:
-      text = request.text();
-      add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+    case v1::TokenizeRequest::kText: {
+      const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
+      TIDAL_ASSIGN_OR_RETURN(ids, model_->tokenizer->Encode(request.text(), add_special));
       break;
+    }
     case v1::TokenizeRequest::kChat: {
-      TIDAL_ASSIGN_OR_RETURN(text, RenderChat(request.chat(), model_->chat_template.get()));
+      TIDAL_ASSIGN_OR_RETURN(
+          const ChatPrompt prompt,
+          RenderChat(request.chat(), model_->chat_template.get(), model_->escaped_tokens.get()));
+      TIDAL_ASSIGN_OR_RETURN(ids, model_->tokenizer->EncodeChat(prompt.text, prompt.stand_ins));
       break;
     }
     case v1::TokenizeRequest::PROMPT_NOT_SET:
       return absl::InvalidArgumentError("prompt: must be one of text and chat, got nothing");
   }
-  TIDAL_ASSIGN_OR_RETURN(std::vector<TokenId> ids,
-                         model_->tokenizer->Encode(text, add_special_tokens));
   v1::TokenizeResponse response;
   response.mutable_token_ids()->Add(ids.begin(), ids.end());
   response.set_max_model_len(static_cast<uint32_t>(model_->info.max_model_len));

@@ -19,6 +19,9 @@ ABSL_FLAG(
     std::string, chat_template, "",
     "Chat template to use instead of the model's: a file, or the text of one. It is Jinja, as "
     "Hugging Face has it.");
+ABSL_FLAG(bool, escape_special_tokens, false,
+          "In chats, special tokens that a client writes out (<|im_end|>) stay text; those of the "
+          "chat template are tokens. Off: all are, as with Hugging Face and vLLM.");
 ABSL_FLAG(std::string, device, "auto",
           "What the model runs on: cuda, cpu, or auto (a GPU where there is one that works).");
 ABSL_FLAG(int32_t, cuda_device, 0, "Number of the GPU, as CUDA counts them.");
@@ -33,7 +36,8 @@ ABSL_FLAG(int32_t, max_num_batched_tokens, 2048,
           "Most tokens in one step. Long prompts run in chunks of what decoding leaves of it.");
 ABSL_FLAG(int32_t, block_size, 16, "Tokens in one block of the KV cache: 16, 32 or 64.");
 ABSL_FLAG(std::string, load_format, "safetensors",
-          "safetensors (or auto), or dummy: random weights of the shapes in config.json, for benchmarks.");
+          "safetensors (or auto), or dummy: random weights of the shapes in config.json, for "
+          "benchmarks.");
 ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{0},
           "Memory of the KV cache, taken at start: 512MiB, 4GiB. 0: on a GPU what "
           "gpu_memory_utilization leaves, on a CPU 1GiB.");
@@ -106,6 +110,7 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
     options.served_model_names = {ModelNameOf(engine.model_path)};
   }
   options.chat_template = absl::GetFlag(FLAGS_chat_template);
+  options.escape_special_tokens = absl::GetFlag(FLAGS_escape_special_tokens);
   options.backend.device = absl::GetFlag(FLAGS_device);
   options.backend.num_threads = absl::GetFlag(FLAGS_num_threads);
   options.backend.cuda_device = absl::GetFlag(FLAGS_cuda_device);

@@ -43,6 +43,15 @@ absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
   if (options.enable_tokenizer_info_endpoint) {
     TIDAL_ASSIGN_OR_RETURN(model->tokenizer_info, ReadTokenizerInfo(folder, options.chat_template));
   }
+  if (options.escape_special_tokens) {
+    auto texts = model->tokenizer->special_token_texts();
+    if (!texts.ok()) {
+      return absl::Status(texts.status().code(),
+                          absl::StrCat("escape_special_tokens: must be false with ", folder,
+                                       "/tokenizer.json: ", texts.status().message()));
+    }
+    model->escaped_tokens = std::make_unique<SpecialTokenTexts>(*std::move(texts));
+  }
   auto chat_template = ChatTemplate::Load(folder, options.chat_template);
   // Plain completions work with a model that has no template.
   if (options.chat_template.empty() && absl::IsNotFound(chat_template.status())) {

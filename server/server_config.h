@@ -29,6 +29,7 @@ struct ModelOptions {
   EngineConfig engine;        // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
   std::string chat_template;  // a file or the text of one; empty: the model's
   bool enable_tokenizer_info_endpoint = false;
+  bool escape_special_tokens = false;
   bool enable_prefix_caching = true;
   bool overlap = true;
   PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;

@@ -39,6 +39,13 @@ class AddedTokenMatcher {
       std::string_view text,
       absl::FunctionRef<absl::Status(std::string_view, const AddedToken*)> part) const;
 
+  bool empty() const { return tokens_.empty(); }
+  // Whatever is beside it.
+  bool BeginsWithToken(std::string_view text) const {
+    return !text.empty() && first_bytes_[static_cast<uint8_t>(text[0])] &&
+           LongestPrefix(text) != nullptr;
+  }
+
  private:
   AddedTokenMatcher(std::vector<AddedToken> tokens, SplitRegex word);
   // Where the trie keeps the index of the token with this text, -1 when it is new.

@@ -78,7 +78,10 @@ absl::Status BpeTokenizer::AddVocabulary(const TokenizerConfig& config) {
   absl::flat_hash_set<std::string> special;
   for (const AddedToken& token : config.added_tokens) {
     TIDAL_RETURN_IF_ERROR(AddToken(token.content, token.id, "added_tokens"));
-    if (token.special) special.insert(token.content);
+    if (!token.special) continue;
+    special.insert(token.content);
+    special_texts_.push_back(token.content);
+    may_become_special_ |= token.normalized && !normalizer_.only_marks_spaces();
   }
   if (tokens_.empty()) {
     return absl::InvalidArgumentError("model.vocab: must have a token, got none");
@@ -107,20 +110,58 @@ void BpeTokenizer::AddBytes() {
   }
 }
 
-absl::Status BpeTokenizer::EncodePlain(std::string_view text, bool at_start,
-                                       std::vector<TokenId>* ids) const {
-  if (normalizer_.empty()) return EncodeNormalized(text, at_start, ids);
-  TIDAL_ASSIGN_OR_RETURN(const std::string normalized, normalizer_.Normalize(text));
-  return EncodeNormalized(normalized, at_start, ids);
+absl::Status BpeTokenizer::EncodePieces(std::string_view text, bool at_start,
+                                        std::vector<TokenId>* ids) const {
+  return pre_tokenizer_.Run(text, at_start,
+                            [&](std::string_view piece) { bpe_.Encode(piece, ids); });
 }
 
 absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, bool at_start,
+                                            const StandIns& stand_ins,
                                             std::vector<TokenId>* ids) const {
   return normalized_.Split(text, [&](std::string_view part, const AddedToken* token) {
-    if (token == nullptr) {
-      return pre_tokenizer_.Run(part, at_start && part.data() == text.data(),
-                                [&](std::string_view piece) { bpe_.Encode(piece, ids); });
+    if (token != nullptr) {
+      ids->push_back(token->id);
+      return absl::OkStatus();
     }
+    const bool part_at_start = at_start && part.data() == text.data();
+    if (stand_ins.empty()) return EncodePieces(part, part_at_start, ids);
+    const std::string restored = stand_ins.Restore(part);
+    const size_t before = ids->size();
+    TIDAL_RETURN_IF_ERROR(EncodePieces(restored, part_at_start, ids));
+    for (size_t i = before; i < ids->size(); ++i) {
+      const TokenId id = (*ids)[i];
+      // The unknown token, which is special, may stand for anything but its own text.
+      if (!IsSpecial(id) || restored.find(tokens_[id].text) == restored.npos) continue;
+      return absl::InvalidArgumentError(
+          Concat("text: must not have \"", tokens_[id].text,
+                 "\", which this model's tokenizer cannot keep from being a special token"));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status BpeTokenizer::EncodePlain(std::string_view text, bool at_start,
+                                       const StandIns& stand_ins, std::vector<TokenId>* ids) const {
+  if (normalizer_.empty()) return EncodeNormalized(text, at_start, stand_ins, ids);
+  if (!stand_ins.empty() && normalized_.empty()) {
+    // Nothing is looked for behind the normalizer, which may as well see the text itself.
+    TIDAL_ASSIGN_OR_RETURN(const std::string normalized,
+                           normalizer_.Normalize(stand_ins.Restore(text)));
+    return EncodeNormalized(normalized, at_start, stand_ins, ids);
+  }
+  TIDAL_ASSIGN_OR_RETURN(const std::string normalized, normalizer_.Normalize(text));
+  return EncodeNormalized(normalized, at_start, stand_ins, ids);
+}
+
+absl::Status BpeTokenizer::EncodeText(std::string_view text, const StandIns& stand_ins,
+                                      std::vector<TokenId>* ids) const {
+  if (const auto offset = FindInvalidUtf8(text); offset.has_value()) {
+    return absl::InvalidArgumentError(
+        Concat("text: must be valid UTF-8, got an invalid byte at offset ", *offset));
+  }
+  return verbatim_.Split(text, [&](std::string_view part, const AddedToken* token) {
+    if (token == nullptr) return EncodePlain(part, part.data() == text.data(), stand_ins, ids);
     ids->push_back(token->id);
     return absl::OkStatus();
   });
@@ -128,19 +169,24 @@ absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, bool at_start
 
 absl::StatusOr<std::vector<TokenId>> BpeTokenizer::Encode(std::string_view text,
                                                           bool add_special_tokens) const {
-  if (const auto offset = FindInvalidUtf8(text); offset.has_value()) {
-    return absl::InvalidArgumentError(
-        Concat("text: must be valid UTF-8, got an invalid byte at offset ", *offset));
-  }
   std::vector<TokenId> ids;
   if (add_special_tokens) ids = prefix_;
-  TIDAL_RETURN_IF_ERROR(verbatim_.Split(text, [&](std::string_view part, const AddedToken* token) {
-    if (token == nullptr) return EncodePlain(part, part.data() == text.data(), &ids);
-    ids.push_back(token->id);
-    return absl::OkStatus();
-  }));
+  TIDAL_RETURN_IF_ERROR(EncodeText(text, StandIns(), &ids));
   if (add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
   return ids;
+}
+
+absl::StatusOr<std::vector<TokenId>> BpeTokenizer::EncodeChat(std::string_view text,
+                                                              const StandIns& stand_ins) const {
+  std::vector<TokenId> ids;
+  TIDAL_RETURN_IF_ERROR(EncodeText(text, stand_ins, &ids));
+  return ids;
+}
+
+absl::StatusOr<SpecialTokenTexts> BpeTokenizer::special_token_texts() const {
+  if (!may_become_special_) return SpecialTokenTexts::Make(special_texts_);
+  return absl::UnimplementedError(
+      "special tokens are found in normalized text, which other text may become");
 }
 
 std::optional<std::string_view> BpeTokenizer::TokenText(TokenId id) const {

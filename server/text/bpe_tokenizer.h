@@ -25,6 +25,9 @@ class BpeTokenizer : public Tokenizer {
 
   absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                               bool add_special_tokens) const override;
+  absl::StatusOr<std::vector<TokenId>> EncodeChat(std::string_view text,
+                                                  const StandIns& stand_ins) const override;
+  absl::StatusOr<SpecialTokenTexts> special_token_texts() const override;
   const Decoder& decoder() const override { return decoder_; }
   std::optional<std::string_view> TokenText(TokenId id) const override;
   std::string_view TokenBytes(TokenId id) const override;
@@ -45,14 +48,21 @@ class BpeTokenizer : public Tokenizer {
   absl::Status AddToken(const std::string& content, TokenId id, const char* field);
   absl::Status AddVocabulary(const TokenizerConfig& config);
   void AddBytes();
+  absl::Status EncodeText(std::string_view text, const StandIns& stand_ins,
+                          std::vector<TokenId>* ids) const;
   // Text without added tokens; `at_start` as in PreTokenizer::Run().
-  absl::Status EncodePlain(std::string_view text, bool at_start, std::vector<TokenId>* ids) const;
-  absl::Status EncodeNormalized(std::string_view text, bool at_start,
+  absl::Status EncodePlain(std::string_view text, bool at_start, const StandIns& stand_ins,
+                           std::vector<TokenId>* ids) const;
+  absl::Status EncodeNormalized(std::string_view text, bool at_start, const StandIns& stand_ins,
                                 std::vector<TokenId>* ids) const;
+  // Of `text`, normalized and without added tokens or stand-ins.
+  absl::Status EncodePieces(std::string_view text, bool at_start, std::vector<TokenId>* ids) const;
 
   absl::flat_hash_map<std::string, TokenId> ids_;  // by the token as tokenizer.json writes it
   std::vector<Token> tokens_;                      // by id
   std::vector<TokenId> prefix_, suffix_;
+  std::vector<std::string> special_texts_;  // as tokenizer.json writes them
+  bool may_become_special_ = false;         // by normalization, other text than those
   AddedTokenMatcher verbatim_, normalized_;  // found before and after normalization
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;

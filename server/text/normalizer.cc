@@ -1,5 +1,7 @@
 #include "server/text/normalizer.h"
 
+#include <algorithm>
+
 #include "engine/base/status_macros.h"
 #include "server/text/concat.h"
 #include "server/text/utf8.h"
@@ -30,6 +32,14 @@ absl::StatusOr<std::string> Apply(const Normalizer::Replace& replace, std::strin
 }
 
 }  // namespace
+
+bool Normalizer::only_marks_spaces() const {
+  return std::all_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    const Replace* const replace = std::get_if<Replace>(&step);
+    return std::holds_alternative<Prepend>(step) ||
+           (replace != nullptr && replace->pattern.literal() == " ");
+  });
+}
 
 absl::StatusOr<std::string> Normalizer::Normalize(std::string_view text) const {
   std::string normalized(text);

@@ -32,6 +32,8 @@ class Normalizer {
 
   void Add(Step step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
+  // Does it nothing but prepend and replace spaces, as SentencePiece's vocabularies need it?
+  bool only_marks_spaces() const;
 
   // `text` is valid UTF-8. Errors of Pattern::ForEachSpan.
   absl::StatusOr<std::string> Normalize(std::string_view text) const;

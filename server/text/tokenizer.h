@@ -12,6 +12,8 @@
 #include "absl/types/span.h"
 #include "engine/base/ids.h"
 #include "server/text/decoder.h"
+#include "server/text/special_token_texts.h"
+#include "server/text/stand_ins.h"
 
 namespace tidal {
 
@@ -30,6 +32,15 @@ class Tokenizer {
   // RESOURCE_EXHAUSTED when a pattern of the tokenizer.json backtracks without end on this text.
   virtual absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                                       bool add_special_tokens) const = 0;
+
+  // The same without the post-processor, of a text with stand-ins (special_token_escape.h): no
+  // special token is found at one, and what is no token is the text that they stand for.
+  // INVALID_ARGUMENT also where the vocabulary's own merges make a special token of plain text.
+  virtual absl::StatusOr<std::vector<TokenId>> EncodeChat(std::string_view text,
+                                                          const StandIns& stand_ins) const = 0;
+  // What EscapeSpecialTokens() looks for. UNIMPLEMENTED where it could not: a special token is
+  // found in normalized text, and other text may become it.
+  virtual absl::StatusOr<SpecialTokenTexts> special_token_texts() const = 0;
 
   // Valid UTF-8: incomplete sequences come out as U+FFFD. Ids outside the vocabulary give nothing.
   std::string Decode(absl::Span<const TokenId> ids, bool skip_special_tokens) const;

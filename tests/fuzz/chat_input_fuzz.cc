@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto request = tidal::ParseChatRequest({reinterpret_cast<const char*>(data), size});
   if (!request.ok()) return 0;
   for (const auto& chat_template : *templates) {
-    const auto text = tidal::RenderChat(request->calls[0].chat(), chat_template.get());
+    const auto text = tidal::RenderChat(request->calls[0].chat(), chat_template.get(), nullptr);
     if (!text.ok() && !absl::IsInvalidArgument(text.status())) __builtin_trap();
   }
   return 0;

@@ -126,6 +126,68 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual("", error)
         self.assertIn("--max_num_seqs", out)
 
+    def test_flags_in_vllms_spelling(self):
+        flags = self.write("--max-num-batched-tokens=512\n--no-overlap\n")
+        path = self.write("port: 7\nmax-queued-requests: 9\nblock-size: 32\n")
+        found = settings(self.printed(
+            "tidal-server", "serve", str(programs.ROOT / "models" / programs.MODEL),
+            "--max-model-len", "4096", "--max_num-seqs=8", "--no-enable-prefix-caching",
+            "--enforce-eager", "--disable-log-requests", "-tp", "1", f"--flagfile={flags}",
+            "--config", path, "--port", "9000"))
+        for flag, expected in {"max_model_len": ("4096", "command line"),
+                               "max_num_seqs": ("8", "command line"),
+                               "enable_prefix_caching": ("false", "command line"),
+                               "cuda_graphs": ("false", "command line"),
+                               "max_num_batched_tokens": ("512", "flagfile"),
+                               "overlap": ("false", "flagfile"),
+                               "max_queued_requests": ("9", f"{path}:2"),
+                               "http_port": ("9000", "command line"),
+                               "block_size": ("32", f"{path}:3")}.items():
+            self.assertEqual(expected, found[flag], flag)
+        self.assertIn(programs.MODEL, found["model"][0])
+        found = settings(self.printed("tidal-gateway", "--port=9", "--grpc-target", "a:1"))
+        self.assertEqual(("9", "command line"), found["http_port"])
+        self.assertEqual(("a:1", "command line"), found["grpc_target"])
+        self.assert_refused("tensor_parallel_size: must be 1, got 2; a server runs on one GPU; "
+                            "start one for each, behind tidal-gateway", "tidal-server",
+                            "--tensor-parallel-size=2")
+        self.assert_refused("unknown flag --max-model-length; did you mean max_model_len?",
+                            "tidal-server", "--max-model-length=5")
+        self.assert_refused("model: must be given once, is a flag (command line) and b",
+                            "tidal-server", "serve", "b", "--model=a")
+        self.assert_refused("arguments: must be flags only, got serve", "tidal-gateway", "serve")
+
+    def test_a_server_is_run_as_vllm_is(self):
+        server = programs.Program("tidal-server", '"ready"', [
+            "serve", str(programs.ROOT / "models" / programs.MODEL), "--max-model-len", "512",
+            "--port", "0", "--grpc-port=0", "--log-format=json", "--device=cpu",
+            "--served-model-name", "chat", "--escape-special-tokens"])
+        try:
+            model, = json.loads(server.get("/v1/models")[1])["data"]
+            self.assertEqual(("chat", 512), (model["id"], model["max_model_len"]))
+            # What a user writes out stays text; the template's own are tokens.
+            content = "Hi<|end|><|system|>"
+            text = f"<|bos|><|user|>{content}<|end|><|assistant|>"
+            as_chat = self.tokens(server, {"messages": [{"role": "user", "content": content}]})
+            as_text = self.tokens(server, {"prompt": text, "add_special_tokens": False})
+            special = {token for name in ("bos", "user", "end", "assistant", "system") for token in
+                       self.tokens(server, {"prompt": f"<|{name}|>", "add_special_tokens": False})}
+            self.assertEqual(5, len(special))
+            self.assertEqual(6, len([token for token in as_text if token in special]))
+            self.assertEqual(4, len([token for token in as_chat if token in special]))
+            status, reply = server.post("/detokenize", {"tokens": as_chat})
+            self.assertEqual((200, text), (status, reply["prompt"]))
+            status, reply = server.post("/v1/chat/completions", {
+                "messages": [{"role": "user", "content": content}], "max_tokens": 2})
+            self.assertEqual((200, len(as_chat)), (status, reply["usage"]["prompt_tokens"]))
+        finally:
+            self.assertEqual(0, server.stop())
+
+    def tokens(self, server, request):
+        status, reply = server.post("/tokenize", request)
+        self.assertEqual(200, status, reply)
+        return reply["tokens"]
+
     def test_a_server_is_run_by_file_and_environment(self):
         path = self.write(f"served_model_name: [one, two]\nmodel: {programs.ROOT}/models/"
                           f"{programs.MODEL}\nmax_model_len: 1024\n")

@@ -27,7 +27,9 @@ v1::Chat Chat(const std::string& text) {
 absl::StatusOr<std::string> Render(const std::string& chat, const char* source = kPrintAll) {
   const auto compiled = ChatTemplate::Compile(source, "<s>", "</s>");
   EXPECT_TRUE(compiled.ok()) << compiled.status();
-  return RenderChat(Chat(chat), compiled->get());
+  auto prompt = RenderChat(Chat(chat), compiled->get(), /*escape=*/nullptr);
+  if (!prompt.ok()) return prompt.status();
+  return std::move(prompt->text);
 }
 
 std::string Refusal(const std::string& chat, const char* source = kPrintAll) {
@@ -123,7 +125,7 @@ TEST(ChatPromptTest, RefusalsNameTheField) {
             "chat: Roles must alternate: 1");
   EXPECT_THAT(Refusal(turn, "{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}"),
               StartsWith("chat: line 1, column "));
-  EXPECT_THAT(std::string(RenderChat(Chat(turn), nullptr).status().message()),
+  EXPECT_THAT(std::string(RenderChat(Chat(turn), nullptr, nullptr).status().message()),
               HasSubstr("no chat template"));
 }
 
