@@ -59,6 +59,7 @@ line (`--max_num_seqs=64`), as the environment variable in the table, or in the 
 `--config` names (`max_num_seqs: 64`); where several say something, the first of these three counts.
 `PROGRAM --print_config` shows the value of each and where it comes from. A list has commas between
 its values; a duration is like `500ms`, `30s` or `2m`; bytes are like `65536`, `512MiB` or `4GiB`.
+Names may have dashes for underscores, or be [vLLM's](operations.md#coming-from-vllm).
 `tidal-bench`'s flags are for measurements only: `tidal-bench --help` lists them.
 """
 
