@@ -139,8 +139,9 @@ class Reader {
     const std::string flag(positional_);
     const auto found = arguments_.sources.find(flag);
     if (found != arguments_.sources.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(flag, ": must be given once, is a flag (",
-                                                     found->second, ") and ", rest_.front()));
+      return absl::InvalidArgumentError(absl::StrCat(flag, ": must be given once, got a flag (",
+                                                     found->second, ") and ", rest_.front(),
+                                                     "; lists have commas between their values"));
     }
     TIDAL_RETURN_IF_ERROR(Set(flag, rest_.front(), "command line"));
     rest_.erase(rest_.begin());

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/types/span.h"
 #include "engine/base/status_macros.h"
 #include "server/text/byte_level.h"
 #include "server/text/concat.h"
@@ -116,6 +117,21 @@ absl::Status BpeTokenizer::EncodePieces(std::string_view text, bool at_start,
                             [&](std::string_view piece) { bpe_.Encode(piece, ids); });
 }
 
+absl::Status BpeTokenizer::CheckPlain(std::string_view text, absl::Span<const TokenId> ids) const {
+  absl::flat_hash_set<TokenId> special;
+  for (const TokenId id : ids) {
+    if (IsSpecial(id)) special.insert(id);
+  }
+  for (const TokenId id : special) {
+    // The unknown token, which is special, may stand for anything but its own text.
+    if (text.find(tokens_[id].text) == text.npos) continue;
+    return absl::InvalidArgumentError(
+        Concat("text: must not have \"", tokens_[id].text,
+               "\", which this model's tokenizer cannot keep from being a special token"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, bool at_start,
                                             const StandIns& stand_ins,
                                             std::vector<TokenId>* ids) const {
@@ -129,15 +145,7 @@ absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, bool at_start
     const std::string restored = stand_ins.Restore(part);
     const size_t before = ids->size();
     TIDAL_RETURN_IF_ERROR(EncodePieces(restored, part_at_start, ids));
-    for (size_t i = before; i < ids->size(); ++i) {
-      const TokenId id = (*ids)[i];
-      // The unknown token, which is special, may stand for anything but its own text.
-      if (!IsSpecial(id) || restored.find(tokens_[id].text) == restored.npos) continue;
-      return absl::InvalidArgumentError(
-          Concat("text: must not have \"", tokens_[id].text,
-                 "\", which this model's tokenizer cannot keep from being a special token"));
-    }
-    return absl::OkStatus();
+    return CheckPlain(restored, absl::MakeConstSpan(*ids).subspan(before));
   });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
 #include "server/text/added_tokens.h"
 #include "server/text/bpe.h"
 #include "server/text/decoder.h"
@@ -57,6 +58,8 @@ class BpeTokenizer : public Tokenizer {
                                 std::vector<TokenId>* ids) const;
   // Of `text`, normalized and without added tokens or stand-ins.
   absl::Status EncodePieces(std::string_view text, bool at_start, std::vector<TokenId>* ids) const;
+  // Have the merges made a special token of `text`, whose `ids` these are? INVALID_ARGUMENT.
+  absl::Status CheckPlain(std::string_view text, absl::Span<const TokenId> ids) const;
 
   absl::flat_hash_map<std::string, TokenId> ids_;  // by the token as tokenizer.json writes it
   std::vector<Token> tokens_;                      // by id

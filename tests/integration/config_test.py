@@ -153,7 +153,8 @@ class ConfigTest(unittest.TestCase):
                             "--tensor-parallel-size=2")
         self.assert_refused("unknown flag --max-model-length; did you mean max_model_len?",
                             "tidal-server", "--max-model-length=5")
-        self.assert_refused("model: must be given once, is a flag (command line) and b",
+        self.assert_refused("model: must be given once, got a flag (command line) and b; lists "
+                            "have commas between their values",
                             "tidal-server", "serve", "b", "--model=a")
         self.assert_refused("arguments: must be flags only, got serve", "tidal-gateway", "serve")
 
