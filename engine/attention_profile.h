@@ -33,17 +33,16 @@ struct ResolvedAttention {
 };
 
 // `profile` is
-//   "default": tidal.json's plan; without one as "published", not chosen by anybody; dense for
-//   fewer
-//              than 4 layers;
+//   "default":   tidal.json's plan; without one as "published", but chosen by nobody; dense for
+//                fewer than 4 layers;
 //   "published": the published schedule with sets shared by all heads, re-selecting where
-//   tidal.json
-//              or, for a model of this shape, published_plans.h says, else at round(0.4 * layers);
-//   "quality": the same, with all selecting layers of published_plans.h;
-//   "paper":   the published schedule as published: sets per KV head by the largest raw q.k, no
-//              sinks, no recency;
-//   "dense":   every layer dense;
-//   a pattern: with tidal.json's other settings.
+//                tidal.json or, for a model of this shape, published_plans.h says, else at
+//                round(0.4 * layers);
+//   "quality":   the same, with all selecting layers of published_plans.h;
+//   "paper":     the published schedule as published: sets per KV head by the largest raw q.k, no
+//                sinks, no recency;
+//   "dense":     every layer dense;
+//   a pattern:   with tidal.json's other settings.
 // INVALID_ARGUMENT names the field ("attention_profile" or the file's).
 absl::StatusOr<ResolvedAttention> ResolveAttention(const std::string& profile,
                                                    const std::string& model_path,

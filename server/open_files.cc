@@ -10,22 +10,22 @@
 namespace tidal {
 namespace {
 
-// The model's files, gRPC's connections, event queues, the log.
+// The model's files, event queues, the log.
 constexpr rlim_t kFilesBesideConnections = 512;
 constexpr size_t kFilesToStart = 256;
 
 }  // namespace
 
-absl::Status RaiseOpenFileLimit(int max_connections) {
+absl::Status RaiseOpenFileLimit(int max_connections, int files_each) {
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  const rlim_t wanted = static_cast<rlim_t>(max_connections) + kFilesBesideConnections;
+  const rlim_t wanted = static_cast<rlim_t>(max_connections) * files_each + kFilesBesideConnections;
   if (limit.rlim_max >= wanted) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "max_connections: must be below the process's open files less ", kFilesBesideConnections,
-      ", got ", max_connections, " with ulimit -n ", limit.rlim_max));
+  return absl::FailedPreconditionError(
+      absl::StrCat("max_connections: ", max_connections, " may need ", wanted,
+                   " open files, but ulimit -n is ", limit.rlim_max));
 }
 
 absl::Status CheckOpenFiles() {

@@ -101,7 +101,8 @@ int main(int argc, char** argv) {
   if (tidal::PrintConfigIfAsked()) return 0;
   tidal::InitLogging(config->log_level, config->log_format);
   tidal::LogUnknownVariables();
-  const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections);
+  const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections,
+                                                       tidal::kFilesOfHttp + tidal::kFilesOfGrpc);
   if (const absl::Status few = tidal::CheckOpenFiles(); !few.ok()) return Fail(few);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 

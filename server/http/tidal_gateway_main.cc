@@ -121,7 +121,8 @@ int main(int argc, char** argv) {
   if (const absl::Status status = StartLogging(); !status.ok()) return Fail(status);
   if (tidal::PrintConfigIfAsked()) return 0;
   tidal::LogUnknownVariables();
-  const absl::Status files = tidal::RaiseOpenFileLimit(doors.http.max_connections);
+  const absl::Status files =
+      tidal::RaiseOpenFileLimit(doors.http.max_connections, tidal::kFilesOfHttp);
   if (const absl::Status few = tidal::CheckOpenFiles(); !few.ok()) return Fail(few);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 

@@ -1,17 +1,11 @@
 #include "server/security/api_keys.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -19,41 +13,13 @@
 #include "engine/base/status_macros.h"
 #include "server/logging.h"
 #include "server/security/api_key_file.h"
+#include "server/security/regular_file.h"
 
 namespace tidal {
 namespace {
 
 constexpr size_t kMaxFileBytes = 8 << 20;
 constexpr absl::string_view kScheme = "Bearer ";
-
-// Only of a regular file: a FIFO's open or read would hold up the watcher's thread for ever.
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (file < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("must be a readable file: ", strerror(errno)));
-  }
-  const absl::Cleanup close_file = [file] { close(file); };
-  struct stat status = {};
-  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
-    return absl::InvalidArgumentError("must be a regular file, as it is read again and again");
-  }
-  std::string content(kMaxFileBytes + 1, '\0');
-  size_t size = 0;
-  while (size < content.size()) {
-    const ssize_t got = read(file, content.data() + size, content.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("must be a readable file: ", strerror(errno)));
-    }
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  if (size > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("must have at most ", kMaxFileBytes, " bytes"));
-  }
-  content.resize(size);
-  return content;
-}
 
 }  // namespace
 
@@ -93,7 +59,7 @@ absl::StatusOr<std::shared_ptr<const ApiKeys>> ApiKeys::Load(const std::vector<s
 absl::StatusOr<ApiKeys::Entries> ApiKeys::ReadAll() const {
   Entries entries = fixed_;
   if (!file_.empty()) {
-    TIDAL_ASSIGN_OR_RETURN(const std::string text, ReadFile(file_));
+    TIDAL_ASSIGN_OR_RETURN(const std::string text, ReadRegularFile(file_, kMaxFileBytes));
     TIDAL_ASSIGN_OR_RETURN(const std::vector<ApiKey> keys, ParseApiKeyFile(text));
     for (const ApiKey& key : keys) entries.push_back(MakeEntry(key.key, key.name));
   }

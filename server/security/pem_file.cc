@@ -2,10 +2,10 @@
 
 #include <openssl/ssl.h>
 
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/security/regular_file.h"
 
 namespace tidal {
 namespace {
@@ -16,14 +16,9 @@ constexpr size_t kMaxBytes = 4 << 20;  // ten times the bundle of a whole system
 
 absl::StatusOr<PemFile> PemFile::Read(const char* flag, const char* what, const std::string& path) {
   PemFile file(flag, what, path);
-  std::ifstream stream(path, std::ios::binary);
-  file.text_.resize(kMaxBytes + 1);
-  stream.read(file.text_.data(), static_cast<std::streamsize>(file.text_.size()));
-  if (!stream.is_open() || stream.bad()) return file.Wrong("it cannot be read");
-  file.text_.resize(static_cast<size_t>(stream.gcount()));
-  if (file.text_.size() > kMaxBytes) {
-    return file.Wrong(absl::StrCat("more than ", kMaxBytes, " bytes"));
-  }
+  absl::StatusOr<std::string> text = ReadRegularFile(path, kMaxBytes);
+  if (!text.ok()) return file.Wrong(std::string(text.status().message()));
+  file.text_ = *std::move(text);
   return file;
 }
 
