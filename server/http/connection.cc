@@ -14,7 +14,6 @@ namespace tidal {
 namespace {
 
 namespace net = boost::asio;
-using Clock = std::chrono::steady_clock;
 using boost::system::error_code;
 
 // Bytes a client may send ahead of the reply it waits for.
@@ -35,7 +34,7 @@ Connection::Connection(std::shared_ptr<net::io_context> io, Transport transport,
     : io_(std::move(io)),
       work_(net::make_work_guard(*io_)),
       transport_(std::move(transport)),
-      timer_(transport_.socket().get_executor()),
+      deadline_(transport_.socket().get_executor(), [this] { OnDeadline(); }),
       options_(options),
       handler_(handler),
       stats_(stats),
@@ -184,7 +183,7 @@ void Connection::Dispatch() {
   HttpRequest request = parser_->Release();
   parser_.reset();
   state_ = State::kHandling;
-  ClearDeadline();
+  deadline_.Clear();
   StartRequest();
   status_ = 0;
   request.request_id = RequestId(request.request_id);
@@ -280,7 +279,7 @@ void Connection::OnSent() {
   if (!out_.empty()) {
     Flush();
   } else if (state_ == State::kHandling) {
-    ClearDeadline();
+    deadline_.Clear();
   } else if (state_ == State::kFlushing) {
     return FinishReply();
   } else if (state_ == State::kReading) {
@@ -320,7 +319,7 @@ void Connection::DoClose() {
   state_ = State::kClosed;
   error_code ignored;
   transport_.socket().close(ignored);
-  timer_.cancel();
+  deadline_.Stop();
   const auto on_gone = std::move(on_gone_);
   EndRequest(499);
   if (on_gone) on_gone();
@@ -343,26 +342,10 @@ void Connection::EndRequest(int status) {
 }
 
 void Connection::SetDeadline(absl::Duration from_now) {
-  if (state_ == State::kClosed) return;
-  deadline_ = Clock::now() + absl::ToChronoNanoseconds(from_now);
-  if (deadline_ < armed_for_) ArmTimer();
+  deadline_.Set(from_now, shared_from_this());
 }
 
-void Connection::ClearDeadline() { deadline_ = Clock::time_point::max(); }
-
-void Connection::ArmTimer() {
-  armed_for_ = deadline_;
-  timer_.expires_at(deadline_);
-  timer_.async_wait([self = shared_from_this()](const error_code& error) {
-    if (error || self->state_ == State::kClosed) return;
-    self->armed_for_ = Clock::time_point::max();
-    self->OnTimer();
-  });
-}
-
-void Connection::OnTimer() {
-  if (deadline_ == Clock::time_point::max()) return;
-  if (Clock::now() < deadline_) return ArmTimer();
+void Connection::OnDeadline() {
   if (state_ == State::kReading && header_started_) {
     StartRequest();
     return RespondAndClose(408, "the request did not arrive in time");

@@ -10,8 +10,6 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -22,6 +20,7 @@
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/request_parser.h"
+#include "server/net/deadline.h"
 #include "server/net/transport.h"
 
 namespace tidal {
@@ -93,15 +92,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void EndRequest(int status);
 
   void SetDeadline(absl::Duration from_now);
-  void ClearDeadline();
-  void ArmTimer();
-  void OnTimer();
+  void OnDeadline();
 
   // First, so that they go last: the connection may end on a thread of gRPC.
   const std::shared_ptr<boost::asio::io_context> io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   Transport transport_;
-  boost::asio::steady_timer timer_;
+  Deadline deadline_;
   const GatewayOptions& options_;
   const Handler& handler_;
   HttpStats& stats_;
@@ -129,10 +126,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::string out_;        // to send next
   std::string in_flight_;  // being sent; one write at a time
-
-  // The timer is moved lazily: it may fire before the deadline and is armed again then.
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
-  std::chrono::steady_clock::time_point armed_for_ = std::chrono::steady_clock::time_point::max();
 };
 
 }  // namespace tidal

@@ -4,12 +4,10 @@ While each attacks, others are served; afterwards nothing of it is left in the s
 """
 
 import contextlib
-import json
 import resource
 import socket
 import ssl
 import statistics
-import struct
 import tempfile
 import threading
 import time
@@ -17,6 +15,7 @@ import unittest
 
 import programs
 from certificates import Authority
+from hostile import GRPC_PREFACE, GoodClient, http2_frame, post, read_to_end, reset
 
 # Seconds. Short, so that the tests are.
 HEADER_TIMEOUT, BODY_TIMEOUT, WRITE_TIMEOUT = 2, 3, 3
@@ -24,57 +23,6 @@ MAX_CONNECTIONS = 4096
 LONG_STREAM = {"prompt": "Once upon a time", "max_tokens": 1900, "ignore_eos": True,
                "stream": True, "temperature": 0}
 SHORT = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-GRPC_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
-def post(body, path="/v1/completions"):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return (f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-            + data)
-
-
-def http2_frame(kind, payload, flags=0, stream=0):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(
-        ">I", stream) + payload
-
-
-def reset(client):
-    """Closes with a TCP reset."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
-def read_to_end(client):
-    """What comes until the server closes; a reset is an end, too."""
-    received = b""
-    with contextlib.suppress(ConnectionError):
-        while chunk := client.recv(65536):
-            received += chunk
-    return received
-
-
-class GoodClient:
-    """Sends requests one after the other for as long as it is entered, as others do meanwhile."""
-
-    def __init__(self, program):
-        self._program = program
-        self._stop = threading.Event()
-        self.statuses, self.seconds = [], []
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self):
-        while not self._stop.is_set():
-            begin = time.monotonic()
-            self.statuses.append(self._program.post("/v1/completions", SHORT)[0])
-            self.seconds.append(time.monotonic() - begin)
 
 
 class HostileClientTest(unittest.TestCase):
@@ -115,12 +63,12 @@ class HostileClientTest(unittest.TestCase):
     @contextlib.contextmanager
     def others_are_served(self):
         """Meanwhile others get answers; afterwards nothing is left."""
-        with GoodClient(self.server) as good:
+        with GoodClient(lambda: self.server.post("/v1/completions", SHORT)[0]) as good:
             yield
-            count = len(good.statuses)
-            while len(good.statuses) < count + 3:  # also at the end of the attack
+            count = len(good.answers)
+            while len(good.answers) < count + 3:  # also at the end of the attack
                 time.sleep(0.01)
-        self.assertEqual({200}, set(good.statuses))
+        self.assertEqual({200}, set(good.answers))
         self.assertLess(max(good.seconds), 10)
         print(f"{self.id().split('.')[-1]}: others' requests {len(good.seconds)}, median "
               f"{statistics.median(good.seconds) * 1e3:.0f} ms, most {max(good.seconds) * 1e3:.0f}")
