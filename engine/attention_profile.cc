@@ -5,9 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 #include "engine/layer_plan.h"
 #include "engine/published_plans.h"
+#include "engine/text_file.h"
 
 namespace tidal {
 namespace {
@@ -15,14 +16,14 @@ namespace {
 constexpr int32_t kMinLayersForPlan = 4;
 constexpr int64_t kMaxTokens = 1 << 24;  // any number of tokens in the file
 
-absl::Status ReadInt(const JsonFields& json, const char* field, int64_t min, int64_t max,
+absl::Status ReadInt(const JsonFile& json, const char* field, int64_t min, int64_t max,
                      int32_t* out) {
   TIDAL_ASSIGN_OR_RETURN(const int64_t value, json.Int(field, min, max, *out));
   *out = static_cast<int32_t>(value);
   return absl::OkStatus();
 }
 
-absl::Status ReadSelection(const JsonFields& json, SparseAttentionConfig* config) {
+absl::Status ReadSelection(const JsonFile& json, SparseAttentionConfig* config) {
   TIDAL_ASSIGN_OR_RETURN(const std::string granularity, json.String("granularity", "shared"));
   if (granularity != "shared" && granularity != "kv_head") {
     return json.Error("granularity", "\"shared\" or \"kv_head\"");
@@ -129,7 +130,7 @@ ResolvedAttention Default(TidalFile file, const Reselection& reselection, bool p
 
 absl::StatusOr<TidalFile> ParseTidalFile(absl::string_view text, const std::string& file,
                                          int32_t num_layers) {
-  TIDAL_ASSIGN_OR_RETURN(const JsonFields json, JsonFields::Parse(text, file));
+  TIDAL_ASSIGN_OR_RETURN(const JsonFile json, JsonFile::Parse(text, file));
   TIDAL_RETURN_IF_ERROR(
       json.OnlyKnown({"pattern", "granularity", "score", "sinks", "recency_fraction",
                       "token_budget", "dense_below", "correction_period", "reselection_layer"}));

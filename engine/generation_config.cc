@@ -3,12 +3,12 @@
 #include <limits>
 
 #include "engine/base/status_macros.h"
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 
 namespace tidal {
 namespace {
 
-absl::Status ReadFloat(const JsonFields& json, const char* field, double min, double max,
+absl::Status ReadFloat(const JsonFile& json, const char* field, double min, double max,
                        std::optional<float>* out) {
   if (!json.Has(field)) return absl::OkStatus();
   TIDAL_ASSIGN_OR_RETURN(const double value, json.Number(field, min, max));
@@ -16,7 +16,7 @@ absl::Status ReadFloat(const JsonFields& json, const char* field, double min, do
   return absl::OkStatus();
 }
 
-absl::Status ReadInt(const JsonFields& json, const char* field, int64_t min,
+absl::Status ReadInt(const JsonFile& json, const char* field, int64_t min,
                      std::optional<int32_t>* out) {
   if (!json.Has(field)) return absl::OkStatus();
   TIDAL_ASSIGN_OR_RETURN(const int64_t value,
@@ -32,10 +32,10 @@ absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_p
   constexpr double kSmallest = std::numeric_limits<float>::min();  // for "greater than 0"
   GenerationConfig config;
   config.eos_token_ids = model.eos_token_ids;
-  absl::StatusOr<JsonFields> file = JsonFields::Read(model_path + "/generation_config.json");
+  absl::StatusOr<JsonFile> file = JsonFile::Read(model_path + "/generation_config.json");
   if (absl::IsNotFound(file.status())) return config;
   if (!file.ok()) return file.status();
-  const JsonFields& json = *file;
+  const JsonFile& json = *file;
   if (json.Has("do_sample")) {
     TIDAL_ASSIGN_OR_RETURN(config.do_sample, json.Bool("do_sample"));
   }

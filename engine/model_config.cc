@@ -2,7 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
+#include "engine/text_file.h"
 
 namespace tidal {
 namespace {
@@ -37,12 +38,12 @@ constexpr Architecture kArchitectures[] = {
     {"Qwen3ForCausalLM", false, true, false, true, Windows::kSome, 128},
 };
 
-absl::Status Unimplemented(const JsonFields& json, const std::string& field,
+absl::Status Unimplemented(const JsonFile& json, const std::string& field,
                            absl::string_view must_be) {
   return absl::UnimplementedError(json.Error(field, must_be).message());
 }
 
-absl::StatusOr<const Architecture*> ReadArchitecture(const JsonFields& json) {
+absl::StatusOr<const Architecture*> ReadArchitecture(const JsonFile& json) {
   TIDAL_ASSIGN_OR_RETURN(const std::vector<std::string> names, json.Strings("architectures"));
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
@@ -55,7 +56,7 @@ absl::StatusOr<const Architecture*> ReadArchitecture(const JsonFields& json) {
 }
 
 // What we do not compute must be off.
-absl::Status CheckFeatures(const JsonFields& json) {
+absl::Status CheckFeatures(const JsonFile& json) {
   if (json.Has("quantization_config")) {
     return Unimplemented(json, "quantization_config", "absent (only bf16, fp16 and fp32 weights)");
   }
@@ -64,7 +65,7 @@ absl::Status CheckFeatures(const JsonFields& json) {
   return absl::OkStatus();
 }
 
-absl::Status ReadBiases(const JsonFields& json, const Architecture& architecture,
+absl::Status ReadBiases(const JsonFile& json, const Architecture& architecture,
                         ModelConfig* config) {
   config->qkv_bias = architecture.always_qkv_bias;
   if (architecture.may_attention_bias) {
@@ -77,7 +78,7 @@ absl::Status ReadBiases(const JsonFields& json, const Architecture& architecture
   return absl::OkStatus();
 }
 
-absl::Status ReadSizes(const JsonFields& json, ModelConfig* config) {
+absl::Status ReadSizes(const JsonFile& json, ModelConfig* config) {
   struct Field {
     const char* name;
     int64_t max;
@@ -98,7 +99,7 @@ absl::Status ReadSizes(const JsonFields& json, ModelConfig* config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadHeads(const JsonFields& json, int32_t default_head_dim, ModelConfig* config) {
+absl::Status ReadHeads(const JsonFile& json, int32_t default_head_dim, ModelConfig* config) {
   const int32_t heads = config->num_heads;
   TIDAL_ASSIGN_OR_RETURN(const int64_t kv_heads, json.Int("num_key_value_heads", 1, heads, heads));
   config->num_kv_heads = static_cast<int32_t>(kv_heads);
@@ -129,7 +130,7 @@ absl::Status ReadHeads(const JsonFields& json, int32_t default_head_dim, ModelCo
 }
 
 // layer_types, or what it is derived from: whether each layer has the window.
-absl::StatusOr<std::vector<bool>> ReadWindowedLayers(const JsonFields& json, int32_t num_layers) {
+absl::StatusOr<std::vector<bool>> ReadWindowedLayers(const JsonFile& json, int32_t num_layers) {
   std::vector<bool> windowed(num_layers);
   if (!json.Has("layer_types")) {
     TIDAL_ASSIGN_OR_RETURN(const int64_t first,
@@ -150,7 +151,7 @@ absl::StatusOr<std::vector<bool>> ReadWindowedLayers(const JsonFields& json, int
   return windowed;
 }
 
-absl::Status ReadWindows(const JsonFields& json, Windows windows, ModelConfig* config) {
+absl::Status ReadWindows(const JsonFile& json, Windows windows, ModelConfig* config) {
   if (windows == Windows::kNone) return absl::OkStatus();
   std::vector<bool> windowed(config->num_layers, true);
   if (windows == Windows::kAll) {
@@ -175,7 +176,7 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path) {
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& file) {
-  TIDAL_ASSIGN_OR_RETURN(const JsonFields json, JsonFields::Parse(text, file));
+  TIDAL_ASSIGN_OR_RETURN(const JsonFile json, JsonFile::Parse(text, file));
   ModelConfig config;
   TIDAL_ASSIGN_OR_RETURN(const Architecture* architecture, ReadArchitecture(json));
   config.architecture = architecture->name;

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "engine/base/status_macros.h"
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 
 namespace tidal {
 namespace {
@@ -25,7 +25,7 @@ constexpr NamedType kTypes[] = {{"default", RopeType::kDefault},
                                 {"llama3", RopeType::kLlama3}};
 
 // Older files call it "type". One that gives a factor and not what it is for is a mistake.
-absl::StatusOr<RopeType> ReadType(const JsonFields& rope) {
+absl::StatusOr<RopeType> ReadType(const JsonFile& rope) {
   const std::string field = rope.Has("rope_type") || !rope.Has("type") ? "rope_type" : "type";
   if (!rope.Has(field) && !rope.Has("factor")) return RopeType::kDefault;
   TIDAL_ASSIGN_OR_RETURN(const std::string name, rope.String(field));
@@ -36,7 +36,7 @@ absl::StatusOr<RopeType> ReadType(const JsonFields& rope) {
       rope.Error(field, "\"default\", \"linear\", \"dynamic\", \"yarn\" or \"llama3\"").message());
 }
 
-absl::Status CheckWholeHeads(const JsonFields& json) {
+absl::Status CheckWholeHeads(const JsonFile& json) {
   TIDAL_ASSIGN_OR_RETURN(const double part, json.Number("partial_rotary_factor", 0, 1, 1.0));
   if (part == 1.0) return absl::OkStatus();
   return absl::UnimplementedError(json.Error("partial_rotary_factor", "1").message());
@@ -47,7 +47,7 @@ double YarnScale(double factor, double weight) {
   return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
 }
 
-absl::Status ReadYarn(const JsonFields& rope, RopeConfig* config) {
+absl::Status ReadYarn(const JsonFile& rope, RopeConfig* config) {
   TIDAL_ASSIGN_OR_RETURN(config->beta_fast, rope.Number("beta_fast", 1e-3, 1e6, 32.0));
   TIDAL_ASSIGN_OR_RETURN(config->beta_slow, rope.Number("beta_slow", 1e-3, 1e6, 1.0));
   if (config->beta_fast <= config->beta_slow) {
@@ -65,7 +65,7 @@ absl::Status ReadYarn(const JsonFields& rope, RopeConfig* config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLlama3(const JsonFields& rope, RopeConfig* config) {
+absl::Status ReadLlama3(const JsonFile& rope, RopeConfig* config) {
   TIDAL_ASSIGN_OR_RETURN(config->low_freq_factor, rope.Number("low_freq_factor", 1e-3, 1e6));
   TIDAL_ASSIGN_OR_RETURN(config->high_freq_factor, rope.Number("high_freq_factor", 1e-3, 1e6));
   if (config->high_freq_factor > config->low_freq_factor) return absl::OkStatus();
@@ -81,8 +81,7 @@ int32_t RopeConfig::MaxContextLen(int32_t max_position_embeddings) const {
   return std::max(max_position_embeddings, stretched);
 }
 
-absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFields& json,
-                                           int32_t max_position_embeddings) {
+absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFile& json, int32_t max_position_embeddings) {
   RopeConfig config;
   TIDAL_ASSIGN_OR_RETURN(config.theta,
                          json.Number("rope_theta", kMinTheta, kMaxTheta, config.theta));
@@ -90,7 +89,7 @@ absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFields& json,
   const char* const field = json.Has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   if (!json.Has(field)) return config;
 
-  TIDAL_ASSIGN_OR_RETURN(const JsonFields rope, json.Object(field));
+  TIDAL_ASSIGN_OR_RETURN(const JsonFile rope, json.Object(field));
   TIDAL_ASSIGN_OR_RETURN(config.theta,
                          rope.Number("rope_theta", kMinTheta, kMaxTheta, config.theta));
   TIDAL_RETURN_IF_ERROR(CheckWholeHeads(rope));

@@ -8,7 +8,7 @@
 
 namespace tidal {
 
-class JsonFields;
+class JsonFile;
 
 enum class RopeType : uint8_t {
   kDefault,
@@ -41,7 +41,7 @@ struct RopeConfig {
 // From config.json: the object "rope_parameters", or "rope_scaling" with "rope_theta" beside it.
 // INVALID_ARGUMENT (a field), UNIMPLEMENTED (another kind of stretching, or only a part of each
 // head rotated).
-absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFields& json, int32_t max_position_embeddings);
+absl::StatusOr<RopeConfig> ParseRopeConfig(const JsonFile& json, int32_t max_position_embeddings);
 
 }  // namespace tidal
 

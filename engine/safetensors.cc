@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 
 namespace tidal {
 namespace {
@@ -129,8 +129,8 @@ absl::Status ModelTensors::AddFile(const std::string& file_name) {
 }
 
 absl::Status ModelTensors::AddShards(const std::string& index_path) {
-  TIDAL_ASSIGN_OR_RETURN(const JsonFields index, JsonFields::Read(index_path));
-  TIDAL_ASSIGN_OR_RETURN(const JsonFields weight_map, index.Object("weight_map"));
+  TIDAL_ASSIGN_OR_RETURN(const JsonFile index, JsonFile::Read(index_path));
+  TIDAL_ASSIGN_OR_RETURN(const JsonFile weight_map, index.Object("weight_map"));
   std::set<std::string> files;
   for (const auto& [tensor, file] : weight_map.object().items()) {
     TIDAL_ASSIGN_OR_RETURN(const std::string name, weight_map.String(tensor));

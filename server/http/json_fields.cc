@@ -1,6 +1,5 @@
 #include "server/http/json_fields.h"
 
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -15,7 +14,6 @@ namespace {
 // needs to be this deep or to have this many values.
 constexpr int kMaxDepth = 32;
 constexpr int kMaxValues = 4 << 20;
-constexpr size_t kMaxQuotedBytes = 64;
 
 // A look at brackets and commas outside of strings, before anything is built.
 absl::Status CheckShape(absl::string_view text) {
@@ -67,51 +65,11 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body) {
   }
 }
 
-std::string QuoteJson(const nlohmann::json& value) {
-  if (value.is_array() || value.is_object()) {
-    return absl::StrCat("an ", value.type_name(), " of ", value.size());
-  }
-  if (value.is_string()) {
-    const auto& text = value.get_ref<const std::string&>();
-    if (text.size() > kMaxQuotedBytes) return absl::StrCat("a string of ", text.size(), " bytes");
-  }
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-std::optional<int64_t> ToInteger(const nlohmann::json& value) {
-  if (value.is_number_unsigned()) {
-    const auto number = value.get<uint64_t>();
-    if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
-    return static_cast<int64_t>(number);
-  }
-  if (value.is_number_integer()) return value.get<int64_t>();
-  if (value.is_number_float()) {
-    const double number = value.get<double>();
-    if (std::nearbyint(number) == number && std::abs(number) < 9.0e15) {
-      return static_cast<int64_t>(number);
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<std::vector<uint32_t>> ToTokenIds(const nlohmann::json& value) {
-  if (!value.is_array()) return std::nullopt;
-  std::vector<uint32_t> ids;
-  ids.reserve(value.size());
-  for (const nlohmann::json& element : value) {
-    const std::optional<int64_t> id = ToInteger(element);
-    if (!id || *id < 0 || *id > std::numeric_limits<uint32_t>::max()) return std::nullopt;
-    ids.push_back(static_cast<uint32_t>(*id));
-  }
-  return ids;
-}
-
 JsonFields::JsonFields(const nlohmann::json& object, std::string prefix)
     : object_(object), prefix_(std::move(prefix)) {}
 
 const nlohmann::json* JsonFields::Find(const char* field) const {
-  const auto it = object_.find(field);
-  return it == object_.end() || it->is_null() ? nullptr : &*it;
+  return FindMember(object_, field);
 }
 
 void JsonFields::Fail(absl::string_view field, absl::string_view wanted,
@@ -136,8 +94,7 @@ std::optional<bool> JsonFields::Bool(const char* field) {
 std::optional<int64_t> JsonFields::Integer(const char* field, int64_t low, int64_t high) {
   const nlohmann::json* value = Find(field);
   if (value == nullptr) return std::nullopt;
-  const std::optional<int64_t> number = ToInteger(*value);
-  if (number && *number >= low && *number <= high) return number;
+  if (const auto number = ToInteger(*value, low, high)) return number;
   Fail(field, absl::StrCat("an integer in [", low, ", ", high, "]"), *value);
   return std::nullopt;
 }
@@ -151,10 +108,8 @@ std::optional<uint32_t> JsonFields::Unsigned(const char* field, uint32_t low, ui
 std::optional<float> JsonFields::Number(const char* field) {
   const nlohmann::json* value = Find(field);
   if (value == nullptr) return std::nullopt;
-  if (value->is_number()) {
-    const double number = value->get<double>();
-    if (std::abs(number) <= std::numeric_limits<float>::max()) return static_cast<float>(number);
-  }
+  constexpr double kMax = std::numeric_limits<float>::max();
+  if (const auto number = ToNumber(*value, -kMax, kMax)) return static_cast<float>(*number);
   Fail(field, "a number", *value);
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/json_value.h"
 #include "nlohmann/json_fwd.hpp"
 
 namespace tidal {
@@ -18,9 +19,6 @@ namespace tidal {
 // The body as a JSON object of limited depth; INVALID_ARGUMENT "body: ..." when it is none, also
 // for broken UTF-8 and for numbers out of range.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body);
-
-// `value` as a message may quote it: JSON, cut short.
-std::string QuoteJson(const nlohmann::json& value);
 
 // Reads fields by name. A field that is absent or null reads as nullopt; so does one of the wrong
 // type, and status() is then INVALID_ARGUMENT "<prefix><field>: must be ..., got ..." of the first
@@ -56,12 +54,6 @@ class JsonFields {
   const std::string prefix_;
   absl::Status status_;
 };
-
-// An array of token ids: integers in [0, 2^32), nothing else. Nullopt when it is not.
-std::optional<std::vector<uint32_t>> ToTokenIds(const nlohmann::json& value);
-
-// Whole numbers, also written as 5.0, as pydantic-based servers take them.
-std::optional<int64_t> ToInteger(const nlohmann::json& value);
 
 }  // namespace tidal
 

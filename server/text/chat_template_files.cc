@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "engine/text_file.h"
 #include "server/text/concat.h"
-#include "server/text/file.h"
 #include "server/text/json_field.h"
 
 namespace tidal {

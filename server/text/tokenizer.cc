@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "engine/text_file.h"
 #include "server/text/bpe_tokenizer.h"
 #include "server/text/concat.h"
-#include "server/text/file.h"
 #include "server/text/incremental_detokenizer.h"
 #include "server/text/tokenizer_config.h"
 

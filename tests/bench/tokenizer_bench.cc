@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/text/file.h"
+#include "engine/text_file.h"
 #include "server/text/tokenizer.h"
 
 namespace tidal {

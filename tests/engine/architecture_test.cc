@@ -10,8 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 #include "engine/safetensors.h"
+#include "engine/text_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/engine_harness.h"
@@ -19,7 +20,6 @@
 
 namespace tidal {
 namespace {
-
 
 constexpr int32_t kPromptTokens = 160;
 constexpr int32_t kSparseSteps = 8;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/json_fields.h"
+#include "engine/json_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 absl::StatusOr<RopeConfig> Parse(const std::string& fields, int32_t max_position_embeddings) {
-  const auto json = JsonFields::Parse("{" + fields + "}", "config.json");
+  const auto json = JsonFile::Parse("{" + fields + "}", "config.json");
   EXPECT_TRUE(json.ok()) << json.status();
   return ParseRopeConfig(*json, max_position_embeddings);
 }

@@ -10,6 +10,8 @@ import re
 import sys
 import unittest
 
+from one_definition import defined_twice
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED_FOLDERS = {".git", ".venv", "build", "__pycache__", "generated"}
 CODE_SUFFIXES = {".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".proto", ".cmake"}
@@ -186,7 +188,7 @@ def findings():
         lines = read_lines(path)
         for rule in RULES:
             found += [f"{path}:{number}: {what}" for number, what in rule(path, lines)]
-    return found + files_not_built()
+    return found + files_not_built() + names_defined_twice()
 
 
 def files_not_built():
@@ -200,6 +202,11 @@ def files_not_built():
         names |= {f"{topic}_test.cc" for topic in topics.split()}
     return [f"{path}:0: no CMakeLists.txt builds it" for path in source_files()
             if path.suffix in (".cc", ".cu") and path.name not in names]
+
+
+def names_defined_twice():
+    files = [(path, read_lines(path)) for path in source_files() if path.suffix in CPP_SUFFIXES]
+    return [f"{path}:{number}: {what}" for path, number, what in defined_twice(files)]
 
 
 class TidyTest(unittest.TestCase):
@@ -258,6 +265,27 @@ class RulesTest(unittest.TestCase):
     def test_cpp_form(self):
         self.check(cpp_form, "engine/a.cc", ["  throw 1;", "  // libraries throw", '"throw"'], 1)
         self.check(cpp_form, "engine/a.h", ["using namespace std;"], 1)
+
+    def test_names_defined_twice(self):
+        def twice(*files):
+            found = defined_twice([(pathlib.Path(path), ["namespace tidal {", *lines, "}"])
+                                   for path, lines in files])
+            return [what.split(" is ")[0] for _, _, what in found]
+
+        one = ["// class A {};", "class A final : public B<int> {", " public:", "  int F() {}", "};"]
+        self.assertEqual(["tidal::A"], twice(("a/a.h", one), ("b/a.h", ["struct A", "{};"])))
+        self.assertEqual(["tidal::A"], twice(("a/a.h", one), ("b/a.cc", ["enum class A : int {}"])))
+        self.assertEqual([], twice(("a/a.h", one), ("a/a.h", one)))
+        self.assertEqual([], twice(("a/a.h", one), ("b/a.h", ["class A;", "void F(struct A a);"])))
+        for space in ("", "x"):
+            inside = [f"namespace {space} {{", *one, "}"]
+            self.assertEqual([], twice(("a/a.h", one), ("b/a.cc", inside)))
+        nested = ["struct B {", "  struct A {};", "  void F() { if (true) {} }", "};"]
+        self.assertEqual([], twice(("a/a.h", one), ("b/b.h", nested)))
+        function = ["inline int F(int a, X b = X(1, 2)) {", "  return a;", "}"]
+        self.assertEqual(["tidal::F(int, X)"],
+                         twice(("a/a.h", function), ("b/a.h", ["int F(int, X) { return 2; }"])))
+        self.assertEqual([], twice(("a/a.h", function), ("b/a.h", ["int F(float a) { return 2; }"])))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-// Reads the fields of one JSON object with errors that name the file, the field, the value and the
-// limit. For .cc files of this folder only.
-#ifndef TIDAL_ENGINE_JSON_FIELDS_H_
-#define TIDAL_ENGINE_JSON_FIELDS_H_
+// A JSON file of a model's folder: reads the fields of one object with errors that name the file,
+// the field, the value and the limit. For .cc files of this folder only.
+#ifndef TIDAL_ENGINE_JSON_FILE_H_
+#define TIDAL_ENGINE_JSON_FILE_H_
 
 #include <cstdint>
 #include <memory>
@@ -17,17 +17,14 @@
 
 namespace tidal {
 
-// A whole file. NOT_FOUND, or INVALID_ARGUMENT when it is larger than max_bytes.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes);
-
 // A field that is absent and one that is null are the same. A getter with a default returns it for
 // such a field; without one it returns INVALID_ARGUMENT. Immutable, so thread-safe.
-class JsonFields {
+class JsonFile {
  public:
   // INVALID_ARGUMENT unless the text is one JSON object. `file` is for messages.
-  static absl::StatusOr<JsonFields> Parse(absl::string_view text, std::string file);
+  static absl::StatusOr<JsonFile> Parse(absl::string_view text, std::string file);
   // NOT_FOUND when there is no such file. At most 64 MiB.
-  static absl::StatusOr<JsonFields> Read(const std::string& path);
+  static absl::StatusOr<JsonFile> Read(const std::string& path);
 
   bool Has(const std::string& field) const;
   absl::StatusOr<int64_t> Int(const std::string& field, int64_t min, int64_t max,
@@ -45,7 +42,7 @@ class JsonFields {
   absl::StatusOr<std::vector<TokenId>> TokenIds(const std::string& field, int32_t vocab_size) const;
 
   // A nested object, its fields named "FIELD.x" in messages through `file`.
-  absl::StatusOr<JsonFields> Object(const std::string& field) const;
+  absl::StatusOr<JsonFile> Object(const std::string& field) const;
 
   // INVALID_ARGUMENT for the first field that is not in `known`.
   absl::Status OnlyKnown(const std::vector<std::string>& known) const;
@@ -58,7 +55,7 @@ class JsonFields {
   const nlohmann::json& object() const { return *object_; }
 
  private:
-  JsonFields(std::shared_ptr<const nlohmann::json> object, std::string file);
+  JsonFile(std::shared_ptr<const nlohmann::json> object, std::string file);
   const nlohmann::json* Find(const std::string& field) const;  // null when absent or null
 
   std::shared_ptr<const nlohmann::json> object_;
@@ -67,4 +64,4 @@ class JsonFields {
 
 }  // namespace tidal
 
-#endif  // TIDAL_ENGINE_JSON_FIELDS_H_
+#endif  // TIDAL_ENGINE_JSON_FILE_H_
