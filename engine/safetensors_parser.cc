@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
@@ -39,26 +39,57 @@ absl::Status Bad(const std::string& file, absl::string_view what) {
   return absl::DataLossError(absl::StrCat(file, ": ", what));
 }
 
-// Parses the header; refuses deep nesting and a tensor named twice (the parser itself would keep
-// the last one).
-absl::StatusOr<Json> ParseHeader(absl::string_view text, const std::string& file) {
-  std::set<std::string> names;
-  std::string duplicate;
-  bool too_deep = false;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kMaxDepth) too_deep = true;
-    if (depth == 1 && event == Json::parse_event_t::key &&
-        !names.insert(value.get_ref<const std::string&>()).second) {
-      duplicate = value.get_ref<const std::string&>();
-    }
-    return depth <= kMaxDepth;
-  };
-  Json header = Json::parse(text.begin(), text.end(), check, /*allow_exceptions=*/false);
-  if (too_deep) return Bad(file, "header: is nested too deeply");
-  if (header.is_discarded() || !header.is_object()) {
-    return Bad(file, "header: must be a JSON object");
+// What a tree no longer shows: how deep the text was, and whether it named a tensor twice (the tree
+// keeps the last one). A callback of the parser could see both, but with one the parser looks
+// through all members again after each of them.
+class HeaderCheck : public Json::json_sax_t {
+ public:
+  bool too_deep() const { return too_deep_; }
+  const std::string& duplicate() const { return duplicate_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(Json::number_integer_t) override { return true; }
+  bool number_unsigned(Json::number_unsigned_t) override { return true; }
+  bool number_float(Json::number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(Json::binary_t&) override { return true; }
+  bool start_object(size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool start_array(size_t) override { return Enter(); }
+  bool end_array() override { return Leave(); }
+  bool key(std::string& name) override {
+    if (depth_ == 1 && !names_.insert(name).second) duplicate_ = name;
+    return true;
   }
-  if (!duplicate.empty()) return Bad(file, absl::StrCat("tensor ", duplicate, ": appears twice"));
+  bool parse_error(size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  bool Enter() {
+    too_deep_ |= ++depth_ > kMaxDepth;
+    return !too_deep_;
+  }
+  bool Leave() {
+    --depth_;
+    return true;
+  }
+
+  int depth_ = 0;
+  bool too_deep_ = false;
+  absl::flat_hash_set<std::string> names_;  // at depth 1
+  std::string duplicate_;
+};
+
+absl::StatusOr<Json> ParseHeader(absl::string_view text, const std::string& file) {
+  HeaderCheck check;
+  const bool valid = Json::sax_parse(text.begin(), text.end(), &check);
+  if (check.too_deep()) return Bad(file, "header: is nested too deeply");
+  Json header =
+      valid ? Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false) : Json();
+  if (!header.is_object()) return Bad(file, "header: must be a JSON object");
+  if (!check.duplicate().empty()) {
+    return Bad(file, absl::StrCat("tensor ", check.duplicate(), ": appears twice"));
+  }
   return header;
 }
 

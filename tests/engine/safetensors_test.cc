@@ -78,6 +78,20 @@ TEST(SafetensorsTest, OtherTypesAreListedNotRead) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("got I64"));
 }
 
+// In linear time: what is quadratic in the tensors takes minutes here.
+TEST(SafetensorsTest, ManyTensors) {
+  constexpr int kTensors = 100'000;
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i) {
+    absl::StrAppend(&header, i == 0 ? "" : ",", "\"layers.", i,
+                    R"(":{"dtype":"F32","shape":[1],"data_offsets":[)", 4 * i, ",", 4 * (i + 1),
+                    "]}");
+  }
+  const auto tensors = Parse(SafetensorsBytes(header + "}", std::string(4 * kTensors, 'x')));
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  EXPECT_EQ(tensors->size(), kTensors);
+}
+
 struct HostileCase {
   const char* header;
   size_t data_bytes;
