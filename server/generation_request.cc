@@ -72,7 +72,8 @@ absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const Serve
   const bool escaped = !prompt.stand_ins.empty();  // stand-ins are longer than what they stand for
   TIDAL_RETURN_IF_ERROR(
       CheckTextLength(escaped ? prompt.stand_ins.Restore(prompt.text) : prompt.text, model));
-  auto tokens = model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins);
+  auto tokens =
+      model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins, /*add_special_tokens=*/false);
   if (!tokens.ok()) return Within("chat: ", tokens.status());
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
   return tokens;

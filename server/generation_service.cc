@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/base/status_macros.h"
 #include "scheduler/retry_after.h"
 #include "scheduler/steady_time.h"
-#include "server/chat_prompt.h"
 #include "server/generation_request.h"
+#include "server/token_queries.h"
 
 namespace tidal {
 namespace {
+
+constexpr int kQueryNiceness = 10;
 
 absl::Status Busy(absl::string_view why) {
   return WithRetryAfter(absl::ResourceExhaustedError(why), /*seconds=*/1);
@@ -26,6 +26,8 @@ GenerationService::GenerationService(const ServedModel* model, ServingLoop* loop
     : model_(model),
       options_(std::move(options)),
       output_pool_(options_.output_threads, 0),
+      query_pool_(options_.query_threads, static_cast<size_t>(options_.max_waiting_queries),
+                  kQueryNiceness),
       intake_pool_(options_.intake_threads, static_cast<size_t>(options_.max_waiting_requests)) {
   context_.model = model;
   context_.loop = loop;
@@ -48,20 +50,22 @@ absl::Status GenerationService::Admit(const v1::GenerateRequest& request,
   return context_.loop->CheckRoom(caller.tenant, num_outputs, FewestPromptTokens(request, *model_));
 }
 
-absl::Status GenerationService::RunOnIntake(WorkerPool::Job job) {
-  if (intake_pool_.TryPost(std::move(job))) return absl::OkStatus();
-  return Busy(
-      absl::StrCat("the server has ", options_.max_waiting_requests, " new requests waiting"));
+absl::Status GenerationService::RunQuery(WorkerPool::Job job, const std::string& tenant) {
+  if (query_pool_.TryPost(std::move(job), tenant)) return absl::OkStatus();
+  return Busy(absl::StrCat("the server has ", options_.max_waiting_queries,
+                           " questions about text waiting"));
 }
 
 std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request, Caller caller) {
   caller.deadline = SteadyTimeOf(caller.deadline);
   absl::Status status = Admit(request, caller);
-  const std::string request_id = request.request_id();
+  const std::string request_id = request.request_id(), tenant = caller.tenant;
   auto generation = std::make_shared<Generation>(&context_, SteadyNow(), std::move(caller));
-  if (status.ok()) {
-    status =
-        RunOnIntake([generation, request = std::move(request)] { generation->Begin(request); });
+  if (status.ok() &&
+      !intake_pool_.TryPost(
+          [generation, request = std::move(request)] { generation->Begin(request); }, tenant)) {
+    status = Busy(
+        absl::StrCat("the server has ", options_.max_waiting_requests, " new requests waiting"));
   }
   if (!status.ok()) generation->Refuse(std::move(status), request_id);
   return generation;
@@ -69,50 +73,12 @@ std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request
 
 absl::StatusOr<v1::TokenizeResponse> GenerationService::Tokenize(
     const v1::TokenizeRequest& request) const {
-  TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), *model_));
-  std::vector<TokenId> ids;
-  switch (request.prompt_case()) {
-    case v1::TokenizeRequest::kText: {
-      const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
-      TIDAL_ASSIGN_OR_RETURN(ids, model_->tokenizer->Encode(request.text(), add_special));
-      break;
-    }
-    case v1::TokenizeRequest::kChat: {
-      TIDAL_ASSIGN_OR_RETURN(
-          const ChatPrompt prompt,
-          RenderChat(request.chat(), model_->chat_template.get(), model_->escaped_tokens.get()));
-      TIDAL_ASSIGN_OR_RETURN(ids, model_->tokenizer->EncodeChat(prompt.text, prompt.stand_ins));
-      break;
-    }
-    case v1::TokenizeRequest::PROMPT_NOT_SET:
-      return absl::InvalidArgumentError("prompt: must be one of text and chat, got nothing");
-  }
-  v1::TokenizeResponse response;
-  response.mutable_token_ids()->Add(ids.begin(), ids.end());
-  response.set_max_model_len(static_cast<uint32_t>(model_->info.max_model_len));
-  if (request.return_token_strings()) {
-    for (TokenId id : ids) {
-      response.add_token_strings(
-          model_->tokenizer->Decode({&id, 1}, /*skip_special_tokens=*/false));
-    }
-  }
-  return response;
+  return tidal::Tokenize(request, *model_);
 }
 
 absl::StatusOr<v1::DetokenizeResponse> GenerationService::Detokenize(
     const v1::DetokenizeRequest& request) const {
-  TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), *model_));
-  for (int i = 0; i < request.token_ids_size(); ++i) {
-    if (request.token_ids(i) >= static_cast<uint32_t>(model_->info.vocab_size)) {
-      return absl::InvalidArgumentError(absl::StrCat("token_ids[", i, "]: must be below ",
-                                                     model_->info.vocab_size, ", got ",
-                                                     request.token_ids(i)));
-    }
-  }
-  const std::vector<TokenId> ids(request.token_ids().begin(), request.token_ids().end());
-  v1::DetokenizeResponse response;
-  response.set_text(model_->tokenizer->Decode(ids, /*skip_special_tokens=*/false));
-  return response;
+  return tidal::Detokenize(request, *model_);
 }
 
 v1::ModelInfo GenerationService::GetModelInfo(const v1::GetModelInfoRequest& request) const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,7 +26,9 @@ namespace tidal {
 struct GenerationServiceOptions {
   int intake_threads = 2;           // tokenize and submit
   int output_threads = 2;           // detokenize and send
+  int query_threads = 1;            // answer Tokenize and Detokenize
   int max_waiting_requests = 1024;  // for an intake thread; more are refused
+  int max_waiting_queries = 32;     // for a query thread; more are refused
   int max_live_requests = 8192;     // accepted and not yet read to the end; more are refused
   PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;
   std::function<void(const GenerationSummary&)> on_request_end;
@@ -43,13 +46,14 @@ class GenerationService {
   // Never fails: errors are the generation's end. The caller's deadline is a wall-clock time.
   std::shared_ptr<Generation> Start(v1::GenerateRequest request, Caller caller);
 
-  // These two take the time of a tokenizer: call them through RunOnIntake().
+  // These two take the time of a tokenizer: call them through RunQuery().
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) const;
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) const;
   v1::ModelInfo GetModelInfo(const v1::GetModelInfoRequest& request = {}) const;
 
-  // Runs `job` on an intake thread. RESOURCE_EXHAUSTED when too many wait.
-  absl::Status RunOnIntake(WorkerPool::Job job);
+  // Runs `job` on a query thread: they are few and stand back, so that questions about text hold up
+  // no generation. Tenants take turns. RESOURCE_EXHAUSTED when too many wait.
+  absl::Status RunQuery(WorkerPool::Job job, const std::string& tenant);
 
   // For a request that goes to the loop directly.
   SequenceId NewSequenceId() { return next_sequence_id_.fetch_add(1); }
@@ -72,6 +76,7 @@ class GenerationService {
   std::atomic<int64_t> live_generations_{0};
   GenerationContext context_;
   WorkerPool output_pool_;
+  WorkerPool query_pool_;
   WorkerPool intake_pool_;  // last, so that it ends first: its jobs use the rest
 };
 

@@ -13,6 +13,8 @@ inline constexpr size_t kMaxStopStringBytes = 1024;
 inline constexpr int kMaxStopTokenIds = 128;
 inline constexpr size_t kMaxRequestIdBytes = 256;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
+// Of what Tokenize and Detokenize are sent, as gRPC or as HTTP carries it.
+inline constexpr size_t kMaxTokenQueryBytes = 8 << 20;
 
 }  // namespace tidal
 

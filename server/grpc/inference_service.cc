@@ -13,6 +13,7 @@
 #include "engine/base/status_macros.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
 #include "server/grpc/status.h"
+#include "server/request_limits.h"
 
 namespace tidal {
 namespace {
@@ -128,14 +129,14 @@ class InferenceService final : public RawService {
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnIntake<v1::TokenizeRequest>(context, request, response,
-                                         [this](const auto& r) { return service_->Tokenize(r); });
+    return OnQueryThread<v1::TokenizeRequest>(
+        context, request, response, [this](const auto& r) { return service_->Tokenize(r); });
   }
 
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnIntake<v1::DetokenizeRequest>(
+    return OnQueryThread<v1::DetokenizeRequest>(
         context, request, response, [this](const auto& r) { return service_->Detokenize(r); });
   }
 
@@ -162,25 +163,33 @@ class InferenceService final : public RawService {
     return caller;
   }
 
-  // Parses, answers and serializes on an intake thread. Both buffers live until the reactor
-  // finishes.
+  // Parses, answers and serializes on a query thread. Both buffers live until the reactor finishes.
   template <typename Request, typename Function>
-  grpc::ServerUnaryReactor* OnIntake(grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
-                                     Function function) {
+  grpc::ServerUnaryReactor* OnQueryThread(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response, Function function) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (const absl::Status known = CallerOf(*context).status(); !known.ok()) {
-      reactor->Finish(ToGrpcStatus(known));
-      return reactor;
+    const absl::StatusOr<Caller> caller = CallerOf(*context);
+    absl::Status status = caller.status();
+    if (status.ok() && request->Length() > kMaxTokenQueryBytes) {
+      status = absl::InvalidArgumentError(absl::StrCat(
+          "message: must be at most ", kMaxTokenQueryBytes, " bytes, got ", request->Length()));
     }
-    absl::Status posted = service_->RunOnIntake([reactor, request, response, function] {
-      Request message;
-      absl::Status status = Parse(*request, &message);
-      if (!status.ok()) return reactor->Finish(ToGrpcStatus(status));
-      const auto result = function(message);
-      reactor->Finish(result.ok() ? Serialize(*result, response) : ToGrpcStatus(result.status()));
-    });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, context));
+    if (status.ok()) {
+      status = service_->RunQuery(
+          [context, reactor, request, response, function] {
+            // Its client may have gone while it waited.
+            if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
+            Request message;
+            absl::Status parsed = Parse(*request, &message);
+            if (!parsed.ok()) return reactor->Finish(ToGrpcStatus(parsed));
+            const auto result = function(message);
+            reactor->Finish(result.ok() ? Serialize(*result, response)
+                                        : ToGrpcStatus(result.status()));
+          },
+          caller->tenant);
+    }
+    if (!status.ok()) reactor->Finish(ToGrpcStatus(status, context));
     return reactor;
   }
 

@@ -16,6 +16,7 @@
 #include "server/http/openai_error.h"
 #include "server/http/process_metrics.h"
 #include "server/http/request_id.h"
+#include "server/request_limits.h"
 #include "server/tracing/tracer.h"
 
 namespace tidal {
@@ -23,6 +24,8 @@ namespace {
 
 constexpr std::chrono::seconds kUnaryTimeout(30);
 constexpr std::chrono::seconds kHealthTimeout(2);
+constexpr size_t kMaxWaitingQueries = 32;
+constexpr int kQueryNiceness = 10;
 
 HttpResponse TextResponse(int status, std::string text, const std::string& request_id) {
   HttpResponse response;
@@ -47,11 +50,12 @@ struct UnaryCall {
 };
 
 // Calls `method` of the stubs with `request` and answers the connection with render(status,
-// response), on its strand. The RPC is cancelled when the client leaves.
+// response): on its strand, or on a thread of `pool` where there is one. The RPC is cancelled when
+// the client leaves. On the strand.
 template <typename Response, typename Request, typename Method, typename Render>
 void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* channel,
                     const CallMetadata& metadata, Request request, std::chrono::seconds timeout,
-                    Method method, Render render) {
+                    Method method, Render render, WorkerPool* pool = nullptr) {
   auto call = std::make_shared<UnaryCall<Request, Response>>();
   call->connection = std::move(connection);
   call->stubs = channel->stubs();
@@ -60,9 +64,17 @@ void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* chann
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
   call->connection->Listen([] {}, [call] { call->context.TryCancel(); });
   method(*call->stubs, &call->context, &call->request, &call->response,
-         [call, render = std::move(render)](const grpc::Status& status) {
-           call->connection->Post([call, render, status = FromGrpc(status)] {
-             call->connection->Respond(render(status, call->response));
+         [call, pool, render = std::move(render)](const grpc::Status& status) {
+           if (pool == nullptr) {
+             return call->connection->Post([call, render, status = FromGrpc(status)] {
+               call->connection->Respond(render(status, call->response));
+             });
+           }
+           pool->Post([call, render, status = FromGrpc(status)] {
+             auto rendered = std::make_shared<HttpResponse>(render(status, call->response));
+             call->response.Clear();
+             call->connection->Post(
+                 [call, rendered] { call->connection->Respond(std::move(*rendered)); });
            });
          });
 }
@@ -79,7 +91,10 @@ absl::Status CheckNoNul(const std::string& body) {
 
 ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
                        std::unique_ptr<ServerChannel> channel)
-    : options_(options), stats_(stats), channel_(std::move(channel)) {}
+    : options_(options),
+      stats_(stats),
+      channel_(std::move(channel)),
+      query_pool_(/*num_threads=*/1, kMaxWaitingQueries, kQueryNiceness) {}
 
 Route ApiHandler::RouteOf(HttpRequest* request) const {
   absl::StatusOr<std::string> path = DecodePath(request->path);
@@ -115,7 +130,7 @@ void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpReques
   Answer(std::move(connection), request, route);
 }
 
-void ApiHandler::Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
+void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& request,
                         const Route& route) {
   std::string id = request.request_id;
   const auto fail = [&](int status, const std::string& message) {
@@ -163,13 +178,14 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, const HttpReques
   }
 }
 
-void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
+void ApiHandler::Generate(std::shared_ptr<Connection> connection, HttpRequest& request,
                           const Route& route, std::string request_id) {
   auto span = std::make_unique<HttpSpan>(options_.tracer, request, route.path);
   absl::StatusOr<OpenAiRequest> parsed =
       draining_ ? absl::UnavailableError("the server is shutting down")
       : route.endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
                                                      : ParseCompletionRequest(request.body);
+  request.body = std::string();  // the call takes as much again
   if (!parsed.ok()) {
     const ApiError error = ToApiError(parsed.status());
     span->End(error.http_status);
@@ -185,34 +201,77 @@ void ApiHandler::Generate(std::shared_ptr<Connection> connection, const HttpRequ
                           std::move(request_id), options_.max_unsent_bytes, std::move(span));
 }
 
-void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                          std::string request_id) {
-  absl::StatusOr<v1::TokenizeRequest> parsed = ParseTokenizeRequest(request.body);
-  if (!parsed.ok()) {
-    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
+void ApiHandler::OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                               const std::string& request_id,
+                               std::function<void(const std::string&)> answer) {
+  if (request.body.size() > kMaxTokenQueryBytes) {
+    return connection->Respond(
+        ErrorResponse(HttpError(413, absl::StrCat("body: must be at most ", kMaxTokenQueryBytes,
+                                                  " bytes, got ", request.body.size())),
+                      request_id));
   }
-  const bool with_strings = parsed->return_token_strings();
-  CallAndRespond<v1::TokenizeResponse>(
-      std::move(connection), channel_.get(), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
-      [](auto& stubs, auto... arguments) { stubs.inference->async()->Tokenize(arguments...); },
-      [request_id, with_strings](const absl::Status& status, const v1::TokenizeResponse& response) {
-        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
-        return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
+  std::string tenant;
+  if (options_.api_keys != nullptr) {
+    tenant = options_.api_keys->TenantOf(request.authorization).value_or("");
+  }
+  if (!query_pool_.TryPost(
+          [body = std::move(request.body), answer = std::move(answer)] { answer(body); }, tenant)) {
+    connection->Respond(ErrorResponse(
+        ToApiError(absl::ResourceExhaustedError("too many questions about text wait")),
+        request_id));
+  }
+}
+
+void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                          std::string request_id) {
+  OnQueryThread(
+      connection, request, request_id,
+      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+        auto parsed =
+            std::make_shared<absl::StatusOr<v1::TokenizeRequest>>(ParseTokenizeRequest(body));
+        connection->Post([this, connection, metadata, request_id, parsed] {
+          if (!parsed->ok()) {
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+          }
+          const bool with_strings = (*parsed)->return_token_strings();
+          CallAndRespond<v1::TokenizeResponse>(
+              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
+              [](auto& stubs, auto... arguments) {
+                stubs.inference->async()->Tokenize(arguments...);
+              },
+              [request_id, with_strings](const absl::Status& status,
+                                         const v1::TokenizeResponse& response) {
+                if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+                return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
+              },
+              &query_pool_);
+        });
       });
 }
 
-void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
                             std::string request_id) {
-  absl::StatusOr<v1::DetokenizeRequest> parsed = ParseDetokenizeRequest(request.body);
-  if (!parsed.ok()) {
-    return connection->Respond(ErrorResponse(ToApiError(parsed.status()), request_id));
-  }
-  CallAndRespond<v1::DetokenizeResponse>(
-      std::move(connection), channel_.get(), MetadataOf(request), *std::move(parsed), kUnaryTimeout,
-      [](auto& stubs, auto... arguments) { stubs.inference->async()->Detokenize(arguments...); },
-      [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
-        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
-        return JsonResponse(RenderDetokenizeResponse(response), request_id);
+  OnQueryThread(
+      connection, request, request_id,
+      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+        auto parsed =
+            std::make_shared<absl::StatusOr<v1::DetokenizeRequest>>(ParseDetokenizeRequest(body));
+        connection->Post([this, connection, metadata, request_id, parsed] {
+          if (!parsed->ok()) {
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+          }
+          CallAndRespond<v1::DetokenizeResponse>(
+              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
+              [](auto& stubs, auto... arguments) {
+                stubs.inference->async()->Detokenize(arguments...);
+              },
+              [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
+                const ReplyOptions names = {.prompt_field = "tokens"};
+                if (!status.ok()) return ErrorResponse(ToApiError(status, names), request_id);
+                return JsonResponse(RenderDetokenizeResponse(response), request_id);
+              },
+              &query_pool_);
+        });
       });
 }
 

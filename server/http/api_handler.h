@@ -3,6 +3,7 @@
 #define TIDAL_SERVER_HTTP_API_HANDLER_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "server/http/http_stats.h"
 #include "server/http/router.h"
 #include "server/http/server_channel.h"
+#include "server/worker_pool.h"
 
 namespace tidal {
 
@@ -33,14 +35,17 @@ class ApiHandler {
  private:
   // Of the request, whose path loses its escapes and the root path.
   Route RouteOf(HttpRequest* request) const;
-  void Answer(std::shared_ptr<Connection> connection, const HttpRequest& request,
-              const Route& route);
-  void Generate(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                const Route& route, std::string request_id);
-  void Tokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+  // Takes the body out of the request, where it is large.
+  void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
+  void Generate(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route,
                 std::string request_id);
-  void Detokenize(std::shared_ptr<Connection> connection, const HttpRequest& request,
+  void Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                std::string request_id);
+  void Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
                   std::string request_id);
+  // Calls `answer` with the request's body on a thread of query_pool_, or refuses.
+  void OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                     const std::string& request_id, std::function<void(const std::string&)> answer);
   // `name` empty: all of them.
   void Models(std::shared_ptr<Connection> connection, const HttpRequest& request, std::string name,
               std::string request_id);
@@ -56,6 +61,7 @@ class ApiHandler {
   const HttpStats& stats_;
   const std::unique_ptr<ServerChannel> channel_;
   std::atomic<bool> draining_ = false;
+  WorkerPool query_pool_;  // last, so that it ends first: its jobs use the rest
 };
 
 }  // namespace tidal

@@ -30,6 +30,7 @@ struct ReplyOptions {
   uint32_t n = 1;
   size_t num_calls = 1;
   std::string max_tokens_field = "max_tokens";  // the name the client used
+  std::string prompt_field = "";                // the same; empty: by the API
 };
 
 struct OpenAiRequest {

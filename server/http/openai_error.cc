@@ -69,6 +69,7 @@ std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
     absl::string_view rest = field;
     if (!absl::ConsumePrefix(&rest, prompt)) continue;
     if (!rest.empty() && rest[0] != '[') continue;  // another field, whose name begins alike
+    if (!reply.prompt_field.empty()) return absl::StrCat(reply.prompt_field, rest);
     return absl::StrCat(reply.api == OpenAiApi::kChat ? "messages" : "prompt", rest);
   }
   if (field == "max_tokens") return reply.max_tokens_field;

@@ -64,11 +64,23 @@ absl::StatusOr<v1::DetokenizeRequest> ParseDetokenizeRequest(absl::string_view b
   return request;
 }
 
+// Written out at once: as a tree a long list takes several times the memory of its text.
 std::string RenderTokenizeResponse(const v1::TokenizeResponse& response, bool with_strings) {
-  return Dump({{"count", response.token_ids_size()},
-               {"max_model_len", response.max_model_len()},
-               {"tokens", response.token_ids()},
-               {"token_strs", with_strings ? Json(response.token_strings()) : Json(nullptr)}});
+  std::string out = absl::StrCat("{\"count\":", response.token_ids_size(),
+                                 ",\"max_model_len\":", response.max_model_len(), ",\"tokens\":[");
+  const char* separator = "";
+  for (const uint32_t id : response.token_ids()) {
+    absl::StrAppend(&out, separator, id);
+    separator = ",";
+  }
+  out += "],\"token_strs\":";
+  if (!with_strings) return out + "null}";
+  separator = "[";
+  for (const std::string& token : response.token_strings()) {
+    absl::StrAppend(&out, separator, Dump(token));
+    separator = ",";
+  }
+  return out + (response.token_strings().empty() ? "[]}" : "]}");
 }
 
 std::string RenderDetokenizeResponse(const v1::DetokenizeResponse& response) {

@@ -265,6 +265,7 @@ void Bpe::MergeMany(Symbols* symbols) const {
     }
   };
   std::vector<Candidate> queue;  // a heap, the lowest rank at the front
+  queue.reserve(count);
   const auto offer = [&](int32_t left) {
     if (left < 0 || nodes[left].next < 0) return false;
     const Merge merge = FindMerge(nodes[left].id, nodes[nodes[left].next].id);

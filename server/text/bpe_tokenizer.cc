@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::Make(TokenizerConfig co
   std::unique_ptr<BpeTokenizer> tokenizer(
       new BpeTokenizer(&config, std::move(bpe), std::move(verbatim), std::move(normalized)));
   TIDAL_RETURN_IF_ERROR(tokenizer->AddVocabulary(config));
-  tokenizer->AddBytes();
+  tokenizer->AddForms();
   return tokenizer;
 }
 
@@ -103,7 +103,8 @@ absl::Status BpeTokenizer::AddVocabulary(const TokenizerConfig& config) {
   return absl::OkStatus();
 }
 
-void BpeTokenizer::AddBytes() {
+void BpeTokenizer::AddForms() {
+  for (const auto& [written, id] : ids_) tokens_[id].written = written;
   for (Token& token : tokens_) {
     if (!token.exists) continue;
     std::string bytes = decoder_.TokenBytes(token.text);
@@ -177,17 +178,16 @@ absl::Status BpeTokenizer::EncodeText(std::string_view text, const StandIns& sta
 
 absl::StatusOr<std::vector<TokenId>> BpeTokenizer::Encode(std::string_view text,
                                                           bool add_special_tokens) const {
-  std::vector<TokenId> ids;
-  if (add_special_tokens) ids = prefix_;
-  TIDAL_RETURN_IF_ERROR(EncodeText(text, StandIns(), &ids));
-  if (add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
-  return ids;
+  return EncodeChat(text, StandIns(), add_special_tokens);
 }
 
 absl::StatusOr<std::vector<TokenId>> BpeTokenizer::EncodeChat(std::string_view text,
-                                                              const StandIns& stand_ins) const {
+                                                              const StandIns& stand_ins,
+                                                              bool add_special_tokens) const {
   std::vector<TokenId> ids;
+  if (add_special_tokens) ids = prefix_;
   TIDAL_RETURN_IF_ERROR(EncodeText(text, stand_ins, &ids));
+  if (add_special_tokens) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
   return ids;
 }
 
@@ -200,6 +200,11 @@ absl::StatusOr<SpecialTokenTexts> BpeTokenizer::special_token_texts() const {
 std::optional<std::string_view> BpeTokenizer::TokenText(TokenId id) const {
   if (id < 0 || id >= vocab_size() || !tokens_[id].exists) return std::nullopt;
   return tokens_[id].text;
+}
+
+std::string_view BpeTokenizer::WrittenToken(TokenId id) const {
+  if (id < 0 || id >= vocab_size()) return {};
+  return tokens_[id].written;
 }
 
 std::string_view BpeTokenizer::TokenBytes(TokenId id) const {

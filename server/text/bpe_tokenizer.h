@@ -27,10 +27,12 @@ class BpeTokenizer : public Tokenizer {
   absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                               bool add_special_tokens) const override;
   absl::StatusOr<std::vector<TokenId>> EncodeChat(std::string_view text,
-                                                  const StandIns& stand_ins) const override;
+                                                  const StandIns& stand_ins,
+                                                  bool add_special_tokens) const override;
   absl::StatusOr<SpecialTokenTexts> special_token_texts() const override;
   const Decoder& decoder() const override { return decoder_; }
   std::optional<std::string_view> TokenText(TokenId id) const override;
+  std::string_view WrittenToken(TokenId id) const override;
   std::string_view TokenBytes(TokenId id) const override;
   bool IsSpecial(TokenId id) const override;
   std::optional<TokenId> TokenToId(std::string_view token) const override;
@@ -40,15 +42,16 @@ class BpeTokenizer : public Tokenizer {
   struct Token {
     bool exists = false;  // ids may have gaps
     bool special = false;
-    std::string text;   // what the decoder takes
-    std::string bytes;  // empty when they are `text`
+    std::string_view written;  // a key of ids_
+    std::string text;          // what the decoder takes
+    std::string bytes;         // empty when they are `text`
   };
 
   BpeTokenizer(TokenizerConfig* config, Bpe bpe, AddedTokenMatcher verbatim,
                AddedTokenMatcher normalized);
   absl::Status AddToken(const std::string& content, TokenId id, const char* field);
   absl::Status AddVocabulary(const TokenizerConfig& config);
-  void AddBytes();
+  void AddForms();  // once all tokens are there
   absl::Status EncodeText(std::string_view text, const StandIns& stand_ins,
                           std::vector<TokenId>* ids) const;
   // Text without added tokens; `at_start` as in PreTokenizer::Run().

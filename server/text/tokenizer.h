@@ -33,11 +33,12 @@ class Tokenizer {
   virtual absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                                       bool add_special_tokens) const = 0;
 
-  // The same without the post-processor, of a text with stand-ins (special_token_escape.h): no
-  // special token is found at one, and what is no token is the text that they stand for.
+  // The same of a text with stand-ins (special_token_escape.h): no special token is found at one,
+  // and what is no token is the text that they stand for.
   // INVALID_ARGUMENT also where the vocabulary's own merges make a special token of plain text.
   virtual absl::StatusOr<std::vector<TokenId>> EncodeChat(std::string_view text,
-                                                          const StandIns& stand_ins) const = 0;
+                                                          const StandIns& stand_ins,
+                                                          bool add_special_tokens) const = 0;
   // What EscapeSpecialTokens() looks for. UNIMPLEMENTED where it could not: a special token is
   // found in normalized text, and other text may become it.
   virtual absl::StatusOr<SpecialTokenTexts> special_token_texts() const = 0;
@@ -47,6 +48,10 @@ class Tokenizer {
   virtual const Decoder& decoder() const = 0;
   // What decoder() takes for one token; nothing for an id outside the vocabulary.
   virtual std::optional<std::string_view> TokenText(TokenId id) const = 0;
+
+  // The token as tokenizer.json writes it: "Ġis" where the vocabulary is byte-level, "▁is" where it
+  // is SentencePiece's. Empty for an id outside the vocabulary.
+  virtual std::string_view WrittenToken(TokenId id) const = 0;
 
   // What one token adds to a text, a part of a code point perhaps; empty for an id outside the
   // vocabulary.

@@ -194,7 +194,7 @@ class EscapeTest : public ::testing::TestWithParam<Model> {
     return prompt.ok() ? *std::move(prompt) : ChatPrompt();
   }
   Ids Encode(const ChatPrompt& prompt) const {
-    auto ids = tokenizer_->EncodeChat(prompt.text, prompt.stand_ins);
+    auto ids = tokenizer_->EncodeChat(prompt.text, prompt.stand_ins, false);
     EXPECT_TRUE(ids.ok()) << ids.status();
     return ids.ok() ? *std::move(ids) : Ids();
   }
@@ -249,7 +249,7 @@ TEST(SpecialTokenEscapeTest, ARoleThatIsPartOfATokenMakesNone) {
     const auto prompt = RenderChat(chat, chat_template->get(), &*texts);
     EXPECT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_THAT(prompt->stand_ins.Restore(prompt->text), HasSubstr(absl::StrCat("<|", role, "|>")));
-    const Ids ids = *tokenizer->EncodeChat(prompt->text, prompt->stand_ins);
+    const Ids ids = *tokenizer->EncodeChat(prompt->text, prompt->stand_ins, false);
     int count = 0;
     for (const TokenId id : ids) {
       count += tokenizer->IsSpecial(id) ? 1 : 0;
@@ -301,7 +301,7 @@ TEST(SpecialTokenEscapeTest, TokensOfNormalizedText) {
   const auto stand_ins = EscapeSpecialTokens(*texts, &input);
   ASSERT_TRUE(stand_ins.ok());
   const std::string text = "<s>" + input.messages[0].content[0] + "<s>";
-  EXPECT_EQ(*tokenizer->EncodeChat(text, *stand_ins), (Ids{3, 5, 4, 0, 1, 2, 3}));
+  EXPECT_EQ(*tokenizer->EncodeChat(text, *stand_ins, false), (Ids{3, 5, 4, 0, 1, 2, 3}));
 
   // "<S>" would become the token.
   EXPECT_TRUE(absl::IsUnimplemented(
@@ -320,7 +320,7 @@ TEST(SpecialTokenEscapeTest, AVocabularyThatMakesASpecialTokenOfTextIsToldApart)
   input.messages.push_back({"user", {"a<s>"}});
   const auto stand_ins = EscapeSpecialTokens(*tokenizer->special_token_texts(), &input);
   const absl::Status status =
-      tokenizer->EncodeChat(input.messages[0].content[0], *stand_ins).status();
+      tokenizer->EncodeChat(input.messages[0].content[0], *stand_ins, false).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("must not have \"<s>\""));
 }

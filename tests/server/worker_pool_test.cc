@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
@@ -44,6 +45,30 @@ TEST(WorkerPoolTest, NewWorkIsBoundedAndAcceptedWorkIsNot) {
   last.Wait();
   EXPECT_EQ(runs, 3);
   EXPECT_TRUE(pool.TryPost([] {}));
+}
+
+TEST(WorkerPoolTest, TenantsTakeTurnsAndHaveEqualShares) {
+  std::string order;  // of one thread
+  {
+    WorkerPool pool(1, 4, /*niceness=*/5);
+    absl::Notification started, go_on;
+    pool.Post([&] {
+      started.Notify();
+      go_on.WaitForNotification();
+    });
+    started.WaitForNotification();
+    const auto post = [&](char name, const char* tenant) {
+      return pool.TryPost([&order, name] { order += name; }, tenant);
+    };
+    for (const char name : {'a', 'b', 'c', 'd'}) EXPECT_TRUE(post(name, "greedy"));
+    EXPECT_FALSE(post('x', "greedy"));
+    EXPECT_TRUE(post('1', "modest"));
+    EXPECT_TRUE(post('2', "modest"));
+    EXPECT_FALSE(post('x', "modest"));  // two of them have two each
+    EXPECT_TRUE(post('!', "third"));
+    go_on.Notify();
+  }
+  EXPECT_EQ(order, "a1!b2cd");
 }
 
 TEST(WorkerPoolTest, JobsMayPostJobsAndOwnMoveOnlyThings) {

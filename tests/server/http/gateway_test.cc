@@ -112,7 +112,16 @@ TEST_F(GatewayTest, OtherEndpoints) {
       json({{"count", 2}, {"max_model_len", 1000}, {"tokens", {65, 66}}, {"token_strs", nullptr}}));
   EXPECT_EQ(json::parse(Fetch(port(), PostRequest("/detokenize", R"({"tokens": [65]})")).body),
             json({{"prompt", "A"}}));
-  EXPECT_EQ(Fetch(port(), PostRequest("/detokenize", R"({"tokens": [200]})")).status, 400);
+  EXPECT_EQ(
+      json::parse(
+          Fetch(port(), PostRequest("/tokenize", R"({"prompt": "A\"", "return_token_strs": true})"))
+              .body)["token_strs"],
+      json({"A", "\""}));
+  const HttpReply unknown = Fetch(port(), PostRequest("/detokenize", R"({"tokens": [200]})"));
+  EXPECT_EQ(unknown.status, 400);
+  EXPECT_EQ(json::parse(unknown.body)["error"]["param"], "tokens[0]");
+  const std::string large = "{\"prompt\": \"" + std::string(8 << 20, 'a') + "\"}";
+  EXPECT_EQ(Fetch(port(), PostRequest("/tokenize", large)).status, 413);
   EXPECT_FALSE(json::parse(Fetch(port(), GetRequest("/version")).body)["version"].empty());
   const HttpReply metrics = Fetch(port(), GetRequest("/metrics"));
   EXPECT_THAT(metrics.head, HasSubstr("text/plain; version=0.0.4"));

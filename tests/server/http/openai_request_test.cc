@@ -319,9 +319,15 @@ TEST(OpenAiRequest, BadJson) {
     EXPECT_TRUE(ToApiError(ParseCompletionRequest(body).status()).param.empty());
   }
   std::string many = "{\"x\": [1";
-  for (int i = 0; i < 4 << 20; ++i) many += ",1";
-  EXPECT_THAT(std::string(ParseCompletionRequest(many + "]}").status().message()),
-              StartsWith("body: must be JSON of at most 4194304 values"));
+  for (int i = 0; i < 1 << 20; ++i) many += ",1";
+  std::string objects = "{\"x\": [1";  // small in text, large in memory
+  for (int i = 0; i < 100'000; ++i) objects += ",{\"\":[]}";
+  for (const std::string& body : {many + "]}", objects + "]}"}) {
+    EXPECT_THAT(std::string(ParseCompletionRequest(body).status().message()),
+                StartsWith("body: must be JSON of at most 1048576 values"));
+  }
+  many.resize(many.size() - 100);  // a million token ids are fine
+  EXPECT_TRUE(ParseCompletionRequest(many + "], \"prompt\": \"a\"}").ok());
   // Brackets in strings are no depth.
   EXPECT_TRUE(
       ParseCompletionRequest(absl::StrCat("{\"prompt\": \"", std::string(50, '['), "\\\"[\"}"))
