@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
+#include <ctime>
 #include <memory>
 #include <mutex>
 
@@ -155,6 +157,23 @@ void Log(LogLevel level, absl::string_view message, std::initializer_list<LogFie
   const std::string line =
       logger.format == LogFormat::kJson ? FormatJson(message, fields) : FormatText(message, fields);
   logger.out->log(spd_level, spdlog::string_view_t(line.data(), line.size()));
+}
+
+void LogLastLine(const char* message) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  gmtime_r(&now.tv_sec, &parts);
+  char time[32], line[512];
+  std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%S", &parts);
+  const char* const form = GetLogger().format == LogFormat::kJson
+                               ? R"({"time":"%s.%03d+0000","level":"error","message":"%s"})"
+                                 "\n"
+                               : "%s.%03d+0000 error %s\n";
+  const int millis = static_cast<int>(now.tv_nsec / 1'000'000);
+  const int size = std::snprintf(line, sizeof(line), form, time, millis, message);
+  if (::write(STDERR_FILENO, line, static_cast<size_t>(size)) < 0) _exit(1);
+  _exit(1);
 }
 
 uint64_t DroppedLogLines() { return GetLogger().sink->dropped_lines(); }

@@ -34,6 +34,10 @@ void InitLogging(LogLevel lowest, LogFormat format);
 // full disk, is dropped: the next one is tried again.
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});
 
+// Logs an error and ends the process with the exit code 1, without taking memory or a lock. The
+// message needs no quotes in JSON. Thread-safe.
+[[noreturn]] void LogLastLine(const char* message);
+
 // Lines dropped since the process started. Thread-safe.
 uint64_t DroppedLogLines();
 

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "server/command_line.h"
 #include "server/logging.h"
+#include "server/memory.h"
 #include "server/open_files.h"
 #include "server/server_config.h"
 #include "server/server_flags.h"
@@ -100,6 +101,7 @@ int main(int argc, char** argv) {
   if (!config.ok()) return Fail(config.status());
   if (tidal::PrintConfigIfAsked()) return 0;
   tidal::InitLogging(config->log_level, config->log_format);
+  tidal::InitMemory();
   tidal::LogUnknownVariables();
   const absl::Status files = tidal::RaiseOpenFileLimit(config->doors.http.max_connections,
                                                        tidal::kFilesOfHttp + tidal::kFilesOfGrpc);

@@ -22,6 +22,7 @@
 #include "server/http/gateway.h"
 #include "server/http/server_channel.h"
 #include "server/logging.h"
+#include "server/memory.h"
 #include "server/logging_flags.h"
 #include "server/open_files.h"
 #include "server/security/api_keys.h"
@@ -120,6 +121,7 @@ int main(int argc, char** argv) {
   if (!tracing.ok()) return Fail(tracing.status());
   if (const absl::Status status = StartLogging(); !status.ok()) return Fail(status);
   if (tidal::PrintConfigIfAsked()) return 0;
+  tidal::InitMemory();
   tidal::LogUnknownVariables();
   const absl::Status files =
       tidal::RaiseOpenFileLimit(doors.http.max_connections, tidal::kFilesOfHttp);
