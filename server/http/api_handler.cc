@@ -4,6 +4,8 @@
 #include <functional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/command_line.h"
 #include "server/http/api_response.h"
@@ -34,6 +36,13 @@ HttpResponse TextResponse(int status, std::string text, const std::string& reque
   response.content_type = "text/plain; charset=utf-8";
   response.body = std::move(text);
   return response;
+}
+
+// A browser sends other types to any server, for any page and without asking; this one it does not.
+bool IsJson(absl::string_view content_type) {
+  const absl::string_view type =
+      absl::StripAsciiWhitespace(content_type.substr(0, content_type.find(';')));
+  return content_type.empty() || absl::EqualsIgnoreCase(type, "application/json");
 }
 
 // A unary RPC in progress; what its callback and its canceller share.
@@ -136,6 +145,11 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
   const auto fail = [&](int status, const std::string& message) {
     return ErrorResponse(HttpError(status, message), id);
   };
+  const bool takes_json =
+      route.allowed_methods == "POST" && route.endpoint != Endpoint::kWrongMethod;
+  if (takes_json && !IsJson(request.content_type)) {
+    return connection->Respond(fail(415, "Content-Type: must be application/json"));
+  }
   if (const absl::Status body = CheckNoNul(request.body); !body.ok()) {
     return connection->Respond(ErrorResponse(ToApiError(body), id));
   }

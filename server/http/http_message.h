@@ -16,6 +16,7 @@ struct HttpRequest {
   std::string method;         // as sent: "GET", "POST", ...
   std::string path;           // target without its query, as sent
   std::string authorization;  // header "Authorization"; empty when absent
+  std::string content_type;   // header "Content-Type"; empty when absent
   std::string request_id;     // header "X-Request-Id"; empty when absent
   std::string origin;         // header "Origin"; empty when absent
   // Headers "Access-Control-Request-Method" and "-Headers"; empty when absent.

@@ -138,6 +138,7 @@ HttpRequest RequestParser::Release() {
   request.path = ToString(message.target());
   request.path.resize(std::min(request.path.find_first_of("?#"), request.path.size()));
   request.authorization = ToString(message[http::field::authorization]);
+  request.content_type = ToString(message[http::field::content_type]);
   request.request_id = ToString(message["X-Request-Id"]);
   request.origin = ToString(message[http::field::origin]);
   request.preflight_method = ToString(message[http::field::access_control_request_method]);

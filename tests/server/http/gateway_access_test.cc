@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "server/http/gateway.h"
 #include "tests/server/http/fake_inference.h"
@@ -64,6 +65,25 @@ TEST_F(GatewayAccessTest, ApiKeys) {
   EXPECT_THAT(refused.head, HasSubstr("WWW-Authenticate: Bearer"));
   EXPECT_THAT(Fetch(port(), GetRequest("/metrics")).body,
               HasSubstr("\ntidal:unauthorized_requests_total 4\n"));
+}
+
+// As vLLM has it. A page in a browser can send any server a form, but not JSON.
+TEST_F(GatewayAccessTest, BodiesAreJsonAndSaySoWhereTheySayAnything) {
+  StartGateway();
+  const auto status = [&](const std::string& path, const std::string& content_type) {
+    std::string request = PostRequest(path, R"({"prompt": "A", "tokens": [65]})");
+    const std::string header = "Content-Type: application/json\r\n";
+    request.replace(request.find(header), header.size(), content_type);
+    return Fetch(port(), request).status;
+  };
+  for (const char* path : {"/tokenize", "/detokenize", "/v1/completions"}) {
+    EXPECT_EQ(status(path, ""), 200) << path;
+    EXPECT_EQ(status(path, "content-type: Application/JSON ;charset=utf-8\r\n"), 200) << path;
+    for (const char* other : {"application/x-www-form-urlencoded", "text/plain", "multipart/x"}) {
+      EXPECT_EQ(status(path, absl::StrCat("Content-Type: ", other, "\r\n")), 415) << path;
+    }
+  }
+  EXPECT_EQ(status("/version", "Content-Type: text/plain\r\n"), 405);
 }
 
 TEST_F(GatewayAccessTest, TheAuthorizationHeaderGoesOnToTheService) {
