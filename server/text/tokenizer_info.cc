@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
+#include "engine/text_file.h"
 #include "server/text/chat_template_files.h"
 #include "server/text/concat.h"
-#include "server/text/file.h"
 
 namespace tidal {
 namespace {

@@ -101,7 +101,7 @@ TEST(ServiceQueriesTest, QuestionsAreBounded) {
   message->set_role("user");
   message->set_content(text.text());
   EXPECT_THAT(std::string(harness.service().Tokenize(chat).status().message()),
-              StartsWith("chat: must have at most 1572864 bytes of text, got 15728"));
+              StartsWith("chat: must have at most 1572864 bytes of text, got 1572900"));
   v1::DetokenizeRequest ids;
   ids.mutable_token_ids()->Resize(262144, 300);
   EXPECT_TRUE(harness.service().Detokenize(ids).ok());
