@@ -96,8 +96,8 @@ std::shared_ptr<const ServerChannel::Stubs> ServerChannel::stubs() {
 
 absl::Status ServerChannel::Connect() {
   TIDAL_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, OpenChannel(options_));
+  // It connects with its first call: before there is one, nothing drives a channel for seconds.
   auto stubs = std::make_shared<const Stubs>(channel);
-  channel->GetState(/*try_to_connect=*/true);
   absl::MutexLock lock(&mutex_);
   if (current_ != nullptr) old_.push_back(std::move(current_));
   current_ = std::move(stubs);

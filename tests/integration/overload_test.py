@@ -75,7 +75,8 @@ class Watch(threading.Thread):
 
     def _ask(self):
         request = urllib.request.Request(self._server.url + "/v1/completions",
-                                         json.dumps(BODY).encode())
+                                         json.dumps(BODY).encode(),
+                                         {"Content-Type": "application/json"})
         try:
             urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:

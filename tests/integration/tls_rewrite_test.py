@@ -77,7 +77,8 @@ class TlsRewriteTest(unittest.TestCase):
 
     def complete_over_a_new_connection(self):
         request = urllib.request.Request(f"https://localhost:{self.gateway.http_port}"
-                                         "/v1/completions", json.dumps(BODY).encode())
+                                         "/v1/completions", json.dumps(BODY).encode(),
+                                         {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60, context=self.context()) as reply:
             return reply.status
 
