@@ -22,6 +22,9 @@ constexpr int32_t kRequests = 24, kOutputTokens = 150, kMaxModelLen = 256;
 
 // What tokens that were decoded and then run again as a chunk may change in a log probability.
 constexpr float kRecomputed = 0.15f;
+// The same where batches round differently and rows are sparse: what falls out of a small set at a
+// near tie weighs more than any rounding.
+constexpr float kOtherSets = 1.0f;
 
 struct Output {
   std::vector<SampledToken> tokens;
@@ -88,6 +91,7 @@ class EnginePreemptionTest : public ::testing::Test {
     const auto crowded = Run(/*num_blocks=*/40, attention);
     ASSERT_EQ(roomy.size(), kRequests);
     ASSERT_EQ(crowded.size(), kRequests);
+    const float in_other_batch = attention.mode == AttentionMode::kTidal ? kOtherSets : kRecomputed;
     int32_t preempted = 0, with_other_bits = 0, with_other_tokens = 0;
     float largest = 0;
     for (const auto& [id, got] : crowded) {
@@ -103,7 +107,8 @@ class EnginePreemptionTest : public ::testing::Test {
         same_tokens = want.tokens[i].id == got.tokens[i].id;
       }
       if (got.preemptions > 0 || !BatchesAreBitwiseEqual()) {
-        EXPECT_LE(difference, BatchesAreBitwiseEqual() ? bound : kRecomputed) << "request " << id;
+        EXPECT_LE(difference, BatchesAreBitwiseEqual() ? bound : in_other_batch)
+            << "request " << id;
       } else {
         EXPECT_EQ(difference, 0) << "request " << id << " was not preempted";
       }
