@@ -158,8 +158,8 @@ void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels&
   WriteTopLogprobs(p, row_index, logits, log_sum);
   ApplyBiasAndPenalties(p, row, logits, scratch.raw_logits);
 
-  bool had_nan =
-      false;  // of an infinity and its ban: of a corrupt row, or below every finite logit
+  // Not looked at: an infinity and its ban make a NaN, of a corrupt row or below all finite logits.
+  bool had_nan = false;
   const float max = kernels.clean_max(logits, p.vocab, &had_nan);
   int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
   if (row.temperature >= kMinTemperature && std::isfinite(max)) {

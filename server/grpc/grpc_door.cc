@@ -1,6 +1,5 @@
 #include "server/grpc/grpc_door.h"
 
-#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <map>
 #include <thread>
