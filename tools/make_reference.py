@@ -30,14 +30,14 @@ START_TIMEOUT_S = 120
 
 # Sections in order, by the file that defines the flags: --help has its name.
 SECTIONS = {
-    "server/config_flags.cc": "Where flags are",
-    "server/server_flags.cc": "A server",
-    "server/model_flags.cc": "The model",
-    "server/http/tidal_gateway_main.cc": "A gateway",
-    "server/door_flags.cc": "Ports: keys, TLS, limits",
-    "server/logging_flags.cc": "Log",
-    "server/tracing_flags.cc": "Traces",
-    "server/tidal_generate_main.cc": "One prompt",
+    "server/config/config_flags.cc": "Where flags are",
+    "server/config/server_flags.cc": "A server",
+    "server/config/model_flags.cc": "The model",
+    "server/programs/tidal_gateway_main.cc": "A gateway",
+    "server/config/door_flags.cc": "Ports: keys, TLS, limits",
+    "server/config/logging_flags.cc": "Log",
+    "server/config/tracing_flags.cc": "Traces",
+    "server/programs/tidal_generate_main.cc": "One prompt",
 }
 # What the programs call the form of a value, in a word.
 KINDS = {

@@ -12,8 +12,8 @@
 #include "engine/base/status_macros.h"
 #include "server/grpc/guarded_connection.h"
 #include "server/grpc/http2_guard.h"
-#include "server/logging.h"
 #include "server/net/listener.h"
+#include "server/observe/logging.h"
 #include "server/security/tls_context.h"
 
 namespace tidal {

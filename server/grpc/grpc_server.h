@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/generation_service.h"
+#include "server/generation/generation_service.h"
 #include "server/security/api_keys.h"
 #include "server/security/tls_files.h"
 

@@ -12,8 +12,8 @@
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
+#include "server/generation/request_limits.h"
 #include "server/grpc/status.h"
-#include "server/request_limits.h"
 
 namespace tidal {
 namespace {

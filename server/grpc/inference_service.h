@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "server/generation_service.h"
+#include "server/generation/generation_service.h"
 #include "server/security/api_keys.h"
 
 namespace grpc {

@@ -5,9 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/http/api_response.h"
 #include "server/http/cors.h"
-#include "server/http/openai_error.h"
 #include "server/http/request_id.h"
 
 namespace tidal {
@@ -30,7 +28,7 @@ constexpr absl::Duration kLingerTimeout = absl::Seconds(5);
 }  // namespace
 
 Connection::Connection(std::shared_ptr<net::io_context> io, Transport transport,
-                       const GatewayOptions& options, const Handler& handler, HttpStats& stats)
+                       const ConnectionOptions& options, const Handler& handler, HttpStats& stats)
     : io_(std::move(io)),
       work_(net::make_work_guard(*io_)),
       transport_(std::move(transport)),
@@ -219,7 +217,7 @@ void Connection::RespondAndClose(int status, absl::string_view message) {
   parser_.reset();
   input_ = std::string();
   stats_.ReleaseBytes(std::exchange(held_bytes_, 0));
-  Respond(ErrorResponse(HttpError(status, message), id));
+  Respond(options_.render_refusal(status, message, id));
 }
 
 void Connection::BeginStream(const std::string& request_id) {

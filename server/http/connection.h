@@ -14,9 +14,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
-#include "server/http/gateway.h"
+#include "server/config/door_config.h"
 #include "server/http/http_message.h"
 #include "server/http/http_stats.h"
 #include "server/http/request_parser.h"
@@ -24,6 +25,16 @@
 #include "server/net/transport.h"
 
 namespace tidal {
+
+struct ConnectionOptions {
+  HttpLimits limits;
+  size_t max_body_bytes = 10 << 20;
+  std::vector<std::string> allowed_origins;  // see AddCorsHeaders()
+  // The reply to what the connection itself refuses, such as a header that is too large: its body
+  // is in the form of the API that is spoken here, which a connection does not know. On a strand.
+  std::function<HttpResponse(int status, absl::string_view message, const std::string& request_id)>
+      render_refusal;
+};
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
@@ -34,7 +45,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // The transport's socket runs on a strand of `io`. `options`, `handler` and `stats` outlive the
   // io context's run.
   Connection(std::shared_ptr<boost::asio::io_context> io, Transport transport,
-             const GatewayOptions& options, const Handler& handler, HttpStats& stats);
+             const ConnectionOptions& options, const Handler& handler, HttpStats& stats);
   ~Connection();
 
   void Start();
@@ -99,7 +110,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   Transport transport_;
   Deadline deadline_;
-  const GatewayOptions& options_;
+  const ConnectionOptions& options_;
   const Handler& handler_;
   HttpStats& stats_;
 

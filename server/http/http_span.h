@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 #include "server/http/http_message.h"
-#include "server/tracing/tracer.h"
+#include "server/observe/tracer.h"
 
 namespace tidal {
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "server/tracing/trace_context.h"
+#include "server/observe/trace_context.h"
 
 namespace tidal {
 

@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "server/logging.h"
+#include "server/observe/logging.h"
 #include "server/security/api_key_file.h"
 #include "server/security/regular_file.h"
 

@@ -3,7 +3,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
-#include "server/logging.h"
+#include "server/observe/logging.h"
 
 namespace tidal {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
-#include "server/logging.h"
+#include "server/observe/logging.h"
 #include "server/security/pem_file.h"
 
 namespace tidal {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "server/chat_prompt.h"
-#include "server/http/openai_codec.h"
+#include "server/generation/chat_prompt.h"
+#include "server/openai/openai_codec.h"
 
 namespace {
 

@@ -7,9 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
-#include "server/byte_size.h"
-#include "server/config_file.h"
-#include "server/nearest_name.h"
+#include "server/config/byte_size.h"
+#include "server/config/config_file.h"
+#include "server/config/nearest_name.h"
 
 namespace {
 

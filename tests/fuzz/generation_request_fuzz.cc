@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "server/generation_request.h"
-#include "tests/server/service_harness.h"
+#include "server/generation/generation_request.h"
+#include "tests/server/generation/service_harness.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "server/gateway/router.h"
 #include "server/http/request_parser.h"
-#include "server/http/router.h"
 
 namespace {
 

@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/http/openai_codec.h"
-#include "server/http/openai_error.h"
-#include "server/http/openai_reply.h"
-#include "server/request_limits.h"
+#include "server/generation/request_limits.h"
+#include "server/openai/openai_codec.h"
+#include "server/openai/openai_error.h"
+#include "server/openai/openai_reply.h"
 
 namespace {
 

@@ -24,6 +24,19 @@ MAX_COLUMNS = 100
 # Lower folders never include upper ones. tests/ and tools/ may include all of them.
 CHAIN = ["kernels", "engine", "scheduler", "server"]
 
+# The rooms of server/ by floor, the lowest first. A room includes those on floors below its own,
+# so rooms of one floor do not know each other.
+SERVER_FLOORS = [
+    ("text", "observe", "net"),
+    ("security",),
+    ("config",),
+    ("generation", "http"),
+    ("grpc", "openai"),
+    ("gateway",),
+    ("programs",),
+]
+FLOOR_OF_ROOM = {room: floor for floor, rooms in enumerate(SERVER_FLOORS) for room in rooms}
+
 # What the scheduler may know of the engine: the step it describes and what that is made of.
 SCHEDULER_SEES = ("engine/step.h", "engine/sampling_params.h", "engine/base/")
 
@@ -70,6 +83,26 @@ def include_direction(path, lines):
             found.append((number, f"scheduler/ includes {header}; it knows only engine/step.h"))
         if folder == "scheduler" and other == "kernels":
             found.append((number, f"scheduler/ includes {header}; policy needs no kernels"))
+    return found
+
+
+def room_of(path):
+    """The room of server/ that a file or header is in; "" where it is in none."""
+    parts = pathlib.PurePosixPath(path).parts
+    return parts[1] if len(parts) > 2 and parts[0] == "server" else ""
+
+
+def room_direction(path, lines):
+    if folder_of(path) != "server" or path.suffix not in CPP_SUFFIXES:
+        return []
+    room = room_of(path)
+    if room not in FLOOR_OF_ROOM:
+        return [(0, "a file of server/ is in one of the rooms of SERVER_FLOORS")]
+    found = []
+    for number, header in includes(lines):
+        other = room_of(header)
+        if other != room and FLOOR_OF_ROOM.get(other, -1) >= FLOOR_OF_ROOM[room]:
+            found.append((number, f"server/{room}/ includes {header}, which is not below it"))
     return found
 
 
@@ -152,8 +185,8 @@ def cpp_form(path, lines):
     return found
 
 
-RULES = [include_direction, forbidden_headers, file_length, line_form, include_guard, banned_words,
-         machine_paths, cpp_form]
+RULES = [include_direction, room_direction, forbidden_headers, file_length, line_form,
+         include_guard, banned_words, machine_paths, cpp_form]
 
 
 def source_files():
@@ -227,6 +260,19 @@ class RulesTest(unittest.TestCase):
         self.check(include_direction, "tests/engine/a_test.cc", up, 0)
         self.check(include_direction, "scheduler/a.cc", ['#include "engine/engine.h"'], 1)
         self.check(include_direction, "scheduler/a.cc", ['#include "engine/base/ids.h"'], 0)
+
+    def test_room_direction(self):
+        logging, gateway = ['#include "server/observe/logging.h"'], ['#include "server/gateway/a.h"']
+        self.check(room_direction, "server/http/a.cc", logging, 0)
+        self.check(room_direction, "server/http/a.cc", gateway, 1)
+        self.check(room_direction, "server/http/a.h", ['#include "server/generation/a.h"'], 1)
+        self.check(room_direction, "server/gateway/a.cc", gateway, 0)
+        self.check(room_direction, "server/text/jinja/a.cc", ['#include "server/text/a.h"'], 0)
+        self.check(room_direction, "server/text/jinja/a.cc", logging, 1)
+        self.check(room_direction, "server/a.cc", [], 1)
+        self.check(room_direction, "server/attic/a.cc", [], 1)
+        self.check(room_direction, "tests/server/http/a_test.cc", gateway, 0)
+        self.check(room_direction, "server/net/a.cc", ['#include "engine/base/check.h"'], 0)
 
     def test_forbidden_headers(self):
         json, absl = ["#include <nlohmann/json.hpp>"], ['#include "absl/status/status.h"']

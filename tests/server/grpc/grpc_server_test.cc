@@ -16,7 +16,7 @@
 #include "absl/time/clock.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
 #include "proto/tidal/v1/inference.grpc.pb.h"
-#include "tests/server/service_harness.h"
+#include "tests/server/generation/service_harness.h"
 
 namespace tidal {
 namespace {

@@ -4,8 +4,6 @@
 
 #include <string>
 
-#include "server/http/router.h"
-
 namespace tidal {
 namespace {
 
@@ -193,40 +191,6 @@ TEST(RequestParser, Versions) {
   EXPECT_FALSE(parse("GET / HTTP/1.0\r\n\r\n").chunked_ok);
   EXPECT_TRUE(parse("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").keep_alive);
   EXPECT_FALSE(parse("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").keep_alive);
-}
-
-TEST(Router, DecodesPaths) {
-  EXPECT_EQ(*DecodePath("/v1/models/org%2Fa%2fb"), "/v1/models/org/a/b");
-  EXPECT_EQ(*DecodePath("/%C3%A9%25+"), "/\xC3\xA9%+");
-  EXPECT_EQ(*DecodePath(""), "");
-  for (const char* bad : {"/%", "/%2", "/%2g", "/%%41", "/a%zz"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(DecodePath(bad).status())) << bad;
-  }
-}
-
-TEST(Router, TakesTheRootPathOff) {
-  EXPECT_EQ(StripRootPath("/llm", "/llm/v1/models"), "/v1/models");
-  EXPECT_EQ(StripRootPath("/llm", "/v1/models"), "/v1/models");
-  EXPECT_EQ(StripRootPath("/llm", "/llmv1/models"), "/llmv1/models");
-  EXPECT_EQ(StripRootPath("/llm", "/llm/llm/v1"), "/llm/v1");
-  EXPECT_EQ(StripRootPath("/llm", "/llm"), "/llm");
-  EXPECT_EQ(StripRootPath("", "/v1"), "/v1");
-}
-
-TEST(Router, Routes) {
-  EXPECT_EQ(FindRoute("POST", "/v1/completions").endpoint, Endpoint::kCompletions);
-  EXPECT_EQ(FindRoute("GET", "/v1/completions").endpoint, Endpoint::kWrongMethod);
-  EXPECT_EQ(FindRoute("GE", "/health").endpoint, Endpoint::kWrongMethod);
-  EXPECT_EQ(FindRoute("GET, HEAD", "/health").endpoint, Endpoint::kWrongMethod);
-  EXPECT_EQ(FindRoute("", "/health").endpoint, Endpoint::kWrongMethod);
-  EXPECT_EQ(FindRoute("HEAD", "/health").endpoint, Endpoint::kReady);
-  EXPECT_EQ(FindRoute("POST", "/ping").endpoint, Endpoint::kReady);
-  EXPECT_EQ(FindRoute("GET", "/v1/models/").endpoint, Endpoint::kNotFound);
-  EXPECT_EQ(FindRoute("GET", "/v1/models/org/name").tail, "org/name");
-  EXPECT_EQ(FindRoute("GET", "/health/").endpoint, Endpoint::kNotFound);
-  EXPECT_TRUE(FindRoute("GET", "/metrics").is_public);
-  EXPECT_FALSE(FindRoute("GET", "/v1/models").is_public);
-  EXPECT_EQ(FindRoute("GET", "/secret").path, "other") << "no series a client can make up";
 }
 
 }  // namespace

@@ -1,0 +1,374 @@
+#include "server/gateway/api_handler.h"
+
+#include <chrono>
+#include <functional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/gateway/api_response.h"
+#include "server/gateway/call_metadata.h"
+#include "server/gateway/generate_call.h"
+#include "server/gateway/generate_exchange.h"
+#include "server/generation/request_limits.h"
+#include "server/http/connection.h"
+#include "server/http/cors.h"
+#include "server/http/request_id.h"
+#include "server/observe/process_metrics.h"
+#include "server/observe/tracer.h"
+#include "server/observe/version.h"
+#include "server/openai/openai_codec.h"
+#include "server/openai/openai_error.h"
+
+namespace tidal {
+namespace {
+
+constexpr std::chrono::seconds kUnaryTimeout(30);
+constexpr std::chrono::seconds kHealthTimeout(2);
+constexpr size_t kMaxWaitingQueries = 32;
+constexpr int kQueryNiceness = 10;
+
+HttpResponse TextResponse(int status, std::string text, const std::string& request_id) {
+  HttpResponse response;
+  response.status = status;
+  response.headers.emplace_back("X-Request-Id", request_id);
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(text);
+  return response;
+}
+
+// A browser sends other types to any server, for any page and without asking; this one it does not.
+bool IsJson(absl::string_view content_type) {
+  const absl::string_view type =
+      absl::StripAsciiWhitespace(content_type.substr(0, content_type.find(';')));
+  return content_type.empty() || absl::EqualsIgnoreCase(type, "application/json");
+}
+
+// A unary RPC in progress; what its callback and its canceller share.
+template <typename Request, typename Response>
+struct UnaryCall {
+  // First, so that they go last: the gateway lives as long as the connection, and holds the
+  // channel. Else the context, on a thread of gRPC, could let go of the channel last, which waits
+  // for that thread.
+  std::shared_ptr<Connection> connection;
+  std::shared_ptr<const ServerChannel::Stubs> stubs;
+  grpc::ClientContext context;
+  Request request;
+  Response response;
+};
+
+// Calls `method` of the stubs with `request` and answers the connection with render(status,
+// response): on its strand, or on a thread of `pool` where there is one. The RPC is cancelled when
+// the client leaves. On the strand.
+template <typename Response, typename Request, typename Method, typename Render>
+void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* channel,
+                    const CallMetadata& metadata, Request request, std::chrono::seconds timeout,
+                    Method method, Render render, WorkerPool* pool = nullptr) {
+  auto call = std::make_shared<UnaryCall<Request, Response>>();
+  call->connection = std::move(connection);
+  call->stubs = channel->stubs();
+  AddMetadata(metadata, &call->context);
+  call->request = std::move(request);
+  call->context.set_deadline(std::chrono::system_clock::now() + timeout);
+  call->connection->Listen([] {}, [call] { call->context.TryCancel(); });
+  method(*call->stubs, &call->context, &call->request, &call->response,
+         [call, pool, render = std::move(render)](const grpc::Status& status) {
+           if (pool == nullptr) {
+             return call->connection->Post([call, render, status = FromGrpc(status)] {
+               call->connection->Respond(render(status, call->response));
+             });
+           }
+           pool->Post([call, render, status = FromGrpc(status)] {
+             auto rendered = std::make_shared<HttpResponse>(render(status, call->response));
+             call->response.Clear();
+             call->connection->Post(
+                 [call, rendered] { call->connection->Respond(std::move(*rendered)); });
+           });
+         });
+}
+
+// The parser of JSON takes a NUL for the end of the body, and would leave what follows unseen.
+absl::Status CheckNoNul(const std::string& body) {
+  const size_t at = body.find('\0');
+  if (at == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("body: must be valid JSON in UTF-8, got a syntax error at byte ", at + 1));
+}
+
+}  // namespace
+
+ApiHandler::ApiHandler(const GatewayOptions& options, const HttpStats& stats,
+                       std::unique_ptr<ServerChannel> channel)
+    : options_(options),
+      stats_(stats),
+      channel_(std::move(channel)),
+      query_pool_(/*num_threads=*/1, kMaxWaitingQueries, kQueryNiceness) {}
+
+Route ApiHandler::RouteOf(HttpRequest* request) const {
+  absl::StatusOr<std::string> path = DecodePath(request->path);
+  if (!path.ok()) {
+    Route route;
+    route.endpoint = Endpoint::kBadPath;
+    return route;
+  }
+  request->path = std::string(StripRootPath(options_.root_path, *path));
+  return FindRoute(request->method, request->path);
+}
+
+void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest request) {
+  const Route route = RouteOf(&request);
+  connection->set_route(route.path);
+  // Browsers ask without the key of the request that they ask for.
+  if (auto preflight = AnswerPreflight(options_.allowed_origins, request)) {
+    return connection->Respond(*std::move(preflight));
+  }
+  if (!route.is_public && options_.api_keys != nullptr) {
+    const absl::Status known = options_.api_keys->TenantOf(request.authorization).status();
+    if (!known.ok()) {
+      return connection->Respond(ErrorResponse(ToApiError(known), request.request_id));
+    }
+  }
+  Answer(std::move(connection), request, route);
+}
+
+void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request) {
+  Route route = RouteOf(&request);
+  if (!route.is_public) route = Route();
+  connection->set_route(route.path);
+  Answer(std::move(connection), request, route);
+}
+
+void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& request,
+                        const Route& route) {
+  std::string id = request.request_id;
+  const auto fail = [&](int status, const std::string& message) {
+    return ErrorResponse(HttpError(status, message), id);
+  };
+  const bool takes_json =
+      route.allowed_methods == "POST" && route.endpoint != Endpoint::kWrongMethod;
+  if (takes_json && !IsJson(request.content_type)) {
+    return connection->Respond(fail(415, "Content-Type: must be application/json"));
+  }
+  if (const absl::Status body = CheckNoNul(request.body); !body.ok()) {
+    return connection->Respond(ErrorResponse(ToApiError(body), id));
+  }
+  switch (route.endpoint) {
+    case Endpoint::kBadPath:
+      return connection->Respond(ErrorResponse(ToApiError(DecodePath(request.path).status()), id));
+    case Endpoint::kNotFound:
+      return connection->Respond(fail(404, absl::StrCat("no such path: ", request.path)));
+    case Endpoint::kWrongMethod: {
+      HttpResponse response = fail(
+          405,
+          absl::StrCat("method ", request.method, " is not allowed, use ", route.allowed_methods));
+      response.headers.emplace_back("Allow", route.allowed_methods);
+      return connection->Respond(std::move(response));
+    }
+    case Endpoint::kCompletions:
+    case Endpoint::kChatCompletions:
+      return Generate(std::move(connection), request, route, std::move(id));
+    case Endpoint::kTokenize:
+      return Tokenize(std::move(connection), request, std::move(id));
+    case Endpoint::kDetokenize:
+      return Detokenize(std::move(connection), request, std::move(id));
+    case Endpoint::kModels:
+    case Endpoint::kModel:
+      return Models(std::move(connection), request, std::string(route.tail), std::move(id));
+    case Endpoint::kReady:
+      return Ready(std::move(connection), std::move(id));
+    case Endpoint::kStarted:
+      return connection->Respond(Started(id));
+    case Endpoint::kLive:
+      return connection->Respond(Live(id));
+    case Endpoint::kLoad:
+      return connection->Respond(Load(id));
+    case Endpoint::kVersion:
+      return connection->Respond(JsonResponse(RenderVersion(Version()), id));
+    case Endpoint::kMetrics:
+      return connection->Respond(Metrics(id));
+    case Endpoint::kTokenizerInfo:
+      return TokenizerInfo(std::move(connection), request, std::move(id));
+  }
+}
+
+void ApiHandler::Generate(std::shared_ptr<Connection> connection, HttpRequest& request,
+                          const Route& route, std::string request_id) {
+  auto span = std::make_unique<HttpSpan>(options_.tracer, request, route.path);
+  absl::StatusOr<OpenAiRequest> parsed =
+      draining_ ? absl::UnavailableError("the server is shutting down")
+      : route.endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
+                                                     : ParseCompletionRequest(request.body);
+  request.body = std::string();  // the call takes as much again
+  if (!parsed.ok()) {
+    const ApiError error = ToApiError(parsed.status());
+    span->End(error.http_status);
+    return connection->Respond(ErrorResponse(error, request_id));
+  }
+  if (!parsed->request_id.empty()) request_id = RequestId(parsed->request_id);
+  for (size_t i = 0; i < parsed->calls.size(); ++i) {
+    parsed->calls[i].set_request_id(parsed->calls.size() == 1 ? request_id
+                                                              : absl::StrCat(request_id, "-", i));
+  }
+  const CallMetadata metadata = MetadataOf(request, span->context());
+  GenerateExchange::Start(std::move(connection), channel_->stubs(), *std::move(parsed), metadata,
+                          std::move(request_id), options_.max_unsent_bytes, std::move(span));
+}
+
+void ApiHandler::OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                               const std::string& request_id,
+                               std::function<void(const std::string&)> answer) {
+  if (request.body.size() > kMaxTokenQueryBytes) {
+    return connection->Respond(
+        ErrorResponse(HttpError(413, absl::StrCat("body: must be at most ", kMaxTokenQueryBytes,
+                                                  " bytes, got ", request.body.size())),
+                      request_id));
+  }
+  std::string tenant;
+  if (options_.api_keys != nullptr) {
+    tenant = options_.api_keys->TenantOf(request.authorization).value_or("");
+  }
+  if (!query_pool_.TryPost(
+          [body = std::move(request.body), answer = std::move(answer)] { answer(body); }, tenant)) {
+    connection->Respond(ErrorResponse(
+        ToApiError(absl::ResourceExhaustedError("too many questions about text wait")),
+        request_id));
+  }
+}
+
+void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                          std::string request_id) {
+  OnQueryThread(
+      connection, request, request_id,
+      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+        auto parsed =
+            std::make_shared<absl::StatusOr<v1::TokenizeRequest>>(ParseTokenizeRequest(body));
+        connection->Post([this, connection, metadata, request_id, parsed] {
+          if (!parsed->ok()) {
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+          }
+          const bool with_strings = (*parsed)->return_token_strings();
+          CallAndRespond<v1::TokenizeResponse>(
+              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
+              [](auto& stubs, auto... arguments) {
+                stubs.inference->async()->Tokenize(arguments...);
+              },
+              [request_id, with_strings](const absl::Status& status,
+                                         const v1::TokenizeResponse& response) {
+                if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+                return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
+              },
+              &query_pool_);
+        });
+      });
+}
+
+void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                            std::string request_id) {
+  OnQueryThread(
+      connection, request, request_id,
+      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+        auto parsed =
+            std::make_shared<absl::StatusOr<v1::DetokenizeRequest>>(ParseDetokenizeRequest(body));
+        connection->Post([this, connection, metadata, request_id, parsed] {
+          if (!parsed->ok()) {
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+          }
+          CallAndRespond<v1::DetokenizeResponse>(
+              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
+              [](auto& stubs, auto... arguments) {
+                stubs.inference->async()->Detokenize(arguments...);
+              },
+              [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
+                const ReplyOptions names = {.prompt_field = "tokens"};
+                if (!status.ok()) return ErrorResponse(ToApiError(status, names), request_id);
+                return JsonResponse(RenderDetokenizeResponse(response), request_id);
+              },
+              &query_pool_);
+        });
+      });
+}
+
+void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                        std::string name, std::string request_id) {
+  CallAndRespond<v1::ModelInfo>(
+      std::move(connection), channel_.get(), MetadataOf(request), v1::GetModelInfoRequest(),
+      kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
+      [name, request_id](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        if (name.empty()) return JsonResponse(RenderModelList(info), request_id);
+        absl::StatusOr<std::string> model = RenderModel(info, name);
+        if (!model.ok()) return ErrorResponse(ToApiError(model.status()), request_id);
+        return JsonResponse(*std::move(model), request_id);
+      });
+}
+
+void ApiHandler::TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                               std::string request_id) {
+  v1::GetModelInfoRequest wanted;
+  wanted.set_tokenizer_info(true);
+  CallAndRespond<v1::ModelInfo>(
+      std::move(connection), channel_.get(), MetadataOf(request), std::move(wanted), kUnaryTimeout,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
+      [request_id](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
+        if (!info.tokenizer_info().empty()) return JsonResponse(info.tokenizer_info(), request_id);
+        return ErrorResponse(HttpError(404,
+                                       "no such path: /tokenizer_info, which the server has with "
+                                       "--enable_tokenizer_info_endpoint"),
+                             request_id);
+      });
+}
+
+void ApiHandler::Ready(std::shared_ptr<Connection> connection, std::string request_id) {
+  if (draining_) return connection->Respond(TextResponse(503, "draining\n", request_id));
+  using grpc::health::v1::HealthCheckResponse;
+  grpc::health::v1::HealthCheckRequest check;
+  check.set_service(options_.health_service);
+  CallAndRespond<HealthCheckResponse>(
+      std::move(connection), channel_.get(), {}, std::move(check), kHealthTimeout,
+      [](auto& stubs, auto... arguments) { stubs.health->async()->Check(arguments...); },
+      [request_id](const absl::Status& status, const HealthCheckResponse& response) {
+        const bool ready = status.ok() && response.status() == HealthCheckResponse::SERVING;
+        return ready ? TextResponse(200, "ready\n", request_id)
+                     : TextResponse(503, "not ready\n", request_id);
+      });
+}
+
+HttpResponse ApiHandler::Started(const std::string& request_id) const {
+  const bool started = !options_.is_started || options_.is_started();
+  return started ? TextResponse(200, "started\n", request_id)
+                 : TextResponse(503, "not started\n", request_id);
+}
+
+HttpResponse ApiHandler::Live(const std::string& request_id) const {
+  const bool live = !options_.is_live || options_.is_live();
+  return live ? TextResponse(200, "live\n", request_id)
+              : TextResponse(503, "not live\n", request_id);
+}
+
+HttpResponse ApiHandler::Load(const std::string& request_id) const {
+  const int running = stats_.running("/v1/completions") + stats_.running("/v1/chat/completions");
+  return JsonResponse(absl::StrCat("{\"server_load\":", running, "}"), request_id);
+}
+
+HttpResponse ApiHandler::Metrics(const std::string& request_id) const {
+  HttpResponse response =
+      TextResponse(200, options_.render_metrics ? options_.render_metrics() : "", request_id);
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body += stats_.Render();
+  response.body += RenderProcessMetrics();
+  if (options_.tracer != nullptr) response.body += options_.tracer->RenderMetrics();
+  if (options_.api_keys != nullptr) {
+    absl::StrAppend(&response.body,
+                    "# HELP tidal:unauthorized_requests_total Requests, over HTTP and gRPC, that "
+                    "were refused for their API key.\n"
+                    "# TYPE tidal:unauthorized_requests_total counter\n"
+                    "tidal:unauthorized_requests_total ",
+                    options_.api_keys->refused(), "\n");
+  }
+  return response;
+}
+
+}  // namespace tidal

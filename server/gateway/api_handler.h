@@ -1,0 +1,69 @@
+// Answers the gateway's requests: finds the route, checks the key, translates, calls the service.
+#ifndef TIDAL_SERVER_GATEWAY_API_HANDLER_H_
+#define TIDAL_SERVER_GATEWAY_API_HANDLER_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "server/gateway/gateway.h"
+#include "server/gateway/router.h"
+#include "server/gateway/server_channel.h"
+#include "server/generation/worker_pool.h"
+#include "server/http/http_message.h"
+#include "server/http/http_stats.h"
+
+namespace tidal {
+
+class Connection;
+
+// Thread-safe. `options` and `stats` outlive it.
+class ApiHandler {
+ public:
+  ApiHandler(const GatewayOptions& options, const HttpStats& stats,
+             std::unique_ptr<ServerChannel> channel);
+
+  // On the connection's strand. The request's id is RequestId()'s.
+  void Handle(std::shared_ptr<Connection> connection, HttpRequest request);
+  // The same for a port that knows only the paths that want no key.
+  void HandlePublic(std::shared_ptr<Connection> connection, HttpRequest request);
+
+  // From now on: not ready, and no new work.
+  void Drain() { draining_ = true; }
+
+ private:
+  // Of the request, whose path loses its escapes and the root path.
+  Route RouteOf(HttpRequest* request) const;
+  // Takes the body out of the request, where it is large.
+  void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
+  void Generate(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route,
+                std::string request_id);
+  void Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                std::string request_id);
+  void Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                  std::string request_id);
+  // Calls `answer` with the request's body on a thread of query_pool_, or refuses.
+  void OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                     const std::string& request_id, std::function<void(const std::string&)> answer);
+  // `name` empty: all of them.
+  void Models(std::shared_ptr<Connection> connection, const HttpRequest& request, std::string name,
+              std::string request_id);
+  void TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                     std::string request_id);
+  void Ready(std::shared_ptr<Connection> connection, std::string request_id);
+  HttpResponse Started(const std::string& request_id) const;
+  HttpResponse Live(const std::string& request_id) const;
+  HttpResponse Load(const std::string& request_id) const;
+  HttpResponse Metrics(const std::string& request_id) const;
+
+  const GatewayOptions& options_;
+  const HttpStats& stats_;
+  const std::unique_ptr<ServerChannel> channel_;
+  std::atomic<bool> draining_ = false;
+  WorkerPool query_pool_;  // last, so that it ends first: its jobs use the rest
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_GATEWAY_API_HANDLER_H_

@@ -1,0 +1,95 @@
+#include "server/gateway/router.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace tidal {
+namespace {
+
+struct Entry {
+  const char* path;
+  Endpoint endpoint;
+  const char* methods;
+  bool is_public;
+};
+
+constexpr const char* kGet = "GET, HEAD";
+
+constexpr Entry kEntries[] = {
+    {"/v1/completions", Endpoint::kCompletions, "POST", false},
+    {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false},
+    {"/tokenize", Endpoint::kTokenize, "POST", false},
+    {"/detokenize", Endpoint::kDetokenize, "POST", false},
+    {"/v1/models", Endpoint::kModels, kGet, false},
+    {"/health", Endpoint::kReady, kGet, true},
+    {"/health/ready", Endpoint::kReady, kGet, true},
+    {"/ping", Endpoint::kReady, "GET, HEAD, POST", true},
+    {"/health/started", Endpoint::kStarted, kGet, true},
+    {"/health/live", Endpoint::kLive, kGet, true},
+    {"/version", Endpoint::kVersion, kGet, true},
+    {"/metrics", Endpoint::kMetrics, kGet, true},
+    {"/load", Endpoint::kLoad, kGet, true},
+    {"/tokenizer_info", Endpoint::kTokenizerInfo, kGet, false},
+};
+
+constexpr const char* kModelPrefix = "/v1/models/";
+
+bool Allows(absl::string_view methods, absl::string_view method) {
+  for (const absl::string_view allowed : absl::StrSplit(methods, ", ")) {
+    if (method == allowed) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> DecodePath(absl::string_view path) {
+  std::string decoded;
+  for (size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      decoded += path[i];
+      continue;
+    }
+    if (path.size() - i < 3 || !absl::ascii_isxdigit(path[i + 1]) ||
+        !absl::ascii_isxdigit(path[i + 2])) {
+      return absl::InvalidArgumentError(
+          "path: must have two hexadecimal digits after each %, got others");
+    }
+    decoded += absl::HexStringToBytes(path.substr(i + 1, 2));
+    i += 2;
+  }
+  return decoded;
+}
+
+absl::string_view StripRootPath(absl::string_view root_path, absl::string_view path) {
+  absl::string_view rest = path;
+  if (root_path.empty() || !absl::ConsumePrefix(&rest, root_path)) return path;
+  return absl::StartsWith(rest, "/") ? rest : path;
+}
+
+Route FindRoute(absl::string_view method, absl::string_view path) {
+  Route route;
+  for (const Entry& entry : kEntries) {
+    if (path != entry.path) continue;
+    route.endpoint = entry.endpoint;
+    route.path = entry.path;
+    route.allowed_methods = entry.methods;
+    route.is_public = entry.is_public;
+  }
+  if (absl::StartsWith(path, kModelPrefix) &&
+      path.size() > absl::string_view(kModelPrefix).size()) {
+    route.endpoint = Endpoint::kModel;
+    route.path = "/v1/models/{model}";
+    route.allowed_methods = kGet;
+    route.tail = absl::StripPrefix(path, kModelPrefix);
+  }
+  if (route.endpoint != Endpoint::kNotFound && !Allows(route.allowed_methods, method)) {
+    route.endpoint = Endpoint::kWrongMethod;
+  }
+  return route;
+}
+
+}  // namespace tidal

@@ -1,0 +1,305 @@
+#include "server/generation/generation_request.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/status_macros.h"
+#include "server/generation/chat_prompt.h"
+
+namespace tidal {
+namespace {
+
+template <typename Value>
+absl::Status Invalid(absl::string_view field, absl::string_view must, const Value& got) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": must ", must, ", got ", got));
+}
+
+// The parts of the library below know the value, not where in the request it was.
+absl::Status Within(absl::string_view field, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(field, status.message()));
+}
+
+absl::Status CheckTokenId(absl::string_view field, int index, uint32_t id,
+                          const ServedModel& model) {
+  if (id < static_cast<uint32_t>(model.info.vocab_size)) return absl::OkStatus();
+  return Invalid(absl::StrCat(field, "[", index, "]"),
+                 absl::StrCat("be below ", model.info.vocab_size), id);
+}
+
+absl::Status CheckPromptLength(int64_t tokens, const ServedModel& model) {
+  if (tokens == 0) return Invalid("prompt", "have at least 1 token", tokens);
+  // One token must be left for the output.
+  const int64_t limit = model.info.max_model_len - 1;
+  if (tokens <= limit) return absl::OkStatus();
+  return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
+}
+
+// A lower bound of a text's tokens.
+int64_t FewestTokens(const std::string& text, const ServedModel& model) {
+  // Normalization (NFC) makes a text at most three times shorter.
+  const size_t bytes_of_a_token = 3 * std::max<size_t>(1, model.longest_token_bytes);
+  return static_cast<int64_t>(text.size() / bytes_of_a_token);
+}
+
+// Refuses a text that cannot fit without tokenizing it: ten megabytes take seconds.
+absl::Status CheckTextLength(const std::string& text, const ServedModel& model) {
+  const int64_t fewest = FewestTokens(text, model);
+  const int64_t limit = model.info.max_model_len - 1;
+  if (fewest <= limit) return absl::OkStatus();
+  return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"),
+                 absl::StrCat("at least ", fewest));
+}
+
+absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids,
+                                                   const ServedModel& model) {
+  TIDAL_RETURN_IF_ERROR(CheckPromptLength(token_ids.ids_size(), model));
+  for (int i = 0; i < token_ids.ids_size(); ++i) {
+    TIDAL_RETURN_IF_ERROR(CheckTokenId("token_ids.ids", i, token_ids.ids(i), model));
+  }
+  return std::vector<TokenId>(token_ids.ids().begin(), token_ids.ids().end());
+}
+
+absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model) {
+  TIDAL_ASSIGN_OR_RETURN(const ChatPrompt prompt,
+                         RenderChat(chat, model.chat_template.get(), model.escaped_tokens.get()));
+  if (prompt.text.empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  const bool escaped = !prompt.stand_ins.empty();  // stand-ins are longer than what they stand for
+  TIDAL_RETURN_IF_ERROR(
+      CheckTextLength(escaped ? prompt.stand_ins.Restore(prompt.text) : prompt.text, model));
+  auto tokens =
+      model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins, /*add_special_tokens=*/false);
+  if (!tokens.ok()) return Within("chat: ", tokens.status());
+  TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
+  return tokens;
+}
+
+// The prompt's tokens; its text goes to `text` where the request had one.
+absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& request,
+                                                 const ServedModel& model, std::string* text) {
+  bool add_special_tokens = false;
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kTokenIds:
+      return ParseTokenIds(request.token_ids(), model);
+    case v1::GenerateRequest::kText:
+      *text = request.text();
+      add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+      break;
+    case v1::GenerateRequest::kChat:
+      return ParseChat(request.chat(), model);
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      return Invalid("prompt", "be one of text, token_ids and chat", "nothing");
+  }
+  if (text->empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  TIDAL_RETURN_IF_ERROR(CheckTextLength(*text, model));
+  auto tokens = model.tokenizer->Encode(*text, add_special_tokens);
+  if (!tokens.ok()) return Within("text: ", tokens.status());
+  TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
+  return tokens;
+}
+
+absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
+                                             const ServedModel& model) {
+  const v1::Sampling& in = request.sampling();
+  const GenerationDefaults& defaults = model.defaults;
+  SamplingParams out;
+  out.temperature = in.has_temperature() ? in.temperature() : defaults.temperature;
+  out.top_k = in.has_top_k() ? in.top_k() : defaults.top_k;
+  out.top_p = in.has_top_p() ? in.top_p() : defaults.top_p;
+  out.min_p = in.has_min_p() ? in.min_p() : defaults.min_p;
+  out.repetition_penalty =
+      in.has_repetition_penalty() ? in.repetition_penalty() : defaults.repetition_penalty;
+  out.presence_penalty = in.presence_penalty();
+  out.frequency_penalty = in.frequency_penalty();
+  for (const auto& [token, bias] : in.logit_bias()) {
+    // Clamped so that the check below sees what does not fit into a token id.
+    const uint32_t largest = std::numeric_limits<TokenId>::max();
+    out.logit_bias.emplace_back(static_cast<TokenId>(std::min(token, largest)), bias);
+  }
+  std::sort(out.logit_bias.begin(), out.logit_bias.end());
+  if (request.output().logprobs() > SamplingParams::kMaxLogprobs) {
+    return Invalid("output.logprobs", absl::StrCat("be in [0, ", SamplingParams::kMaxLogprobs, "]"),
+                   request.output().logprobs());
+  }
+  out.num_logprobs = static_cast<int32_t>(request.output().logprobs());
+  TIDAL_RETURN_IF_ERROR(Within("sampling.", out.Validate(model.info.vocab_size)));
+  out.seed = in.has_seed() ? in.seed() : absl::Uniform<uint64_t>(absl::BitGen());
+  return out;
+}
+
+absl::Status CheckStopStrings(const v1::Stopping& stopping) {
+  if (stopping.stop_size() > kMaxStopStrings) {
+    return Invalid("stopping.stop", absl::StrCat("have at most ", kMaxStopStrings, " entries"),
+                   stopping.stop_size());
+  }
+  for (int i = 0; i < stopping.stop_size(); ++i) {
+    const size_t bytes = stopping.stop(i).size();
+    if (bytes == 0 || bytes > kMaxStopStringBytes) {
+      return Invalid(absl::StrCat("stopping.stop[", i, "]"),
+                     absl::StrCat("have 1 to ", kMaxStopStringBytes, " bytes"), bytes);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StopCriteria> ParseStopCriteria(const v1::Stopping& stopping, int32_t prompt_tokens,
+                                               const ServedModel& model) {
+  TIDAL_RETURN_IF_ERROR(CheckStopStrings(stopping));
+  StopCriteria out;
+  const int32_t room = model.info.max_model_len - prompt_tokens;  // at least 1
+  if (!stopping.has_max_tokens()) {
+    out.max_tokens = std::min(room, model.defaults.max_tokens.value_or(room));
+  } else if (stopping.max_tokens() == 0) {
+    return Invalid("stopping.max_tokens", "be at least 1", 0);
+  } else if (stopping.max_tokens() > static_cast<uint32_t>(room) && !stopping.fit_max_tokens()) {
+    return Invalid("stopping.max_tokens",
+                   absl::StrCat("be at most ", room, " beside a prompt of ", prompt_tokens,
+                                " tokens, as this model's maximum context length is ",
+                                model.info.max_model_len, " tokens"),
+                   stopping.max_tokens());
+  } else {
+    out.max_tokens = static_cast<int32_t>(
+        std::min<uint32_t>(stopping.max_tokens(), static_cast<uint32_t>(room)));
+  }
+  if (stopping.min_tokens() > static_cast<uint32_t>(out.max_tokens)) {
+    return Invalid("stopping.min_tokens", absl::StrCat("be at most max_tokens, ", out.max_tokens),
+                   stopping.min_tokens());
+  }
+  out.min_tokens = static_cast<int32_t>(stopping.min_tokens());
+  if (stopping.stop_token_ids_size() > kMaxStopTokenIds) {
+    return Invalid("stopping.stop_token_ids",
+                   absl::StrCat("have at most ", kMaxStopTokenIds, " entries"),
+                   stopping.stop_token_ids_size());
+  }
+  for (int i = 0; i < stopping.stop_token_ids_size(); ++i) {
+    const uint32_t id = stopping.stop_token_ids(i);
+    TIDAL_RETURN_IF_ERROR(CheckTokenId("stopping.stop_token_ids", i, id, model));
+    out.stop_token_ids.push_back(static_cast<TokenId>(id));
+  }
+  if (!stopping.ignore_eos()) {
+    out.stop_token_ids.insert(out.stop_token_ids.end(), model.eos_token_ids.begin(),
+                              model.eos_token_ids.end());
+  }
+  return out;
+}
+
+absl::StatusOr<AttentionPolicy> ParseAttention(const v1::Attention& attention,
+                                               const ServedModel& model) {
+  AttentionPolicy out;
+  switch (attention.mode()) {
+    case v1::ATTENTION_MODE_AUTO:
+      out.mode = model.default_attention_mode;
+      break;
+    case v1::ATTENTION_MODE_FULL:
+      out.mode = AttentionMode::kFull;
+      break;
+    case v1::ATTENTION_MODE_TIDAL:
+      out.mode = AttentionMode::kTidal;
+      break;
+    default:
+      return Invalid("attention.mode", "be AUTO, FULL or TIDAL",
+                     static_cast<int>(attention.mode()));
+  }
+  if (attention.budget() > static_cast<uint32_t>(model.info.max_token_budget)) {
+    return Invalid("attention.budget", absl::StrCat("be in [1, ", model.info.max_token_budget, "]"),
+                   attention.budget());
+  }
+  if (out.mode == AttentionMode::kFull) return out;
+  if (!model.info.tidal_available) {
+    return Invalid("attention.mode",
+                   "be AUTO or FULL for this model, whose plan has no reuse layer", "TIDAL");
+  }
+  out.token_budget = attention.budget() > 0 ? static_cast<int32_t>(attention.budget())
+                                            : model.default_token_budget;
+  out.dense_below = std::max(out.token_budget, model.info.attention.dense_below);
+  return out;
+}
+
+std::string MakeRequestId() {
+  return absl::StrCat("gen-", absl::Hex(absl::Uniform<uint64_t>(absl::BitGen()), absl::kZeroPad16));
+}
+
+OutputOptions ParseOutput(const v1::GenerateRequest& request) {
+  const v1::Output& in = request.output();
+  OutputOptions out;
+  out.stop_strings.assign(request.stopping().stop().begin(), request.stopping().stop().end());
+  out.include_stop_in_output = request.stopping().include_stop_str_in_output();
+  out.logprobs = in.has_logprobs();
+  out.return_token_ids = in.return_token_ids();
+  out.skip_special_tokens = !in.has_skip_special_tokens() || in.skip_special_tokens();
+  out.final_only = in.final_only();
+  return out;
+}
+
+// What needs no tokenizer, so that a bad request costs nothing.
+absl::Status CheckScalars(const v1::GenerateRequest& request) {
+  if (request.n() > kMaxOutputs) {
+    return Invalid("n", absl::StrCat("be in [1, ", kMaxOutputs, "]"), request.n());
+  }
+  if (request.request_id().size() > kMaxRequestIdBytes) {
+    return Invalid("request_id", absl::StrCat("have at most ", kMaxRequestIdBytes, " bytes"),
+                   request.request_id().size());
+  }
+  if (request.cache_salt().size() > kMaxCacheSaltBytes) {
+    return Invalid("cache_salt", absl::StrCat("have at most ", kMaxCacheSaltBytes, " bytes"),
+                   request.cache_salt().size());
+  }
+  if (request.output().echo() && request.output().has_logprobs()) {
+    return Invalid("output.echo", "be false with logprobs: there are none of the prompt", "true");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckModelName(const std::string& name, const ServedModel& model) {
+  if (name.empty() ||
+      std::find(model.names.begin(), model.names.end(), name) != model.names.end()) {
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(
+      absl::StrCat("model: must be ", absl::StrJoin(model.names, " or "), ", got ", name));
+}
+
+int64_t FewestPromptTokens(const v1::GenerateRequest& request, const ServedModel& model) {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kTokenIds:
+      return request.token_ids().ids_size();
+    case v1::GenerateRequest::kText:
+      return FewestTokens(request.text(), model);
+    default:  // a chat's template may drop turns
+      return 0;
+  }
+}
+
+absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,
+                                                         const ServedModel& model) {
+  TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  TIDAL_RETURN_IF_ERROR(CheckScalars(request));
+  GenerationRequest out;
+  TIDAL_ASSIGN_OR_RETURN(out.sampling, ParseSampling(request, model));
+  TIDAL_ASSIGN_OR_RETURN(out.attention, ParseAttention(request.attention(), model));
+  std::string text;
+  TIDAL_ASSIGN_OR_RETURN(out.prompt, ParsePrompt(request, model, &text));
+  TIDAL_ASSIGN_OR_RETURN(
+      out.stop,
+      ParseStopCriteria(request.stopping(), static_cast<int32_t>(out.prompt.size()), model));
+  out.request_id = request.request_id().empty() ? MakeRequestId() : request.request_id();
+  out.n = std::max(1, static_cast<int32_t>(request.n()));
+  out.priority = request.priority();
+  out.cache_salt = request.cache_salt();
+  out.output = ParseOutput(request);
+  if (request.output().echo()) {
+    const bool is_text = request.prompt_case() == v1::GenerateRequest::kText;
+    out.output.echo = is_text ? std::move(text)
+                              : model.tokenizer->Decode(out.prompt, out.output.skip_special_tokens);
+  }
+  return out;
+}
+
+}  // namespace tidal

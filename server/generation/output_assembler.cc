@@ -1,0 +1,124 @@
+#include "server/generation/output_assembler.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "engine/base/check.h"
+
+namespace tidal {
+
+OutputAssembler::OutputAssembler(int index, const Tokenizer* tokenizer,
+                                 const OutputOptions& options, const StopCriteria& stop)
+    : index_(index),
+      tokenizer_(tokenizer),
+      include_stop_in_output_(options.include_stop_in_output),
+      logprobs_(options.logprobs),
+      return_token_ids_(options.return_token_ids),
+      final_only_(options.final_only),
+      min_tokens_(stop.min_tokens),
+      stop_token_ids_(stop.stop_token_ids),
+      detokenizer_(tokenizer, options.skip_special_tokens),
+      matcher_(options.stop_strings, options.include_stop_in_output) {
+  delta_.set_text(options.echo);
+}
+
+void OutputAssembler::Append(SampledToken token) {
+  if (ended()) return;
+  if (held_.has_value()) {
+    Consume(*held_);
+    held_.reset();
+    if (ended()) return;
+  }
+  if (IsStopToken(token.id)) {
+    held_ = std::move(token);
+  } else {
+    Consume(token);
+  }
+}
+
+void OutputAssembler::Finish(const FinishInfo& info) {
+  if (ended()) return;
+  if (info.reason == FinishReason::kStop) stop_token_ = info.stop_token;
+  if (held_.has_value()) {
+    const bool hidden = info.reason == FinishReason::kStop && !include_stop_in_output_;
+    if (hidden) {
+      Count(*held_);
+    } else {
+      Consume(*held_);
+    }
+    held_.reset();
+  }
+  if (!ended()) AppendText(detokenizer_.Flush());
+  if (ended()) {  // the last bytes completed a stop string
+    stop_token_.reset();
+    return;
+  }
+  delta_.mutable_text()->append(matcher_.Flush());
+  reason_ =
+      info.reason == FinishReason::kLength ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP;
+}
+
+std::optional<v1::OutputDelta> OutputAssembler::TakeDelta() {
+  if (!ended() && (final_only_ || delta_.text().empty())) return std::nullopt;
+  if (delta_.text().empty() && delta_.num_tokens() == 0) return std::nullopt;
+  delta_.set_index(index_);
+  return std::exchange(delta_, v1::OutputDelta());
+}
+
+v1::OutputFinish OutputAssembler::MakeFinish() const {
+  TIDAL_CHECK(ended());
+  v1::OutputFinish finish;
+  finish.set_index(index_);
+  finish.set_reason(reason_);
+  if (stop_string_.has_value()) finish.set_stop_string(*stop_string_);
+  if (stop_token_.has_value()) finish.set_stop_token_id(static_cast<uint32_t>(*stop_token_));
+  return finish;
+}
+
+bool OutputAssembler::IsStopToken(TokenId id) const {
+  return std::find(stop_token_ids_.begin(), stop_token_ids_.end(), id) != stop_token_ids_.end();
+}
+
+void OutputAssembler::Count(const SampledToken& token) {
+  ++completion_tokens_;
+  delta_.set_num_tokens(delta_.num_tokens() + 1);
+  if (return_token_ids_) delta_.add_token_ids(static_cast<uint32_t>(token.id));
+  if (!logprobs_) return;
+  v1::TokenLogprobs* logprobs = delta_.add_logprobs();
+  *logprobs->mutable_token() = MakeLogprob(token.id, token.logprob);
+  for (const TokenLogprob& top : token.top) {
+    *logprobs->add_top() = MakeLogprob(top.id, top.logprob);
+  }
+}
+
+void OutputAssembler::AppendText(std::string_view text) {
+  if (text.empty()) return;
+  // As in vLLM, stop strings count only in text that comes after the first min_tokens tokens.
+  if (completion_tokens_ <= min_tokens_) {
+    delta_.mutable_text()->append(text);
+    return;
+  }
+  StopMatcher::Result result = matcher_.Append(text);
+  delta_.mutable_text()->append(result.text);
+  if (result.stop.has_value()) {
+    stop_string_ = std::move(result.stop);
+    reason_ = v1::FINISH_REASON_STOP;
+  }
+}
+
+void OutputAssembler::Consume(const SampledToken& token) {
+  Count(token);
+  AppendText(detokenizer_.Append(token.id));
+}
+
+v1::Logprob OutputAssembler::MakeLogprob(TokenId id, float logprob) const {
+  v1::Logprob out;
+  out.set_token_id(static_cast<uint32_t>(id));
+  out.set_token(tokenizer_->Decode({&id, 1}, /*skip_special_tokens=*/false));
+  out.set_bytes(std::string(tokenizer_->TokenBytes(id)));
+  out.set_logprob(logprob);
+  return out;
+}
+
+}  // namespace tidal

@@ -1,0 +1,21 @@
+// Limits of a request that are not the model's.
+#ifndef TIDAL_SERVER_GENERATION_REQUEST_LIMITS_H_
+#define TIDAL_SERVER_GENERATION_REQUEST_LIMITS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tidal {
+
+inline constexpr uint32_t kMaxOutputs = 128;
+inline constexpr int kMaxStopStrings = 16;
+inline constexpr size_t kMaxStopStringBytes = 1024;
+inline constexpr int kMaxStopTokenIds = 128;
+inline constexpr size_t kMaxRequestIdBytes = 256;
+inline constexpr size_t kMaxCacheSaltBytes = 256;
+// Of what Tokenize and Detokenize are sent, as gRPC or as HTTP carries it.
+inline constexpr size_t kMaxTokenQueryBytes = 8 << 20;
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_GENERATION_REQUEST_LIMITS_H_

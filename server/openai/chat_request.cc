@@ -1,0 +1,187 @@
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+#include "server/openai/openai_codec.h"
+#include "server/openai/raw_json.h"
+#include "server/openai/request_fields.h"
+
+namespace tidal {
+namespace {
+
+constexpr const char* kUnsupported[] = {
+    "functions",          "function_call", "audio", "prediction",
+    "web_search_options", "chat_template", "echo",  nullptr};
+
+constexpr std::array kRoles = {"system", "developer", "user", "assistant", "tool"};
+
+// The parts that are text, and the member that has it.
+struct TextPart {
+  const char *type, *member;
+};
+constexpr TextPart kTextParts[] = {{"text", "text"},
+                                   {"input_text", "text"},
+                                   {"output_text", "text"},
+                                   {"refusal", "refusal"},
+                                   {"thinking", "thinking"}};
+
+void ReadPart(JsonFields& message, const std::string& name, const nlohmann::json& part,
+              v1::ChatMessage& out) {
+  if (!part.is_object()) return message.Fail(name, "an object", part);
+  const auto type = part.find("type");
+  if (type == part.end()) return message.Fail(name + ".type", R"("text")", nullptr);
+  const auto* known = std::find_if(std::begin(kTextParts), std::end(kTextParts),
+                                   [&](const TextPart& text) { return *type == text.type; });
+  if (known == std::end(kTextParts)) return message.Fail(name + ".type", R"("text")", *type);
+  const auto value = part.find(known->member);
+  if (value == part.end() || !value->is_string()) {
+    return message.Fail(absl::StrCat(name, ".", known->member), "a string",
+                        value == part.end() ? nullptr : *value);
+  }
+  out.add_content_parts(value->get<std::string>());
+}
+
+// A string, or parts that are text.
+void ReadContent(JsonFields& message, const std::string& role, v1::ChatMessage& out) {
+  const nlohmann::json* content = message.Find("content");
+  if (content == nullptr) {
+    // OpenAI's clients send null for an assistant turn without text.
+    if (role != "assistant") message.Fail("content", "must be given");
+    return;
+  }
+  if (content->is_string()) return out.set_content(content->get<std::string>());
+  if (!content->is_array()) {
+    return message.Fail("content", "a string or an array of text parts", *content);
+  }
+  for (size_t i = 0; i < content->size(); ++i) {
+    ReadPart(message, absl::StrCat("content[", i, "]"), (*content)[i], out);
+  }
+}
+
+// The elements of an array of objects, as text. The service checks what is in them.
+template <typename Texts>
+void ReadRawObjects(JsonFields& fields, absl::string_view text, const char* name, Texts& out) {
+  const nlohmann::json* array = fields.Array(name);
+  if (array == nullptr) return;
+  for (size_t i = 0; i < array->size(); ++i) {
+    if ((*array)[i].is_object()) continue;
+    return fields.Fail(absl::StrCat(name, "[", i, "]"), "an object", (*array)[i]);
+  }
+  for (const absl::string_view element : RawElements(RawMember(text, name))) {
+    out.Add(std::string(element));
+  }
+}
+
+void ReadMessage(JsonFields& message, absl::string_view text, v1::ChatMessage& out) {
+  static constexpr const char* kUnsupportedInMessage[] = {"function_call", "audio", nullptr};
+  RefuseUnsupported(message, kUnsupportedInMessage);
+  const auto role = message.String("role");
+  if (!role) return message.Fail("role", "must be given");
+  if (std::find(kRoles.begin(), kRoles.end(), *role) == kRoles.end()) {
+    return message.Fail("role", R"("system", "developer", "user", "assistant" or "tool")", *role);
+  }
+  out.set_role(*role);
+  if (auto name = message.String("name")) out.set_name(*name);
+  if (auto id = message.String("tool_call_id")) out.set_tool_call_id(*id);
+  for (const char* name : {"reasoning_content", "reasoning"}) {
+    if (auto reasoning = message.String(name)) out.set_reasoning(*reasoning);
+  }
+  ReadRawObjects(message, text, "tool_calls", *out.mutable_tool_calls());
+  ReadContent(message, *role, out);
+}
+
+void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  const nlohmann::json* messages = fields.Array("messages");
+  if (messages == nullptr || messages->empty()) {
+    return fields.Fail("messages", "must be an array of at least one message");
+  }
+  const std::vector<absl::string_view> texts = RawElements(RawMember(body, "messages"));
+  TIDAL_CHECK(texts.size() == messages->size());
+  for (size_t i = 0; i < messages->size(); ++i) {
+    const nlohmann::json& element = (*messages)[i];
+    const std::string name = absl::StrCat("messages[", i, "]");
+    if (!element.is_object()) return fields.Fail(name, "an object", element);
+    JsonFields message(element, name + ".");
+    ReadMessage(message, texts[i], *chat.add_messages());
+    fields.Adopt(message.status());
+  }
+}
+
+// The model may call tools or not. Nothing here makes it call one.
+void RefuseToolChoice(JsonFields& fields) {
+  const nlohmann::json* choice = fields.Find("tool_choice");
+  if (choice != nullptr && *choice != "none" && *choice != "auto") {
+    fields.Fail("tool_choice", R"("none" or "auto")", *choice);
+  }
+}
+
+void RefuseModalities(JsonFields& fields) {
+  const nlohmann::json* modalities = fields.Array("modalities");
+  if (modalities == nullptr) return;
+  for (const nlohmann::json& modality : *modalities) {
+    if (modality != "text") fields.Fail("modalities", R"(["text"])", modality);
+  }
+}
+
+void ReadLogprobs(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {
+  reply.logprobs = fields.Bool("logprobs").value_or(false);
+  const auto top = fields.Unsigned("top_logprobs");
+  if (reply.logprobs) {
+    call.mutable_output()->set_logprobs(top.value_or(0));
+  } else if (top && *top > 0) {
+    fields.Fail("top_logprobs", "must be absent unless logprobs is true");
+  }
+}
+
+void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {
+  auto value = fields.Unsigned("max_completion_tokens");
+  if (value) {
+    reply.max_tokens_field = "max_completion_tokens";
+  } else {
+    value = fields.Unsigned("max_tokens");
+  }
+  if (value) call.mutable_stopping()->set_max_tokens(*value);
+}
+
+}  // namespace
+
+void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  ReadMessages(fields, body, chat);
+  ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
+  ReadRawObjects(fields, body, "documents", *chat.mutable_documents());
+  if (fields.Object("chat_template_kwargs") != nullptr) {
+    chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
+  }
+  if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
+  if (auto value = fields.Bool("continue_final_message")) {
+    chat.set_continue_final_message(*value);
+    // The default prompt for a new turn would contradict it.
+    if (*value && !chat.has_add_generation_prompt()) chat.set_add_generation_prompt(false);
+  }
+}
+
+absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
+  TIDAL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJsonObject(body));
+  JsonFields fields(json);
+  OpenAiRequest request;
+  request.reply.api = OpenAiApi::kChat;
+  v1::GenerateRequest call;
+  RefuseUnsupported(fields, kUnsupported);
+  RefuseToolChoice(fields);
+  RefuseModalities(fields);
+  ReadSharedFields(fields, call, request);
+  ReadLogprobs(fields, call, request.reply);
+  ReadMaxTokens(fields, call, request.reply);
+  ReadChat(fields, body, *call.mutable_chat());
+  TIDAL_RETURN_IF_ERROR(fields.status());
+  request.calls.push_back(std::move(call));
+  return request;
+}
+
+}  // namespace tidal

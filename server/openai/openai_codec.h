@@ -1,0 +1,59 @@
+// OpenAI's JSON (with vLLM's additions and our "attention") to and from tidal.v1 messages. Pure
+// functions and two small accumulators; no I/O, no threads.
+//
+// Requests: a known field of the wrong type, a value the message cannot hold and a field that would
+// change the meaning but is not supported give INVALID_ARGUMENT "field: must be ..., got ...".
+// Unknown fields are ignored and null is absent. Value ranges are the service's to check.
+#ifndef TIDAL_SERVER_OPENAI_OPENAI_CODEC_H_
+#define TIDAL_SERVER_OPENAI_OPENAI_CODEC_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "proto/tidal/v1/inference.pb.h"
+
+namespace tidal {
+
+enum class OpenAiApi { kCompletions, kChat };
+
+// What the reply must know of the request.
+struct ReplyOptions {
+  OpenAiApi api = OpenAiApi::kCompletions;
+  bool stream = false;
+  bool include_usage = false;           // stream: a last chunk with usage
+  bool continuous_usage_stats = false;  // stream, with include_usage: usage so far in every chunk
+  bool logprobs = false;
+  bool return_token_ids = false;
+  uint32_t n = 1;
+  size_t num_calls = 1;
+  std::string max_tokens_field = "max_tokens";  // the name the client used
+  std::string prompt_field = "";                // the same; empty: by the API
+};
+
+struct OpenAiRequest {
+  std::vector<v1::GenerateRequest> calls;  // one a prompt
+  std::string request_id;                  // of the body; empty when it has none
+  ReplyOptions reply;
+};
+
+absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body);
+absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body);
+
+absl::StatusOr<v1::TokenizeRequest> ParseTokenizeRequest(absl::string_view body);
+absl::StatusOr<v1::DetokenizeRequest> ParseDetokenizeRequest(absl::string_view body);
+std::string RenderTokenizeResponse(const v1::TokenizeResponse& response, bool with_strings);
+std::string RenderDetokenizeResponse(const v1::DetokenizeResponse& response);
+
+// {"object": "list", "data": [one a served name]}
+std::string RenderModelList(const v1::ModelInfo& info);
+// One of them; NOT_FOUND "model: ..." for another name.
+absl::StatusOr<std::string> RenderModel(const v1::ModelInfo& info, absl::string_view name);
+
+std::string RenderVersion(absl::string_view version);
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_OPENAI_OPENAI_CODEC_H_

@@ -1,0 +1,136 @@
+#include "server/openai/openai_reply.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+#include "server/openai/reply_json.h"
+
+namespace tidal {
+
+std::string ReplyId(OpenAiApi api, absl::string_view request_id) {
+  return absl::StrCat(api == OpenAiApi::kChat ? "chatcmpl-" : "cmpl-", request_id);
+}
+
+std::string SseEvent(absl::string_view json) { return absl::StrCat("data: ", json, "\n\n"); }
+
+ReplyState::ReplyState(ReplyOptions reply_options, std::string reply_id, int64_t created_seconds)
+    : options(std::move(reply_options)),
+      id(std::move(reply_id)),
+      created(created_seconds),
+      prompt_token_ids(options.num_calls),
+      finished(options.num_calls * options.n) {}
+
+absl::Status ReplyState::Accept(size_t call, const v1::GenerateResponse& event) {
+  const auto known = [this](uint32_t index) {
+    return index < options.n ? absl::OkStatus()
+                             : absl::InternalError(absl::StrCat("the service answered with output ",
+                                                                index, " of ", options.n));
+  };
+  switch (event.event_case()) {
+    case v1::GenerateResponse::kPrompt:
+      model = event.prompt().model();
+      prompt_token_ids[call].assign(event.prompt().token_ids().begin(),
+                                    event.prompt().token_ids().end());
+      usage.set_prompt_tokens(usage.prompt_tokens() + event.prompt().prompt_tokens());
+      return absl::OkStatus();
+    case v1::GenerateResponse::kDelta:
+      streamed_tokens += event.delta().num_tokens();
+      return known(event.delta().index());
+    case v1::GenerateResponse::kFinish:
+      TIDAL_RETURN_IF_ERROR(known(event.finish().index()));
+      finished[ChoiceOf(call, event.finish().index())] = true;
+      return absl::OkStatus();
+    case v1::GenerateResponse::kUsage: {
+      const v1::Usage& part = event.usage();
+      v1::AttentionUsage& attention = *usage.mutable_attention();
+      usage.set_completion_tokens(usage.completion_tokens() + part.completion_tokens());
+      usage.set_cached_tokens(usage.cached_tokens() + part.cached_tokens());
+      if (attention.mode() != v1::ATTENTION_MODE_TIDAL) {
+        attention.set_mode(part.attention().mode());
+        attention.set_budget(part.attention().budget());
+      }
+      attention.set_sparse_steps(attention.sparse_steps() + part.attention().sparse_steps());
+      attention.set_dense_steps(attention.dense_steps() + part.attention().dense_steps());
+      ++num_usages;
+      return absl::OkStatus();
+    }
+    case v1::GenerateResponse::EVENT_NOT_SET:
+      return absl::OkStatus();  // an event of a newer service
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReplyState::CheckComplete() const {
+  const bool all_finished = std::find(finished.begin(), finished.end(), false) == finished.end();
+  if (all_finished && num_usages == options.num_calls) return absl::OkStatus();
+  return absl::InternalError("the service ended its reply early");
+}
+
+CollectedReply::CollectedReply(ReplyOptions options, std::string id, int64_t created)
+    : state_(std::move(options), std::move(id), created), choices_(state_.finished.size()) {}
+
+absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& event) {
+  TIDAL_RETURN_IF_ERROR(state_.Accept(call, event));
+  if (event.has_delta()) {
+    const v1::OutputDelta& delta = event.delta();
+    Choice& choice = choices_[state_.ChoiceOf(call, delta.index())];
+    choice.text += delta.text();
+    choice.token_ids.insert(choice.token_ids.end(), delta.token_ids().begin(),
+                            delta.token_ids().end());
+    if (state_.options.logprobs) {
+      const std::vector<size_t> offsets = TextOffsets(delta, &choice.text_offset);
+      choice.logprob_offsets.insert(choice.logprob_offsets.end(), offsets.begin(), offsets.end());
+      choice.logprobs.insert(choice.logprobs.end(), delta.logprobs().begin(),
+                             delta.logprobs().end());
+    }
+  } else if (event.has_finish()) {
+    choices_[state_.ChoiceOf(call, event.finish().index())].finish = event.finish();
+  }
+  return absl::OkStatus();
+}
+
+Json CollectedReply::RenderChoice(size_t index) const {
+  const Choice& choice = choices_[index];
+  Json json = {{"index", index}};
+  const bool chat = state_.options.api == OpenAiApi::kChat;
+  Json logprobs = nullptr;
+  if (state_.options.logprobs) {
+    logprobs = chat ? ChatLogprobsJson(choice.logprobs)
+                    : CompletionLogprobsJson(choice.logprobs, choice.logprob_offsets);
+  }
+  if (chat) {
+    json["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+  } else {
+    json["text"] = choice.text;
+  }
+  json["logprobs"] = std::move(logprobs);
+  json["finish_reason"] = FinishReasonJson(choice.finish.reason());
+  json["stop_reason"] = StopReasonJson(choice.finish);
+  if (state_.options.return_token_ids) {
+    json["token_ids"] = choice.token_ids;
+    if (!chat) json["prompt_token_ids"] = state_.prompt_token_ids[index / state_.options.n];
+  }
+  return json;
+}
+
+absl::StatusOr<std::string> CollectedReply::Finish() const {
+  TIDAL_RETURN_IF_ERROR(state_.CheckComplete());
+  const bool chat = state_.options.api == OpenAiApi::kChat;
+  Json choices = Json::array();
+  for (size_t i = 0; i < choices_.size(); ++i) choices.push_back(RenderChoice(i));
+  Json json = {{"id", state_.id},
+               {"object", chat ? "chat.completion" : "text_completion"},
+               {"created", state_.created},
+               {"model", state_.model},
+               {"choices", std::move(choices)},
+               {"usage", UsageJson(state_.usage)}};
+  if (chat && state_.options.return_token_ids) {
+    json["prompt_token_ids"] = state_.prompt_token_ids[0];
+  }
+  return DumpJson(json);
+}
+
+}  // namespace tidal

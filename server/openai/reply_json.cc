@@ -1,0 +1,114 @@
+#include "server/openai/reply_json.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/string_view.h"
+#include "nlohmann/json.hpp"
+
+namespace tidal {
+namespace {
+
+// JSON has no infinities; vLLM's value for "impossible".
+constexpr double kMinLogprob = -9999.0;
+
+double FiniteLogprob(float logprob) {
+  return std::isfinite(logprob) ? std::max<double>(logprob, kMinLogprob) : kMinLogprob;
+}
+
+size_t CodePoints(absl::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+Json ChatToken(const v1::Logprob& token) {
+  Json bytes = Json::array();
+  for (const char byte : token.bytes()) bytes.push_back(static_cast<unsigned char>(byte));
+  return {{"token", token.token()},
+          {"logprob", FiniteLogprob(token.logprob())},
+          {"bytes", std::move(bytes)}};
+}
+
+}  // namespace
+
+std::string DumpJson(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json UsageJson(const v1::Usage& usage) {
+  const v1::AttentionUsage& attention = usage.attention();
+  return {{"prompt_tokens", usage.prompt_tokens()},
+          {"completion_tokens", usage.completion_tokens()},
+          {"total_tokens", usage.prompt_tokens() + usage.completion_tokens()},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens()}}},
+          {"attention",
+           {{"mode", attention.mode() == v1::ATTENTION_MODE_TIDAL ? "tidal" : "full"},
+            {"budget", attention.budget()},
+            {"sparse_steps", attention.sparse_steps()},
+            {"dense_steps", attention.dense_steps()}}}};
+}
+
+Json FinishReasonJson(v1::FinishReason reason) {
+  return reason == v1::FINISH_REASON_LENGTH ? "length" : "stop";
+}
+
+Json StopReasonJson(const v1::OutputFinish& finish) {
+  if (!finish.stop_string().empty()) return finish.stop_string();
+  if (finish.has_stop_token_id()) return finish.stop_token_id();
+  return nullptr;
+}
+
+Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
+                            const std::vector<size_t>& text_offsets) {
+  Json texts = Json::array();
+  Json logprobs = Json::array();
+  Json top_logprobs = Json::array();
+  for (const v1::TokenLogprobs& token : tokens) {
+    texts.push_back(token.token().token());
+    logprobs.push_back(FiniteLogprob(token.token().logprob()));
+    Json top = Json::object();
+    // The better of two tokens with the same text comes first and stays.
+    for (const v1::Logprob& other : token.top()) {
+      if (!top.contains(other.token())) top[other.token()] = FiniteLogprob(other.logprob());
+    }
+    if (!top.contains(token.token().token())) {
+      top[token.token().token()] = FiniteLogprob(token.token().logprob());
+    }
+    top_logprobs.push_back(std::move(top));
+  }
+  return {{"text_offset", text_offsets},
+          {"token_logprobs", std::move(logprobs)},
+          {"tokens", std::move(texts)},
+          {"top_logprobs", std::move(top_logprobs)}};
+}
+
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens) {
+  Json content = Json::array();
+  for (const v1::TokenLogprobs& token : tokens) {
+    Json entry = ChatToken(token.token());
+    Json top = Json::array();
+    for (const v1::Logprob& other : token.top()) top.push_back(ChatToken(other));
+    entry["top_logprobs"] = std::move(top);
+    content.push_back(std::move(entry));
+  }
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
+}
+
+std::vector<size_t> TextOffsets(const v1::OutputDelta& delta, size_t* offset) {
+  size_t token_code_points = 0;
+  for (const v1::TokenLogprobs& token : delta.logprobs()) {
+    token_code_points += CodePoints(token.token().token());
+  }
+  const size_t text_code_points = CodePoints(delta.text());
+  size_t position = *offset;
+  if (text_code_points > token_code_points) position += text_code_points - token_code_points;
+  std::vector<size_t> offsets;
+  for (const v1::TokenLogprobs& token : delta.logprobs()) {
+    offsets.push_back(position);
+    position += CodePoints(token.token().token());
+  }
+  *offset = position;
+  return offsets;
+}
+
+}  // namespace tidal

@@ -1,0 +1,36 @@
+// The JSON objects that streamed and collected replies share.
+#ifndef TIDAL_SERVER_OPENAI_REPLY_JSON_H_
+#define TIDAL_SERVER_OPENAI_REPLY_JSON_H_
+
+#include <string>
+#include <vector>
+
+#include "nlohmann/json_fwd.hpp"
+#include "server/openai/openai_reply.h"
+
+namespace tidal {
+
+using Json = nlohmann::ordered_json;
+
+// Compact text; bytes that are no UTF-8 become U+FFFD.
+std::string DumpJson(const Json& json);
+
+Json UsageJson(const v1::Usage& usage);
+Json FinishReasonJson(v1::FinishReason reason);
+// vLLM's stop_reason: the stop string or token id that ended the output, else null.
+Json StopReasonJson(const v1::OutputFinish& finish);
+
+// {"tokens", "token_logprobs", "top_logprobs", "text_offset"}
+Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
+                            const std::vector<size_t>& text_offsets);
+// {"content": [{"token", "logprob", "bytes", "top_logprobs"}], "refusal": null}
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens);
+
+// Where the text of each token of `delta` that has logprobs starts, in code points of the output;
+// `offset` is where the delta starts and becomes where it ends. Text before the first such token is
+// an echoed prompt.
+std::vector<size_t> TextOffsets(const v1::OutputDelta& delta, size_t* offset);
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_OPENAI_REPLY_JSON_H_

@@ -1,0 +1,152 @@
+#include "server/openai/request_fields.h"
+
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+#include "server/generation/request_limits.h"
+
+namespace tidal {
+namespace {
+
+constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
+constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+
+constexpr const char* kUnsupported[] = {"use_beam_search",
+                                        "prompt_logprobs",
+                                        "prompt_embeds",
+                                        "bad_words",
+                                        "allowed_token_ids",
+                                        "logits_processors",
+                                        "guided_json",
+                                        "guided_regex",
+                                        "guided_choice",
+                                        "guided_grammar",
+                                        "structured_outputs",
+                                        "truncate_prompt_tokens",
+                                        nullptr};
+
+void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
+  const nlohmann::json* bias = fields.Object("logit_bias");
+  if (bias == nullptr) return;
+  for (const auto& [key, value] : bias->items()) {
+    uint32_t token = 0;
+    if (!absl::SimpleAtoi(key, &token)) {
+      return fields.Fail("logit_bias", "an object whose keys are token ids", key);
+    }
+    if (!value.is_number()) {
+      return fields.Fail(absl::StrCat("logit_bias[", token, "]"), "a number", value);
+    }
+    (*sampling.mutable_logit_bias())[token] = value.get<float>();
+  }
+}
+
+void ReadSampling(JsonFields& fields, v1::Sampling& sampling) {
+  if (auto value = fields.Number("temperature")) sampling.set_temperature(*value);
+  if (auto value = fields.Integer("top_k", kMinInt32, kMaxInt32)) sampling.set_top_k(*value);
+  if (auto value = fields.Number("top_p")) sampling.set_top_p(*value);
+  if (auto value = fields.Number("min_p")) sampling.set_min_p(*value);
+  if (auto value = fields.Number("repetition_penalty")) sampling.set_repetition_penalty(*value);
+  if (auto value = fields.Number("presence_penalty")) sampling.set_presence_penalty(*value);
+  if (auto value = fields.Number("frequency_penalty")) sampling.set_frequency_penalty(*value);
+  if (auto value = fields.Integer("seed", std::numeric_limits<int64_t>::min(),
+                                  std::numeric_limits<int64_t>::max())) {
+    sampling.set_seed(static_cast<uint64_t>(*value));
+  }
+  ReadLogitBias(fields, sampling);
+}
+
+void ReadStopping(JsonFields& fields, v1::Stopping& stopping) {
+  if (auto value = fields.Unsigned("min_tokens")) stopping.set_min_tokens(*value);
+  if (auto value = fields.StringOrStrings("stop")) {
+    stopping.mutable_stop()->Add(value->begin(), value->end());
+  }
+  if (auto value = fields.TokenIds("stop_token_ids")) {
+    stopping.mutable_stop_token_ids()->Add(value->begin(), value->end());
+  }
+  if (auto value = fields.Bool("ignore_eos")) stopping.set_ignore_eos(*value);
+  if (auto value = fields.Bool("include_stop_str_in_output")) {
+    stopping.set_include_stop_str_in_output(*value);
+  }
+}
+
+void ReadAttention(JsonFields& fields, v1::GenerateRequest& call) {
+  const nlohmann::json* object = fields.Object("attention");
+  if (object == nullptr) return;
+  JsonFields attention(*object, "attention.");
+  if (auto mode = attention.String("mode")) {
+    if (*mode == "auto") {
+      call.mutable_attention()->set_mode(v1::ATTENTION_MODE_AUTO);
+    } else if (*mode == "full") {
+      call.mutable_attention()->set_mode(v1::ATTENTION_MODE_FULL);
+    } else if (*mode == "tidal") {
+      call.mutable_attention()->set_mode(v1::ATTENTION_MODE_TIDAL);
+    } else {
+      attention.Fail("mode", R"("auto", "full" or "tidal")", *mode);
+    }
+  }
+  if (auto budget = attention.Unsigned("budget")) call.mutable_attention()->set_budget(*budget);
+  fields.Adopt(attention.status());
+}
+
+void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
+  reply.stream = fields.Bool("stream").value_or(false);
+  const nlohmann::json* object = fields.Object("stream_options");
+  if (object == nullptr) return;
+  if (!reply.stream) return fields.Fail("stream_options", "must be absent unless stream is true");
+  JsonFields options(*object, "stream_options.");
+  reply.include_usage = options.Bool("include_usage").value_or(false);
+  const bool continuous = options.Bool("continuous_usage_stats").value_or(false);
+  reply.continuous_usage_stats = reply.include_usage && continuous;
+  fields.Adopt(options.status());
+}
+
+void RefuseOtherFormats(JsonFields& fields) {
+  const nlohmann::json* object = fields.Object("response_format");
+  if (object == nullptr) return;
+  JsonFields format(*object, "response_format.");
+  const auto type = format.String("type");
+  if (type && *type != "text") format.Fail("type", R"("text", the only format supported)", *type);
+  fields.Adopt(format.status());
+}
+
+}  // namespace
+
+void RefuseUnsupported(JsonFields& fields, const char* const* names) {
+  for (; *names != nullptr; ++names) {
+    const nlohmann::json* value = fields.Find(*names);
+    if (value == nullptr || *value == false) continue;
+    const bool container = value->is_string() || value->is_array() || value->is_object();
+    if (container && (value->empty() || *value == "")) continue;
+    fields.Fail(*names, "not supported by this server, must be absent");
+  }
+}
+
+void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiRequest& request) {
+  RefuseUnsupported(fields, kUnsupported);
+  RefuseOtherFormats(fields);
+  if (auto value = fields.String("model")) call.set_model(*value);
+  ReadSampling(fields, *call.mutable_sampling());
+  ReadStopping(fields, *call.mutable_stopping());
+  ReadAttention(fields, call);
+  ReadStreaming(fields, request.reply);
+
+  // Checked here, too: the reply has a place for each output before the service sees the request.
+  if (auto value = fields.Unsigned("n", 1, kMaxOutputs)) request.reply.n = *value;
+  call.set_n(request.reply.n);
+  if (auto value = fields.Integer("priority", kMinInt32, kMaxInt32)) call.set_priority(*value);
+  if (auto value = fields.String("cache_salt")) call.set_cache_salt(*value);
+  if (auto value = fields.String("request_id")) request.request_id = *value;
+  fields.String("user");  // accepted for OpenAI's clients; it has no effect
+
+  v1::Output& output = *call.mutable_output();
+  if (auto value = fields.Bool("skip_special_tokens")) output.set_skip_special_tokens(*value);
+  if (auto value = fields.Bool("return_token_ids")) output.set_return_token_ids(*value);
+  request.reply.return_token_ids = output.return_token_ids();
+  output.set_final_only(!request.reply.stream);
+}
+
+}  // namespace tidal

@@ -1,0 +1,127 @@
+#include <optional>
+#include <utility>
+
+#include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+#include "server/openai/openai_reply.h"
+#include "server/openai/reply_json.h"
+
+namespace tidal {
+
+StreamedReply::StreamedReply(ReplyOptions options, std::string id, int64_t created)
+    : state_(std::move(options), std::move(id), created),
+      text_offset_(state_.finished.size()),
+      sent_prompt_ids_(state_.finished.size()),
+      last_delta_(state_.finished.size()) {}
+
+absl::Status StreamedReply::OnEvent(size_t call, const v1::GenerateResponse& event,
+                                    std::string* out) {
+  TIDAL_RETURN_IF_ERROR(state_.Accept(call, event));
+  switch (event.event_case()) {
+    case v1::GenerateResponse::kPrompt:
+      if (state_.options.api == OpenAiApi::kChat) AppendRoles(call, out);
+      break;
+    case v1::GenerateResponse::kDelta: {
+      const size_t choice = state_.ChoiceOf(call, event.delta().index());
+      if (event.delta().last()) {
+        last_delta_[choice] = event.delta();
+      } else {
+        AppendOutput(choice, &event.delta(), nullptr, out);
+      }
+      break;
+    }
+    case v1::GenerateResponse::kFinish: {
+      const size_t choice = state_.ChoiceOf(call, event.finish().index());
+      const std::optional<v1::OutputDelta> last = std::exchange(last_delta_[choice], std::nullopt);
+      AppendOutput(choice, last.has_value() ? &*last : nullptr, &event.finish(), out);
+      break;
+    }
+    default:
+      break;
+  }
+  return absl::OkStatus();
+}
+
+// The first chunk of a chat choice names the role, as OpenAI's does.
+void StreamedReply::AppendRoles(size_t call, std::string* out) const {
+  for (uint32_t index = 0; index < state_.options.n; ++index) {
+    AppendChunk({{"index", state_.ChoiceOf(call, index)},
+                 {"delta", {{"role", "assistant"}, {"content", ""}}},
+                 {"logprobs", nullptr},
+                 {"finish_reason", nullptr}},
+                out);
+  }
+}
+
+void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
+                                 const v1::OutputFinish* finish, std::string* out) {
+  const bool chat = state_.options.api == OpenAiApi::kChat;
+  const bool carries_tokens =
+      delta != nullptr && (delta->token_ids_size() > 0 || delta->logprobs_size() > 0);
+  if (finish == nullptr && delta->text().empty() && !carries_tokens) return;
+  Json json = {{"index", choice}};
+  if (!chat) {
+    json["text"] = delta == nullptr ? "" : delta->text();
+  } else if (delta == nullptr) {
+    json["delta"] = Json::object();
+  } else {
+    json["delta"] = {{"content", delta->text()}};
+  }
+  Json logprobs = nullptr;
+  if (state_.options.logprobs && delta != nullptr) {
+    const std::vector<v1::TokenLogprobs> tokens(delta->logprobs().begin(), delta->logprobs().end());
+    const std::vector<size_t> offsets = TextOffsets(*delta, &text_offset_[choice]);
+    if (!tokens.empty()) {
+      logprobs = chat ? ChatLogprobsJson(tokens) : CompletionLogprobsJson(tokens, offsets);
+    }
+  }
+  json["logprobs"] = std::move(logprobs);
+  json["finish_reason"] = finish == nullptr ? Json(nullptr) : FinishReasonJson(finish->reason());
+  if (finish != nullptr) json["stop_reason"] = StopReasonJson(*finish);
+  if (state_.options.return_token_ids && delta != nullptr) json["token_ids"] = delta->token_ids();
+  AddPromptTokenIds(choice, &json);
+  AppendChunk(std::move(json), out);
+}
+
+void StreamedReply::AddPromptTokenIds(size_t choice, Json* out) {
+  const bool wanted =
+      state_.options.return_token_ids && state_.options.api == OpenAiApi::kCompletions;
+  if (!wanted || sent_prompt_ids_[choice]) return;
+  sent_prompt_ids_[choice] = true;
+  (*out)["prompt_token_ids"] = state_.prompt_token_ids[choice / state_.options.n];
+}
+
+// An empty `choice` makes the chunk without choices that carries the final usage.
+void StreamedReply::AppendChunk(Json choice, std::string* out) const {
+  const bool chat = state_.options.api == OpenAiApi::kChat;
+  const bool last = choice.is_null();
+  const bool role = chat && !last && choice["delta"].contains("role");
+  Json json = {{"id", state_.id},
+               {"object", chat ? "chat.completion.chunk" : "text_completion"},
+               {"created", state_.created},
+               {"model", state_.model},
+               {"choices", Json::array()}};
+  if (!last) json["choices"].push_back(std::move(choice));
+  if (last) {
+    json["usage"] = UsageJson(state_.usage);
+  } else if (state_.options.continuous_usage_stats) {
+    const uint32_t prompt_tokens = state_.usage.prompt_tokens();
+    json["usage"] = {{"prompt_tokens", prompt_tokens},
+                     {"completion_tokens", state_.streamed_tokens},
+                     {"total_tokens", prompt_tokens + state_.streamed_tokens}};
+  } else if (state_.options.include_usage) {
+    json["usage"] = nullptr;
+  }
+  if (role && state_.options.return_token_ids)
+    json["prompt_token_ids"] = state_.prompt_token_ids[0];
+  out->append(SseEvent(DumpJson(json)));
+}
+
+absl::Status StreamedReply::Finish(std::string* out) {
+  TIDAL_RETURN_IF_ERROR(state_.CheckComplete());
+  if (state_.options.include_usage) AppendChunk(nullptr, out);
+  out->append(SseEvent("[DONE]"));
+  return absl::OkStatus();
+}
+
+}  // namespace tidal

@@ -1,0 +1,45 @@
+#include "server/gateway/router.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace tidal {
+namespace {
+
+TEST(Router, DecodesPaths) {
+  EXPECT_EQ(*DecodePath("/v1/models/org%2Fa%2fb"), "/v1/models/org/a/b");
+  EXPECT_EQ(*DecodePath("/%C3%A9%25+"), "/\xC3\xA9%+");
+  EXPECT_EQ(*DecodePath(""), "");
+  for (const char* bad : {"/%", "/%2", "/%2g", "/%%41", "/a%zz"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodePath(bad).status())) << bad;
+  }
+}
+
+TEST(Router, TakesTheRootPathOff) {
+  EXPECT_EQ(StripRootPath("/llm", "/llm/v1/models"), "/v1/models");
+  EXPECT_EQ(StripRootPath("/llm", "/v1/models"), "/v1/models");
+  EXPECT_EQ(StripRootPath("/llm", "/llmv1/models"), "/llmv1/models");
+  EXPECT_EQ(StripRootPath("/llm", "/llm/llm/v1"), "/llm/v1");
+  EXPECT_EQ(StripRootPath("/llm", "/llm"), "/llm");
+  EXPECT_EQ(StripRootPath("", "/v1"), "/v1");
+}
+
+TEST(Router, Routes) {
+  EXPECT_EQ(FindRoute("POST", "/v1/completions").endpoint, Endpoint::kCompletions);
+  EXPECT_EQ(FindRoute("GET", "/v1/completions").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("GE", "/health").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("GET, HEAD", "/health").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("", "/health").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("HEAD", "/health").endpoint, Endpoint::kReady);
+  EXPECT_EQ(FindRoute("POST", "/ping").endpoint, Endpoint::kReady);
+  EXPECT_EQ(FindRoute("GET", "/v1/models/").endpoint, Endpoint::kNotFound);
+  EXPECT_EQ(FindRoute("GET", "/v1/models/org/name").tail, "org/name");
+  EXPECT_EQ(FindRoute("GET", "/health/").endpoint, Endpoint::kNotFound);
+  EXPECT_TRUE(FindRoute("GET", "/metrics").is_public);
+  EXPECT_FALSE(FindRoute("GET", "/v1/models").is_public);
+  EXPECT_EQ(FindRoute("GET", "/secret").path, "other") << "no series a client can make up";
+}
+
+}  // namespace
+}  // namespace tidal
