@@ -15,6 +15,7 @@
 #include "server/http/connection.h"
 #include "server/http/http_stats.h"
 #include "server/net/listener.h"
+#include "server/net/open_connections.h"
 #include "server/security/tls_context.h"
 
 namespace tidal {
@@ -71,7 +72,6 @@ class Gateway::Impl {
  private:
   void OnAccept(tcp::socket socket, const Connection::Handler& handler, TlsContext* tls,
                 int max_connections);
-  void CloseAll();
 
   const GatewayOptions options_;
   const ConnectionOptions connection_options_;
@@ -88,13 +88,11 @@ class Gateway::Impl {
                      OnAccept(std::move(socket), health_handler_, /*tls=*/nullptr,
                               options_.limits.max_connections + kHealthConnections);
                    }};
+  OpenConnections<Connection> connections_;
   std::vector<std::thread> threads_;
 
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::weak_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
-  size_t prune_at_ ABSL_GUARDED_BY(mutex_) = 64;  // entries at which the expired ones are dropped
 };
 
 absl::Status Gateway::Impl::Listen() {
@@ -114,26 +112,10 @@ void Gateway::Impl::OnAccept(tcp::socket socket, const Connection::Handler& hand
                              TlsContext* tls, int max_connections) {
   const bool full = stats_.connections() >= max_connections;
   Transport transport(std::move(socket), tls == nullptr ? nullptr : tls->current());
-  auto connection =
+  const auto connection =
       std::make_shared<Connection>(io_, std::move(transport), connection_options_, handler, stats_);
-  {
-    absl::MutexLock lock(&mutex_);
-    if (closing_) return;
-    connections_.push_back(connection);
-    if (connections_.size() >= prune_at_) {
-      std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
-      prune_at_ = 2 * connections_.size() + 64;
-    }
-  }
+  if (!connections_.Add(connection)) return;
   full ? connection->Reject() : connection->Start();
-}
-
-void Gateway::Impl::CloseAll() {
-  absl::MutexLock lock(&mutex_);
-  closing_ = true;
-  for (const auto& weak : connections_) {
-    if (const std::shared_ptr<Connection> connection = weak.lock()) connection->Close();
-  }
 }
 
 void Gateway::Impl::Stop(absl::Duration grace) {
@@ -146,7 +128,7 @@ void Gateway::Impl::Stop(absl::Duration grace) {
   stats_.WaitForNoRequests(grace);
   http_.Close();
   health_.Close();
-  CloseAll();
+  connections_.CloseAll();
   for (std::thread& thread : threads_) thread.join();
 }
 

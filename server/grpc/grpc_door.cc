@@ -13,6 +13,7 @@
 #include "server/grpc/guarded_connection.h"
 #include "server/grpc/http2_guard.h"
 #include "server/net/listener.h"
+#include "server/net/open_connections.h"
 #include "server/observe/logging.h"
 #include "server/security/tls_context.h"
 
@@ -69,11 +70,9 @@ class GrpcDoor::Impl {
   std::unique_ptr<TlsContext> tls_;  // null: plain
 
   mutable absl::Mutex mutex_;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   int open_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::vector<std::weak_ptr<GuardedConnection>> connections_ ABSL_GUARDED_BY(mutex_);
-  size_t prune_at_ ABSL_GUARDED_BY(mutex_) = 64;  // entries at which the expired ones are dropped
   std::map<Http2Guard::Verdict, uint64_t> cut_ ABSL_GUARDED_BY(mutex_);
+  OpenConnections<GuardedConnection> connections_;
 
   net::io_context io_;  // what it still holds at the end are connections, which use the above
   Listener listener_{&io_, [this](tcp::socket socket) { OnAccept(std::move(socket)); }};
@@ -81,21 +80,15 @@ class GrpcDoor::Impl {
 };
 
 void GrpcDoor::Impl::OnAccept(tcp::socket socket) {
-  std::shared_ptr<GuardedConnection> connection;
   {
     absl::MutexLock lock(&mutex_);
-    if (closing_ || open_ >= options_.max_connections) return;
+    if (open_ >= options_.max_connections) return;
     ++open_;
-    connection = std::make_shared<GuardedConnection>(
-        Transport(std::move(socket), tls_ == nullptr ? nullptr : tls_->current()),
-        connection_options_);
-    connections_.push_back(connection);
-    if (connections_.size() >= prune_at_) {
-      std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
-      prune_at_ = 2 * connections_.size() + 64;
-    }
   }
-  connection->Start();
+  const auto connection = std::make_shared<GuardedConnection>(
+      Transport(std::move(socket), tls_ == nullptr ? nullptr : tls_->current()),
+      connection_options_);
+  if (connections_.Add(connection)) connection->Start();
 }
 
 void GrpcDoor::Impl::OnCut(Http2Guard::Verdict verdict) {
@@ -111,18 +104,12 @@ void GrpcDoor::Impl::OnEnd() {
 
 void GrpcDoor::Impl::Close(absl::Duration grace) {
   listener_.Close();
-  std::vector<std::shared_ptr<GuardedConnection>> left;  // let go of outside of the lock
   {
     absl::MutexLock lock(&mutex_);
     const auto empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return open_ == 0; };
     mutex_.AwaitWithTimeout(absl::Condition(&empty), grace);
-    closing_ = true;
-    for (const auto& weak : connections_) {
-      if (auto connection = weak.lock()) left.push_back(std::move(connection));
-    }
   }
-  for (const auto& connection : left) connection->Close();
-  left.clear();
+  connections_.CloseAll();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
