@@ -4,15 +4,12 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
-#include "server/gateway/gateway.h"
-#include "tests/server/gateway/fake_inference.h"
-#include "tests/server/http/http_client.h"
+#include "tests/server/gateway/gateway_fixture.h"
 
 namespace tidal {
 namespace {
@@ -32,19 +29,7 @@ int FreePort() {
   return acceptor.local_endpoint().port();
 }
 
-class GatewayAccessTest : public ::testing::Test {
- protected:
-  void StartGateway() {
-    auto gateway = Gateway::Start(options_, fake_.channel());
-    ASSERT_TRUE(gateway.ok()) << gateway.status();
-    gateway_ = *std::move(gateway);
-  }
-  int port() const { return gateway_->port(); }
-
-  GatewayOptions options_;
-  FakeInference fake_;
-  std::unique_ptr<Gateway> gateway_;
-};
+using GatewayAccessTest = GatewayFixture;
 
 TEST_F(GatewayAccessTest, ApiKeys) {
   options_.api_keys = *ApiKeys::Load({"one", "two"}, "");

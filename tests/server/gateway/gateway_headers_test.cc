@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,10 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
-#include "server/gateway/gateway.h"
 #include "server/gateway/server_channel.h"
-#include "tests/server/gateway/fake_inference.h"
-#include "tests/server/http/http_client.h"
+#include "tests/server/gateway/gateway_fixture.h"
 
 namespace tidal {
 namespace {
@@ -30,22 +26,8 @@ constexpr char kPrompt[] = R"({"prompt": "Hi"})";
 constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
 constexpr char kOrigin[] = "Origin: https://app.example.com\r\n";
 
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 1000; ++i) {
-    if (condition()) return true;
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  return false;
-}
-
-class GatewayHeadersTest : public ::testing::Test {
+class GatewayHeadersTest : public GatewayFixture {
  protected:
-  void StartGateway() {
-    auto gateway = Gateway::Start(options_, fake_.channel());
-    ASSERT_TRUE(gateway.ok()) << gateway.status();
-    gateway_ = *std::move(gateway);
-  }
-  int port() const { return gateway_->port(); }
   // A request is counted once its reply is out, which its client may have before.
   bool IsCounted(const std::string& metric) const {
     return Eventually(
@@ -85,11 +67,6 @@ class GatewayHeadersTest : public ::testing::Test {
     options_.limits.http_body_timeout = absl::Milliseconds(200);
     StartGateway();
   }
-
-  std::atomic<bool> go_ = false;  // for scripts that wait; they may run until fake_ is gone
-  GatewayOptions options_;
-  FakeInference fake_;
-  std::unique_ptr<Gateway> gateway_;
 };
 
 TEST_F(GatewayHeadersTest, EveryReplyHasARequestId) {

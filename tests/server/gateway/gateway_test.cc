@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -15,8 +14,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "server/observe/tracer.h"
-#include "tests/server/gateway/fake_inference.h"
-#include "tests/server/http/http_client.h"
+#include "tests/server/gateway/gateway_fixture.h"
 
 namespace tidal {
 namespace {
@@ -29,22 +27,8 @@ using ::testing::Not;
 constexpr char kPrompt[] = R"({"prompt": "Hi"})";
 constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
 
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 1000; ++i) {
-    if (condition()) return true;
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  return false;
-}
-
-class GatewayTest : public ::testing::Test {
+class GatewayTest : public GatewayFixture {
  protected:
-  void StartGateway() {
-    auto gateway = Gateway::Start(options_, fake_.channel());
-    ASSERT_TRUE(gateway.ok()) << gateway.status();
-    gateway_ = *std::move(gateway);
-  }
-  int port() const { return gateway_->port(); }
   std::string Metric(const std::string& line) {
     const std::string body = Fetch(port(), GetRequest("/metrics")).body;
     const size_t at = body.find("\n" + line + " ");
@@ -52,11 +36,6 @@ class GatewayTest : public ::testing::Test {
     const size_t start = at + line.size() + 2;
     return body.substr(start, body.find('\n', start) - start);
   }
-
-  std::atomic<bool> go_ = false;  // for scripts that wait; they may run until fake_ is gone
-  GatewayOptions options_;
-  FakeInference fake_;
-  std::unique_ptr<Gateway> gateway_;
 };
 
 TEST_F(GatewayTest, AnswersACompletion) {

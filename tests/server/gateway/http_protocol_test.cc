@@ -2,15 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
-#include "server/gateway/gateway.h"
-#include "tests/server/gateway/fake_inference.h"
-#include "tests/server/http/http_client.h"
+#include "tests/server/gateway/gateway_fixture.h"
 
 namespace tidal {
 namespace {
@@ -18,19 +15,7 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-class HttpProtocolTest : public ::testing::Test {
- protected:
-  void StartGateway() {
-    auto gateway = Gateway::Start(options_, fake_.channel());
-    ASSERT_TRUE(gateway.ok()) << gateway.status();
-    gateway_ = *std::move(gateway);
-  }
-  int port() const { return gateway_->port(); }
-
-  GatewayOptions options_;
-  FakeInference fake_;
-  std::unique_ptr<Gateway> gateway_;
-};
+using HttpProtocolTest = GatewayFixture;
 
 TEST_F(HttpProtocolTest, KeepsConnections) {
   StartGateway();
