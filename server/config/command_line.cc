@@ -88,9 +88,9 @@ absl::StatusOr<std::vector<std::string>> SetFlags(int argc, char** argv,
   std::vector<std::string> rest = ParseFlags(arguments.list);
   for (const auto& [name, value] : Values()) {
     if (const auto found = arguments.sources.find(name); found != arguments.sources.end()) {
-      Sources().Note(name, found->second);
+      Sources().RecordSource(name, found->second);
     } else if (first.at(name) != defaults.at(name) || value != before.at(name)) {
-      Sources().Note(name, "fromenv");  // Abseil's flags --fromenv and --tryfromenv
+      Sources().RecordSource(name, "fromenv");  // Abseil's flags --fromenv and --tryfromenv
     }
   }
   return rest;

@@ -173,7 +173,7 @@ absl::Status FlagSources::SetFromFile(const std::string& path) {
       return absl::InvalidArgumentError(
           absl::StrCat(place, ": ", entry.key, ": is already on line ", first->second));
     }
-    Note(name, place);
+    RecordSource(name, place);
   }
   return absl::OkStatus();
 }
@@ -186,12 +186,12 @@ absl::Status FlagSources::SetFromVariables(const Variables& variables) {
     if (const absl::Status status = SetFlag(found->second, value); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", status.message()));
     }
-    Note(std::string(found->second->Name()), name);
+    RecordSource(std::string(found->second->Name()), name);
   }
   return absl::OkStatus();
 }
 
-void FlagSources::Note(const std::string& flag, std::string source) {
+void FlagSources::RecordSource(const std::string& flag, std::string source) {
   sources_[flag] = std::move(source);
 }
 

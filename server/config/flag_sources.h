@@ -36,7 +36,7 @@ class FlagSources {
   absl::Status SetFromVariables(const Variables& variables);
 
   // The flag got its value from `source`, whoever set it.
-  void Note(const std::string& flag, std::string source);
+  void RecordSource(const std::string& flag, std::string source);
 
   // All flags as a file that SetFromFile() takes, grouped by the source file that defines them,
   // with the source of each value as a comment. Secrets are named only.

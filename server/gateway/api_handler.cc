@@ -71,7 +71,7 @@ void CallAndRespond(std::shared_ptr<Connection> connection, ServerChannel* chann
   AddMetadata(metadata, &call->context);
   call->request = std::move(request);
   call->context.set_deadline(std::chrono::system_clock::now() + timeout);
-  call->connection->Listen([] {}, [call] { call->context.TryCancel(); });
+  call->connection->WatchClient([] {}, [call] { call->context.TryCancel(); });
   method(*call->stubs, &call->context, &call->request, &call->response,
          [call, pool, render = std::move(render)](const grpc::Status& status) {
            if (pool == nullptr) {
@@ -167,33 +167,33 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     }
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
-      return Generate(std::move(connection), request, route, std::move(id));
+      return AnswerGenerate(std::move(connection), request, route, std::move(id));
     case Endpoint::kTokenize:
-      return Tokenize(std::move(connection), request, std::move(id));
+      return AnswerTokenize(std::move(connection), request, std::move(id));
     case Endpoint::kDetokenize:
-      return Detokenize(std::move(connection), request, std::move(id));
+      return AnswerDetokenize(std::move(connection), request, std::move(id));
     case Endpoint::kModels:
     case Endpoint::kModel:
-      return Models(std::move(connection), request, std::string(route.tail), std::move(id));
+      return AnswerModels(std::move(connection), request, std::string(route.tail), std::move(id));
     case Endpoint::kReady:
-      return Ready(std::move(connection), std::move(id));
+      return AnswerReady(std::move(connection), std::move(id));
     case Endpoint::kStarted:
-      return connection->Respond(Started(id));
+      return connection->Respond(StartedResponse(id));
     case Endpoint::kLive:
-      return connection->Respond(Live(id));
+      return connection->Respond(LiveResponse(id));
     case Endpoint::kLoad:
-      return connection->Respond(Load(id));
+      return connection->Respond(LoadResponse(id));
     case Endpoint::kVersion:
       return connection->Respond(JsonResponse(RenderVersion(Version()), id));
     case Endpoint::kMetrics:
-      return connection->Respond(Metrics(id));
+      return connection->Respond(MetricsResponse(id));
     case Endpoint::kTokenizerInfo:
-      return TokenizerInfo(std::move(connection), request, std::move(id));
+      return AnswerTokenizerInfo(std::move(connection), request, std::move(id));
   }
 }
 
-void ApiHandler::Generate(std::shared_ptr<Connection> connection, HttpRequest& request,
-                          const Route& route, std::string request_id) {
+void ApiHandler::AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
+                                const Route& route, std::string request_id) {
   auto span = std::make_unique<HttpSpan>(options_.tracer, request, route.path);
   absl::StatusOr<OpenAiRequest> parsed =
       draining_ ? absl::UnavailableError("the server is shutting down")
@@ -215,9 +215,9 @@ void ApiHandler::Generate(std::shared_ptr<Connection> connection, HttpRequest& r
                           std::move(request_id), options_.max_unsent_bytes, std::move(span));
 }
 
-void ApiHandler::OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
-                               const std::string& request_id,
-                               std::function<void(const std::string&)> answer) {
+void ApiHandler::AnswerOnQueryThread(const std::shared_ptr<Connection>& connection,
+                                     HttpRequest& request, const std::string& request_id,
+                                     std::function<void(const std::string&)> answer) {
   if (request.body.size() > kMaxTokenQueryBytes) {
     return connection->Respond(
         ErrorResponse(HttpError(413, absl::StrCat("body: must be at most ", kMaxTokenQueryBytes,
@@ -236,9 +236,9 @@ void ApiHandler::OnQueryThread(const std::shared_ptr<Connection>& connection, Ht
   }
 }
 
-void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                          std::string request_id) {
-  OnQueryThread(
+void ApiHandler::AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                                std::string request_id) {
+  AnswerOnQueryThread(
       connection, request, request_id,
       [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
         auto parsed =
@@ -263,9 +263,9 @@ void ApiHandler::Tokenize(std::shared_ptr<Connection> connection, HttpRequest& r
       });
 }
 
-void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                            std::string request_id) {
-  OnQueryThread(
+void ApiHandler::AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                                  std::string request_id) {
+  AnswerOnQueryThread(
       connection, request, request_id,
       [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
         auto parsed =
@@ -289,8 +289,8 @@ void ApiHandler::Detokenize(std::shared_ptr<Connection> connection, HttpRequest&
       });
 }
 
-void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                        std::string name, std::string request_id) {
+void ApiHandler::AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                              std::string name, std::string request_id) {
   CallAndRespond<v1::ModelInfo>(
       std::move(connection), channel_.get(), MetadataOf(request), v1::GetModelInfoRequest(),
       kUnaryTimeout,
@@ -304,8 +304,8 @@ void ApiHandler::Models(std::shared_ptr<Connection> connection, const HttpReques
       });
 }
 
-void ApiHandler::TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                               std::string request_id) {
+void ApiHandler::AnswerTokenizerInfo(std::shared_ptr<Connection> connection,
+                                     const HttpRequest& request, std::string request_id) {
   v1::GetModelInfoRequest wanted;
   wanted.set_tokenizer_info(true);
   CallAndRespond<v1::ModelInfo>(
@@ -321,7 +321,7 @@ void ApiHandler::TokenizerInfo(std::shared_ptr<Connection> connection, const Htt
       });
 }
 
-void ApiHandler::Ready(std::shared_ptr<Connection> connection, std::string request_id) {
+void ApiHandler::AnswerReady(std::shared_ptr<Connection> connection, std::string request_id) {
   if (draining_) return connection->Respond(TextResponse(503, "draining\n", request_id));
   using grpc::health::v1::HealthCheckResponse;
   grpc::health::v1::HealthCheckRequest check;
@@ -336,24 +336,24 @@ void ApiHandler::Ready(std::shared_ptr<Connection> connection, std::string reque
       });
 }
 
-HttpResponse ApiHandler::Started(const std::string& request_id) const {
+HttpResponse ApiHandler::StartedResponse(const std::string& request_id) const {
   const bool started = !options_.is_started || options_.is_started();
   return started ? TextResponse(200, "started\n", request_id)
                  : TextResponse(503, "not started\n", request_id);
 }
 
-HttpResponse ApiHandler::Live(const std::string& request_id) const {
+HttpResponse ApiHandler::LiveResponse(const std::string& request_id) const {
   const bool live = !options_.is_live || options_.is_live();
   return live ? TextResponse(200, "live\n", request_id)
               : TextResponse(503, "not live\n", request_id);
 }
 
-HttpResponse ApiHandler::Load(const std::string& request_id) const {
+HttpResponse ApiHandler::LoadResponse(const std::string& request_id) const {
   const int running = stats_.running("/v1/completions") + stats_.running("/v1/chat/completions");
   return JsonResponse(absl::StrCat("{\"server_load\":", running, "}"), request_id);
 }
 
-HttpResponse ApiHandler::Metrics(const std::string& request_id) const {
+HttpResponse ApiHandler::MetricsResponse(const std::string& request_id) const {
   HttpResponse response =
       TextResponse(200, options_.render_metrics ? options_.render_metrics() : "", request_id);
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -37,25 +37,26 @@ class ApiHandler {
   Route RouteOf(HttpRequest* request) const;
   // Takes the body out of the request, where it is large.
   void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
-  void Generate(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route,
-                std::string request_id);
-  void Tokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                std::string request_id);
-  void Detokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                  std::string request_id);
+  void AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
+                      const Route& route, std::string request_id);
+  void AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                      std::string request_id);
+  void AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
+                        std::string request_id);
   // Calls `answer` with the request's body on a thread of query_pool_, or refuses.
-  void OnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
-                     const std::string& request_id, std::function<void(const std::string&)> answer);
+  void AnswerOnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                           const std::string& request_id,
+                           std::function<void(const std::string&)> answer);
   // `name` empty: all of them.
-  void Models(std::shared_ptr<Connection> connection, const HttpRequest& request, std::string name,
-              std::string request_id);
-  void TokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                     std::string request_id);
-  void Ready(std::shared_ptr<Connection> connection, std::string request_id);
-  HttpResponse Started(const std::string& request_id) const;
-  HttpResponse Live(const std::string& request_id) const;
-  HttpResponse Load(const std::string& request_id) const;
-  HttpResponse Metrics(const std::string& request_id) const;
+  void AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                    std::string name, std::string request_id);
+  void AnswerTokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
+                           std::string request_id);
+  void AnswerReady(std::shared_ptr<Connection> connection, std::string request_id);
+  HttpResponse StartedResponse(const std::string& request_id) const;
+  HttpResponse LiveResponse(const std::string& request_id) const;
+  HttpResponse LoadResponse(const std::string& request_id) const;
+  HttpResponse MetricsResponse(const std::string& request_id) const;
 
   const GatewayOptions& options_;
   const HttpStats& stats_;

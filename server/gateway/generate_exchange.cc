@@ -38,12 +38,12 @@ void GenerateExchange::Start(std::shared_ptr<Connection> connection,
       connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
   exchange->StartCalls(stubs, std::move(request), metadata);
   if (exchange->options_.stream) exchange->BeginStreamSoon();
-  connection->Listen([exchange] { exchange->ReadOn(); },
-                     [exchange] {
-                       exchange->ended_ = true;
-                       exchange->CancelCalls();
-                       exchange->span_->End(499);
-                     });
+  connection->WatchClient([exchange] { exchange->ResumeReading(); },
+                          [exchange] {
+                            exchange->ended_ = true;
+                            exchange->CancelCalls();
+                            exchange->span_->End(499);
+                          });
 }
 
 GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
@@ -84,7 +84,7 @@ void GenerateExchange::OnEvent(size_t call, const v1::GenerateResponse& event) {
     if (status.ok()) SendStream();
   }
   if (!status.ok()) return Fail(status);
-  ReadOn();
+  ResumeReading();
 }
 
 void GenerateExchange::BeginStream() {
@@ -117,7 +117,7 @@ void GenerateExchange::SendStream() {
 
 size_t GenerateExchange::backlog() const { return pending_.size() + connection_->unsent_bytes(); }
 
-void GenerateExchange::ReadOn() {
+void GenerateExchange::ResumeReading() {
   for (size_t i = 0; i < calls_.size() && !ended_; ++i) {
     if (!paused_[i]) continue;
     if (options_.stream && backlog() >= max_unsent_bytes_) return;

@@ -38,7 +38,7 @@ class GenerateExchange : public std::enable_shared_from_this<GenerateExchange> {
   void BeginStream();
   void BeginStreamSoon();
   void SendStream();
-  void ReadOn();
+  void ResumeReading();
   void Finish();
   void Fail(const absl::Status& status);
   void CancelCalls();

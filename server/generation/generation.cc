@@ -47,7 +47,7 @@ void Generation::Refuse(absl::Status status, const std::string& request_id) {
   if (wake) wake();
 }
 
-void Generation::Begin(const v1::GenerateRequest& request) {
+void Generation::ParseAndSubmit(const v1::GenerateRequest& request) {
   auto parsed = ParseGenerationRequest(request, *context_->model);
   if (!parsed.ok()) return Refuse(parsed.status(), request.request_id());
   std::function<void()> wake;
@@ -57,7 +57,7 @@ void Generation::Begin(const v1::GenerateRequest& request) {
     is_chat_ = request.has_chat();
     if (!cancelled_) error_ = Submit();
     if (outputs_.empty()) Conclude();
-    for (Output& output : outputs_) Arm(output);
+    for (Output& output : outputs_) TakeWhenReady(output);
     submitted_ = true;
     wake = std::exchange(wake_, nullptr);
   }
@@ -92,18 +92,18 @@ std::unique_ptr<Request> Generation::MakeSequence(int index) {
   return sequence;
 }
 
-void Generation::Arm(Output& output) {
-  output.stream->NotifyWhenReady([self = shared_from_this()] { self->PostPump(); });
+void Generation::TakeWhenReady(Output& output) {
+  output.stream->NotifyWhenReady([self = shared_from_this()] { self->PostTakeTokens(); });
 }
 
-void Generation::PostPump() {
-  if (pump_posted_.exchange(true)) return;
-  context_->output_pool->Post([self = shared_from_this()] { self->Pump(); });
+void Generation::PostTakeTokens() {
+  if (take_posted_.exchange(true)) return;
+  context_->output_pool->Post([self = shared_from_this()] { self->TakeTokens(); });
 }
 
-void Generation::Pump() {
-  // First of all: what arrives from here on posts another pump.
-  pump_posted_.store(false);
+void Generation::TakeTokens() {
+  // First of all: what arrives from here on posts another job.
+  take_posted_.store(false);
   std::function<void()> wake;
   {
     absl::MutexLock lock(&mutex_);
@@ -111,7 +111,7 @@ void Generation::Pump() {
     bool all_done = true;
     for (Output& output : outputs_) {
       if (output.info.has_value()) continue;
-      if (PumpOutput(output, now)) Arm(output);
+      if (TakeTokensOf(output, now)) TakeWhenReady(output);
       all_done = all_done && output.info.has_value();
     }
     if (all_done && !concluded_) Conclude();
@@ -120,7 +120,7 @@ void Generation::Pump() {
   if (wake) wake();
 }
 
-bool Generation::PumpOutput(Output& output, absl::Time now) {
+bool Generation::TakeTokensOf(Output& output, absl::Time now) {
   TokenStream::Events events = output.stream->TakeAll();
   const bool was_ended = output.assembler.ended();
   for (SampledToken& token : events.tokens) output.assembler.Append(std::move(token));

@@ -88,9 +88,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // of the request.
   void Cancel();
 
-  // Service: parses, submits. Called once, on any thread.
-  void Begin(const v1::GenerateRequest& request);
-  // Service: instead of Begin(), when the request was refused.
+  // Service: parses the request and submits its outputs to the loop; what is wrong with it becomes
+  // the end. Called once, on any thread.
+  void ParseAndSubmit(const v1::GenerateRequest& request);
+  // Service: instead of ParseAndSubmit(), ends with `status`, for which the request was refused.
   void Refuse(absl::Status status, const std::string& request_id);
 
  private:
@@ -110,11 +111,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // All outputs or none.
   absl::Status Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::unique_ptr<Request> MakeSequence(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Arm(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PostPump();
-  void Pump();
-  // Takes what came for one output. True when the stream must be armed again.
-  bool PumpOutput(Output& output, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Posts a TakeTokens() once, when tokens of the output have come.
+  void TakeWhenReady(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PostTakeTokens();  // to the output pool
+  // Takes what came for all outputs and wakes the consumer.
+  void TakeTokens();
+  // Takes what came for one output. True when its stream's wake was spent, and more may come.
+  bool TakeTokensOf(Output& output, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ObserveTokens(Output& output, int32_t count, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelUnfinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -132,7 +135,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const GenerationContext* context_;
   const absl::Time arrival_;
   const Caller caller_;
-  std::atomic<bool> pump_posted_{false};
+  std::atomic<bool> take_posted_{false};
 
   absl::Mutex mutex_;
   bool is_chat_ ABSL_GUARDED_BY(mutex_) = false;

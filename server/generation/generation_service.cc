@@ -63,7 +63,8 @@ std::shared_ptr<Generation> GenerationService::Start(v1::GenerateRequest request
   auto generation = std::make_shared<Generation>(&context_, SteadyNow(), std::move(caller));
   if (status.ok() &&
       !intake_pool_.TryPost(
-          [generation, request = std::move(request)] { generation->Begin(request); }, tenant)) {
+          [generation, request = std::move(request)] { generation->ParseAndSubmit(request); },
+          tenant)) {
     status = Busy(
         absl::StrCat("the server has ", options_.max_waiting_requests, " new requests waiting"));
   }

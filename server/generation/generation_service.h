@@ -43,6 +43,7 @@ class GenerationService {
   GenerationService(const ServedModel* model, ServingLoop* loop, Metrics* metrics,
                     GenerationServiceOptions options);
 
+  // Answers the request: an intake thread parses and submits it, the generation tells what comes.
   // Never fails: errors are the generation's end. The caller's deadline is a wall-clock time.
   std::shared_ptr<Generation> Start(v1::GenerateRequest request, Caller caller);
 

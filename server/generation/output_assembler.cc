@@ -26,14 +26,14 @@ OutputAssembler::OutputAssembler(int index, const Tokenizer* tokenizer,
 void OutputAssembler::Append(SampledToken token) {
   if (ended()) return;
   if (held_.has_value()) {
-    Consume(*held_);
+    AddToken(*held_);
     held_.reset();
     if (ended()) return;
   }
   if (IsStopToken(token.id)) {
     held_ = std::move(token);
   } else {
-    Consume(token);
+    AddToken(token);
   }
 }
 
@@ -43,9 +43,9 @@ void OutputAssembler::Finish(const FinishInfo& info) {
   if (held_.has_value()) {
     const bool hidden = info.reason == FinishReason::kStop && !include_stop_in_output_;
     if (hidden) {
-      Count(*held_);
+      AddTokenToDelta(*held_);
     } else {
-      Consume(*held_);
+      AddToken(*held_);
     }
     held_.reset();
   }
@@ -80,7 +80,7 @@ bool OutputAssembler::IsStopToken(TokenId id) const {
   return std::find(stop_token_ids_.begin(), stop_token_ids_.end(), id) != stop_token_ids_.end();
 }
 
-void OutputAssembler::Count(const SampledToken& token) {
+void OutputAssembler::AddTokenToDelta(const SampledToken& token) {
   ++completion_tokens_;
   delta_.set_num_tokens(delta_.num_tokens() + 1);
   if (return_token_ids_) delta_.add_token_ids(static_cast<uint32_t>(token.id));
@@ -107,8 +107,8 @@ void OutputAssembler::AppendText(std::string_view text) {
   }
 }
 
-void OutputAssembler::Consume(const SampledToken& token) {
-  Count(token);
+void OutputAssembler::AddToken(const SampledToken& token) {
+  AddTokenToDelta(token);
   AppendText(detokenizer_.Append(token.id));
 }
 

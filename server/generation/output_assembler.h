@@ -49,9 +49,9 @@ class OutputAssembler {
 
  private:
   bool IsStopToken(TokenId id) const;
-  void Count(const SampledToken& token);  // into the delta, without text
+  void AddTokenToDelta(const SampledToken& token);  // its id and logprobs, not its text
   void AppendText(std::string_view text);
-  void Consume(const SampledToken& token);
+  void AddToken(const SampledToken& token);
   v1::Logprob MakeLogprob(TokenId id, float logprob) const;
 
   const int index_;

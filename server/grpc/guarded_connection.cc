@@ -37,8 +37,8 @@ GuardedConnection::GuardedConnection(Transport transport, const GuardedConnectio
       transport_(std::move(transport)),
       inner_(transport_.socket().get_executor()),
       guard_(options.limits),
-      header_deadline_(transport_.socket().get_executor(), [this] { DoClose(); }),
-      write_deadline_(transport_.socket().get_executor(), [this] { DoClose(); }) {}
+      header_deadline_(transport_.socket().get_executor(), [this] { CloseOnStrand(); }),
+      write_deadline_(transport_.socket().get_executor(), [this] { CloseOnStrand(); }) {}
 
 GuardedConnection::~GuardedConnection() { options_.on_end(); }
 
@@ -48,14 +48,15 @@ void GuardedConnection::Start() {
   header_deadline_.Set(options_.header_timeout, shared_from_this());
   if (!transport_.is_tls()) return ReadClient();
   transport_.Handshake([self = shared_from_this()](const ErrorCode& error) {
-    if (error) return self->DoClose();
+    if (error) return self->CloseOnStrand();
     self->header_deadline_.Set(self->options_.header_timeout, self);
     self->ReadClient();
   });
 }
 
 void GuardedConnection::Close() {
-  net::post(transport_.socket().get_executor(), [self = shared_from_this()] { self->DoClose(); });
+  net::post(transport_.socket().get_executor(),
+            [self = shared_from_this()] { self->CloseOnStrand(); });
 }
 
 void GuardedConnection::ReadClient() {
@@ -72,7 +73,7 @@ void GuardedConnection::OnClientBytes(const ErrorCode& error, size_t size) {
   if (closed_) return;
   if (error) {
     client_ended_ = true;
-    if (error != net::error::eof || finishing_ || !inner_.is_open()) return DoClose();
+    if (error != net::error::eof || finishing_ || !inner_.is_open()) return CloseOnStrand();
     return EndInner();
   }
   if (finishing_) return Discard(size);
@@ -80,7 +81,7 @@ void GuardedConnection::OnClientBytes(const ErrorCode& error, size_t size) {
   const Http2Guard::Verdict verdict = guard_.Receive(bytes, SteadyNow());
   if (verdict != Http2Guard::Verdict::kOk) return Cut(verdict);
   SetHeaderDeadline();
-  if (!inner_.is_open() && !OpenInner()) return DoClose();
+  if (!inner_.is_open() && !OpenInner()) return CloseOnStrand();
   net::async_write(inner_, net::buffer(bytes.data(), bytes.size()),
                    [self = shared_from_this()](const ErrorCode& refused, size_t written) {
                      // gRPC has ended the connection; its last bytes are on their way to Finish().
@@ -130,7 +131,7 @@ void GuardedConnection::OnInnerBytes(const ErrorCode& error, size_t size) {
   transport_.Write(net::buffer(bytes.data(), bytes.size()), progress,
                    [self = shared_from_this()](const ErrorCode& failed, size_t written) {
                      if (self->closed_) return;
-                     if (failed) return self->DoClose();
+                     if (failed) return self->CloseOnStrand();
                      self->write_deadline_.Clear();
                      self->from_grpc_.Fit(written);
                      self->ReadInner();
@@ -160,7 +161,7 @@ void GuardedConnection::Finish() {
   transport_.Write(net::buffer(farewell_), everything,
                    [self = shared_from_this()](const ErrorCode& failed, size_t) {
                      if (self->closed_) return;
-                     if (failed || self->client_ended_) return self->DoClose();
+                     if (failed || self->client_ended_) return self->CloseOnStrand();
                      // TLS's goodbye would make an error of what the client is still sending.
                      if (!self->transport_.is_tls() || !self->cut_) {
                        self->transport_.ShutdownSend(self);
@@ -171,10 +172,10 @@ void GuardedConnection::Finish() {
 
 void GuardedConnection::Discard(size_t size) {
   discarded_ += size;
-  discarded_ > kLingerBytes ? DoClose() : ReadClient();
+  discarded_ > kLingerBytes ? CloseOnStrand() : ReadClient();
 }
 
-void GuardedConnection::DoClose() {
+void GuardedConnection::CloseOnStrand() {
   if (closed_) return;
   closed_ = true;
   ErrorCode ignored;

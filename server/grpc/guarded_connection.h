@@ -71,7 +71,7 @@ class GuardedConnection : public std::enable_shared_from_this<GuardedConnection>
   void Finish();                          // gRPC is done: the rest goes out, then the client may go
   void Discard(size_t size);
   void SetHeaderDeadline();
-  void DoClose();
+  void CloseOnStrand();
 
   const GuardedConnectionOptions& options_;
   Transport transport_;

@@ -129,14 +129,14 @@ class InferenceService final : public RawService {
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnQueryThread<v1::TokenizeRequest>(
+    return AnswerOnQueryThread<v1::TokenizeRequest>(
         context, request, response, [this](const auto& r) { return service_->Tokenize(r); });
   }
 
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnQueryThread<v1::DetokenizeRequest>(
+    return AnswerOnQueryThread<v1::DetokenizeRequest>(
         context, request, response, [this](const auto& r) { return service_->Detokenize(r); });
   }
 
@@ -165,9 +165,9 @@ class InferenceService final : public RawService {
 
   // Parses, answers and serializes on a query thread. Both buffers live until the reactor finishes.
   template <typename Request, typename Function>
-  grpc::ServerUnaryReactor* OnQueryThread(grpc::CallbackServerContext* context,
-                                          const grpc::ByteBuffer* request,
-                                          grpc::ByteBuffer* response, Function function) {
+  grpc::ServerUnaryReactor* AnswerOnQueryThread(grpc::CallbackServerContext* context,
+                                                const grpc::ByteBuffer* request,
+                                                grpc::ByteBuffer* response, Function function) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const absl::StatusOr<Caller> caller = CallerOf(*context);
     absl::Status status = caller.status();

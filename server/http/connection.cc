@@ -52,7 +52,7 @@ void Connection::Start() {
     self->SetDeadline(self->options_.limits.http_header_timeout);
     self->transport_.Handshake([self](const error_code& error) {
       if (self->state_ == State::kClosed) return;
-      error ? self->DoClose() : self->BeginReading();
+      error ? self->CloseOnStrand() : self->BeginReading();
     });
   });
 }
@@ -64,7 +64,7 @@ void Connection::BeginReading() {
 
 void Connection::Reject() {
   Post([self = shared_from_this()] {
-    if (self->transport_.is_tls()) return self->DoClose();
+    if (self->transport_.is_tls()) return self->CloseOnStrand();
     self->StartRequest();
     self->RespondAndClose(503, "the server has too many connections");
     self->Read();
@@ -80,7 +80,7 @@ void Connection::Post(std::function<void()> task) {
 }
 
 void Connection::Close() {
-  Post([self = shared_from_this()] { self->DoClose(); });
+  Post([self = shared_from_this()] { self->CloseOnStrand(); });
 }
 
 void Connection::set_route(const std::string& route) {
@@ -88,7 +88,7 @@ void Connection::set_route(const std::string& route) {
   route_ = route;
 }
 
-void Connection::Listen(std::function<void()> on_sent, std::function<void()> on_gone) {
+void Connection::WatchClient(std::function<void()> on_sent, std::function<void()> on_gone) {
   if (state_ == State::kClosed) return on_gone();
   on_sent_ = std::move(on_sent);
   on_gone_ = std::move(on_gone);
@@ -132,7 +132,7 @@ bool Connection::HoldBytes(size_t size) {
 
 void Connection::OnInputEnd() {
   // A reply that is complete is still sent: the client may have shut only its own side.
-  if (state_ != State::kFlushing) DoClose();
+  if (state_ != State::kFlushing) CloseOnStrand();
 }
 
 void Connection::Parse() {
@@ -267,7 +267,7 @@ void Connection::Flush() {
   transport_.Write(net::buffer(in_flight_), progress,
                    [self = shared_from_this()](const error_code& error, size_t) {
                      if (self->state_ == State::kClosed) return;
-                     if (error) return self->DoClose();
+                     if (error) return self->CloseOnStrand();
                      self->OnSent();
                    });
 }
@@ -302,7 +302,7 @@ void Connection::ExpectRequest() {
 }
 
 void Connection::Linger() {
-  if (input_closed_) return DoClose();
+  if (input_closed_) return CloseOnStrand();
   // A request that was not read to its end may still be coming. TLS's goodbye would make an error
   // of it, and the reply tells its own length.
   if (!transport_.is_tls() || !request_cut_) transport_.ShutdownSend(shared_from_this());
@@ -312,7 +312,7 @@ void Connection::Linger() {
   Read();
 }
 
-void Connection::DoClose() {
+void Connection::CloseOnStrand() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   error_code ignored;
@@ -348,7 +348,7 @@ void Connection::OnDeadline() {
     StartRequest();
     return RespondAndClose(408, "the request did not arrive in time");
   }
-  DoClose();
+  CloseOnStrand();
 }
 
 }  // namespace tidal

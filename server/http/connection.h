@@ -71,9 +71,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void EndStream(bool keep_alive);
   size_t unsent_bytes() const { return out_.size() + in_flight_.size(); }
 
-  // For the time of one request: `on_sent` after each piece the socket took, `on_gone` once when
-  // the client has left or the connection is closed before the reply is complete.
-  void Listen(std::function<void()> on_sent, std::function<void()> on_gone);
+  // Calls, while one request is answered, `on_sent` after each piece the socket took, and `on_gone`
+  // once, where the client leaves or the connection is closed before the reply is complete.
+  void WatchClient(std::function<void()> on_sent, std::function<void()> on_gone);
 
  private:
   enum class State {
@@ -98,7 +98,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void FinishReply();
   void ExpectRequest();
   void Linger();
-  void DoClose();
+  void CloseOnStrand();
   void StartRequest();
   void EndRequest(int status);
 

@@ -16,7 +16,7 @@ class Saturation {
   static constexpr absl::Duration kBreak = absl::Seconds(1);
   static constexpr double kEnd = 0.5;
 
-  // The queue as it is at `now`.
+  // Takes note of the queue as it is at `now`; true while the server is saturated.
   bool Update(const RequestQueue::State& queue, absl::Time now);
 
  private:

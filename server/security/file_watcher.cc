@@ -21,7 +21,7 @@ std::vector<std::string> WithoutEmpty(std::vector<std::string> paths) {
 FileWatcher::FileWatcher(const std::vector<std::string>& paths, absl::Duration interval,
                          std::function<void()> on_change)
     : paths_(WithoutEmpty(paths)), interval_(interval), on_change_(std::move(on_change)) {
-  for (const std::string& path : paths_) seen_.push_back(Look(path));
+  for (const std::string& path : paths_) seen_.push_back(FingerprintOf(path));
 }
 
 FileWatcher::~FileWatcher() {
@@ -36,7 +36,7 @@ void FileWatcher::Start() {
   if (!paths_.empty()) thread_ = std::thread([this] { Watch(); });
 }
 
-FileWatcher::Fingerprint FileWatcher::Look(const std::string& path) {
+FileWatcher::Fingerprint FileWatcher::FingerprintOf(const std::string& path) {
   struct stat file;
   if (stat(path.c_str(), &file) != 0) return {};
   return {file.st_dev, file.st_ino, file.st_size, Nanoseconds(file.st_mtim),
@@ -50,7 +50,7 @@ void FileWatcher::Watch() {
       if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) return;
     }
     std::vector<Fingerprint> now;
-    for (const std::string& path : paths_) now.push_back(Look(path));
+    for (const std::string& path : paths_) now.push_back(FingerprintOf(path));
     if (now == seen_) continue;
     seen_ = std::move(now);
     on_change_();

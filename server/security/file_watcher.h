@@ -39,7 +39,7 @@ class FileWatcher {
     bool operator==(const Fingerprint&) const = default;
   };
 
-  static Fingerprint Look(const std::string& path);
+  static Fingerprint FingerprintOf(const std::string& path);
   void Watch();
 
   const std::vector<std::string> paths_;

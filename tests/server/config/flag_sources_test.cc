@@ -156,7 +156,7 @@ TEST_F(FlagSourcesTest, YamlSaysWhereEachValueComesFrom) {
   const std::string path = Write("# one\nmax_num_seqs: 8\napi_key: [secret]\n");
   ASSERT_TRUE(sources_.SetFromFile(path).ok());
   ASSERT_TRUE(sources_.SetFromVariables({{"TIDAL_CHAT_TEMPLATE", "a: b\n#c"}}).ok());
-  sources_.Note("host", "command line");
+  sources_.RecordSource("host", "command line");
   const std::string yaml = sources_.ToYaml();
   EXPECT_THAT(yaml, HasSubstr("\nmax_num_seqs: 8  # " + path + ":2\n"));
   EXPECT_THAT(yaml, HasSubstr("\n# api_key: set, not shown  # " + path + ":3\n"));
