@@ -39,7 +39,7 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
   // Without tokens in this step, a sequence has some in the next.
   if (next.empty() || num_live < num_running()) return std::nullopt;
   const bool some_end = static_cast<int32_t>(next.size()) < num_live;
-  if (num_blocks > blocks_.num_available() || AnyTimedOut(now) || QueueMoves(some_end)) {
+  if (num_blocks > blocks_.num_available() || AnyTimedOut(now) || WouldAdmitOrPreempt(some_end)) {
     return std::nullopt;
   }
   blocks_.SetNow(now);
@@ -56,7 +56,7 @@ bool Scheduler::MayBeginCorrection(const Sequence& sequence) const {
 
 // Would Schedule() preempt for a waiting sequence, or admit one? `some_end`: running sequences will
 // have given back their seats and blocks.
-bool Scheduler::QueueMoves(bool some_end) {
+bool Scheduler::WouldAdmitOrPreempt(bool some_end) {
   if (waiting_.empty()) return false;
   if (some_end || !PriorityVictims().empty()) return true;
   if (num_running() == config_.max_num_seqs) return false;

@@ -151,7 +151,7 @@ class Scheduler {
   void PlanRows();
   static StepInput BuildStep(const std::vector<Row>& rows);
   bool MayBeginCorrection(const Sequence& sequence) const;
-  bool QueueMoves(bool some_end);
+  bool WouldAdmitOrPreempt(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
   void EndCorrupt(Sequence* sequence, absl::Time now);

@@ -67,7 +67,7 @@ TEST_P(CorruptSequenceTest, ItsBlocksAreNotShared) {
 }
 
 // Nobody can tell whose values were bad.
-TEST_P(CorruptSequenceTest, NorAreThoseItFound) {
+TEST_P(CorruptSequenceTest, TheBlocksItFoundAreNotSharedAnyMore) {
   harness_.Add(MakeRequest(1, Prompt(40), 5));
   harness_.RunToEnd();
   ExpectWhole(1);
@@ -83,7 +83,7 @@ TEST_P(CorruptSequenceTest, NorAreThoseItFound) {
 }
 
 // One that holds the same blocks meanwhile is read from them too, and ends the same way.
-TEST_P(CorruptSequenceTest, WhoHoldsBadBlocksFailsAndNobodyAfter) {
+TEST_P(CorruptSequenceTest, ASequenceThatHoldsBadBlocksFailsAndNoneAfterIt) {
   harness_.Add(MakeRequest(1, Prompt(33), 30));
   harness_.Fault(1);
   harness_.Step();  // the first chunk

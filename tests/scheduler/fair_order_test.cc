@@ -100,7 +100,7 @@ TEST(FairOrderTest, APriorityIsFairByItself) {
   EXPECT_EQ(queue.Serve(), "a");
 }
 
-TEST(FairOrderTest, WhoWithdrawsEverythingOwesNothing) {
+TEST(FairOrderTest, ATenantThatWithdrawsEverythingOwesNothing) {
   Queue queue;
   for (int32_t i = 0; i < 10; ++i) queue.Enter("steady", 100);
   for (int32_t i = 0; i < 1000; ++i) queue.Enter("nervous", 100);
@@ -110,7 +110,7 @@ TEST(FairOrderTest, WhoWithdrawsEverythingOwesNothing) {
   EXPECT_EQ(queue.Serve(), "nervous");
 }
 
-TEST(FairOrderTest, SavesNothingUp) {
+TEST(FairOrderTest, AnIdleTenantSavesNothingUp) {
   Queue queue;
   queue.Enter("late", 100);
   queue.ServeAll();

@@ -28,7 +28,7 @@ TEST(PrefixCacheTest, FindsWhatWasInserted) {
   EXPECT_FALSE(cache.IsEntry(1));
 }
 
-TEST(PrefixCacheTest, AWithdrawnEntryIsNotFoundAndMayBeThereAnew) {
+TEST(PrefixCacheTest, AWithdrawnEntryIsNotFoundAndCanBeInsertedAnew) {
   PrefixCache cache(4);
   const std::vector<TokenId> a = {1, 2}, b = {3, 4};
   ASSERT_TRUE(cache.Insert(0, Content(10, kNone, a)));

@@ -46,7 +46,7 @@ TEST(QueueBudgetTest, TheFirstToWaitMayBeOfAnySize) {
   EXPECT_FALSE(budget.HasRoom(Waiting("", {1, 1}), kNothing, "", {1, 1'000'000}));
 }
 
-TEST(QueueBudgetTest, WhatCanStartAtOnceDoesNotWait) {
+TEST(QueueBudgetTest, ARequestThatCanStartAtOnceNeedsNoRoom) {
   const QueueBudget budget(Config(1, 10));
   const QueueLoad startable = {.requests = 4, .tokens = 400};
   const TenantLoads waiting = Waiting("", {3, 300});
@@ -55,7 +55,7 @@ TEST(QueueBudgetTest, WhatCanStartAtOnceDoesNotWait) {
   EXPECT_FALSE(budget.HasRoom(waiting, startable, "", {2, 100})) << "no seat";
 }
 
-TEST(QueueBudgetTest, WhoFillsTheQueueDoesNotCloseItForOthers) {
+TEST(QueueBudgetTest, ATenantThatFillsTheQueueLeavesRoomForOthers) {
   const QueueBudget budget(Config(12, 1200));
   TenantLoads waiting = Waiting("many", {12, 1200});
   EXPECT_FALSE(budget.HasRoom(waiting, kNothing, "many", {1, 1}));

@@ -94,7 +94,7 @@ TEST(RequestQueueTest, TakesAllOfARequestOrNothing) {
   EXPECT_THAT(queue.TakeAll().submitted, SizeIs(1));
 }
 
-TEST(RequestQueueTest, ToldTheRoomBeforeThePromptIsKnown) {
+TEST(RequestQueueTest, TellsTheRoomBeforeThePromptIsKnown) {
   RequestQueue queue(WithRoomFor(3));
   queue.Open();
   EXPECT_TRUE(queue.CheckRoom("", 3, 1000).ok()) << "nothing waits";
@@ -123,7 +123,7 @@ TEST(RequestQueueTest, ARefusalSaysWhichLimit) {
   EXPECT_TRUE(RetryAfterOf(refused).has_value());
 }
 
-TEST(RequestQueueTest, CancellationsOfNobodyAreNotKept) {
+TEST(RequestQueueTest, CancellationsOfUnknownRequestsAreNotKept) {
   RequestQueue queue(WithRoomFor(3));
   queue.Open();
   queue.Cancel(5);

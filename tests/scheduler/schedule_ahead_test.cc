@@ -116,7 +116,7 @@ TEST_F(ScheduleAheadTest, TakesABlockWhereThePendingTokenNeedsOne) {
   Commit(*second);
 }
 
-TEST_F(ScheduleAheadTest, NothingIsInFlight) {
+TEST_F(ScheduleAheadTest, WithoutAStepInFlightThereIsNoneAhead) {
   Start();
   EXPECT_FALSE(Ahead().has_value());
 }
@@ -181,7 +181,7 @@ TEST_F(ScheduleAheadTest, MissingBlocksMeanAPreemption) {
   Commit(first);
 }
 
-TEST_F(ScheduleAheadTest, DeadlinesAreSchedulesBusiness) {
+TEST_F(ScheduleAheadTest, APassedDeadlineIsLeftToSchedule) {
   Start();
   Add(1, 5).deadline = kNow + absl::Seconds(1);
   const StepInput first = LaunchDecodeStep();
@@ -189,7 +189,7 @@ TEST_F(ScheduleAheadTest, DeadlinesAreSchedulesBusiness) {
   EXPECT_TRUE(scheduler_->ScheduleAhead(kNow).has_value());
 }
 
-TEST_F(ScheduleAheadTest, WhoCanBeAdmittedIsNotPassedOver) {
+TEST_F(ScheduleAheadTest, ASequenceThatFitsIsLeftToSchedule) {
   Start();
   Add(1, 5);
   const StepInput first = LaunchDecodeStep();
@@ -197,7 +197,7 @@ TEST_F(ScheduleAheadTest, WhoCanBeAdmittedIsNotPassedOver) {
   EXPECT_FALSE(Ahead().has_value());
 }
 
-TEST_F(ScheduleAheadTest, WhoFindsNoSeatWaitsForOne) {
+TEST_F(ScheduleAheadTest, ASequenceWithoutASeatStopsNoStepUntilOneIsFree) {
   SchedulerConfig config = SmallConfig();
   config.max_num_seqs = 1;
   Start(config);
@@ -215,7 +215,7 @@ TEST_F(ScheduleAheadTest, WhoFindsNoSeatWaitsForOne) {
   EXPECT_THAT(Ids(scheduler_->Schedule(kNow)), ElementsAre(2));
 }
 
-TEST_F(ScheduleAheadTest, WhoFindsNoBlocksWaitsForThem) {
+TEST_F(ScheduleAheadTest, ASequenceWithoutBlocksStopsNoStep) {
   Start(TinyPoolConfig());
   Add(1, 19);
   LaunchDecodeStep();
@@ -223,7 +223,7 @@ TEST_F(ScheduleAheadTest, WhoFindsNoBlocksWaitsForThem) {
   EXPECT_TRUE(Ahead().has_value());
 }
 
-TEST_F(ScheduleAheadTest, ABetterPriorityPreemptsNow) {
+TEST_F(ScheduleAheadTest, ABetterPriorityIsLeftToSchedule) {
   SchedulerConfig config = SmallConfig();
   config.max_num_seqs = 1;
   Start(config);

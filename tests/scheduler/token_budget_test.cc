@@ -40,12 +40,12 @@ TEST(TokenBudgetTest, LongPromptsShareByOrder) {
   EXPECT_THAT(DivideTokens(1024, 16, {9000, 9000, 9000}), ElementsAre(512 + 128, 256, 128));
 }
 
-TEST(TokenBudgetTest, WhatIsLeftGoesOnInOrder) {
+TEST(TokenBudgetTest, LeftoverTokensAreGivenInOrder) {
   EXPECT_THAT(DivideTokens(1000, 16, {600, 300}), ElementsAre(600, 300));
   EXPECT_THAT(DivideTokens(100, 16, {60, 60}), ElementsAre(60, 40));
 }
 
-TEST(TokenBudgetTest, NothingToDivide) {
+TEST(TokenBudgetTest, TooFewTokensLeaveChunksEmpty) {
   EXPECT_THAT(DivideTokens(100, 16, {}), IsEmpty());
   EXPECT_THAT(DivideTokens(0, 16, {5, 5}), ElementsAre(0, 0));
   EXPECT_THAT(DivideTokens(1, 16, {5, 5}), ElementsAre(1, 0));
