@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "engine/base/check.h"
 
@@ -19,20 +20,21 @@ BlockManager::~BlockManager() {
 }
 
 bool BlockManager::CanAllocate(Sequence* sequence, int32_t reserve) {
-  const int32_t needed = BlocksFor(sequence->num_tokens());
-  if (needed + reserve <= num_available()) return true;
-  int32_t matched = 0, matched_parked = 0;
-  for (BlockId block : Match(sequence)) {
-    ++matched;
-    matched_parked += cache_.IsParked(block);
-  }
-  return needed - matched + reserve <= num_available() - matched_parked;
+  const int32_t needed = BlocksFor(sequence->num_tokens()) + reserve;
+  if (needed <= num_available()) return true;
+  // Blocks it finds are not needed anew if somebody references them. A parked one is, as it would
+  // be available no longer. Parked ones come last: who references a block references its parent.
+  const std::vector<BlockId>& match = Match(sequence);
+  const auto parked = std::partition_point(
+      match.begin(), match.end(), [this](BlockId block) { return !cache_.IsParked(block); });
+  return needed - static_cast<int32_t>(parked - match.begin()) <= num_available();
 }
 
 int32_t BlockManager::Allocate(Sequence* sequence) {
   SequenceBlocks& blocks = sequence->blocks;
   TIDAL_CHECK(blocks.table.empty());
-  blocks.table = Match(sequence);
+  Match(sequence);
+  blocks.table = std::exchange(blocks.match, {});
   blocks.num_published = static_cast<int32_t>(blocks.table.size());
   // Referenced before any block is taken, so that taking cannot evict them.
   for (BlockId block : blocks.table) {
@@ -78,14 +80,35 @@ void BlockManager::Free(Sequence* sequence) {
   SequenceBlocks& blocks = sequence->blocks;
   // Children before parents, as the prefix cache asks.
   for (auto it = blocks.table.rbegin(); it != blocks.table.rend(); ++it) DropReference(*it);
-  blocks.table.clear();
-  blocks.num_published = 0;
+  // If it comes back, it finds the entries that it found when it was admitted. Those that came
+  // since then are newer than match_version, so they are looked up again.
+  blocks.match = std::exchange(blocks.table, {});
+  blocks.match.resize(std::exchange(blocks.num_published, 0));
+}
+
+bool BlockManager::EqualPrefixes(Sequence* a, Sequence* b, int32_t num_blocks) const {
+  ExtendHashes(a);
+  ExtendHashes(b);
+  return a->blocks.hashes[num_blocks - 1] == b->blocks.hashes[num_blocks - 1];
+}
+
+std::vector<BlockId> BlockManager::RecalledMatch(const Sequence& sequence) const {
+  const SequenceBlocks& blocks = sequence.blocks;
+  const size_t still_found = cache_.NumStillFound(blocks.match, blocks.match_version);
+  return ExtendMatch(sequence, {blocks.match.begin(), blocks.match.begin() + still_found});
+}
+
+std::vector<BlockId> BlockManager::FreshMatch(const Sequence& sequence) const {
+  return ExtendMatch(sequence, {});
 }
 
 int32_t BlockManager::NumExclusiveBlocks(const Sequence& sequence) const {
-  return static_cast<int32_t>(
-      std::count_if(sequence.blocks.table.begin(), sequence.blocks.table.end(),
-                    [this](BlockId block) { return allocator_.ref_count(block) == 1; }));
+  // They come last: who references a block references its parent.
+  const std::vector<BlockId>& table = sequence.blocks.table;
+  const auto exclusive = std::partition_point(table.begin(), table.end(), [this](BlockId block) {
+    return allocator_.ref_count(block) > 1;
+  });
+  return static_cast<int32_t>(table.end() - exclusive);
 }
 
 void BlockManager::ExtendHashes(Sequence* sequence) const {
@@ -106,16 +129,28 @@ BlockContent BlockManager::ContentOf(const Sequence& sequence, int32_t index,
           sequence.request().cache_salt};
 }
 
-std::vector<BlockId> BlockManager::Match(Sequence* sequence) const {
-  std::vector<BlockId> matched;
-  if (!enable_prefix_caching_) return matched;
+const std::vector<BlockId>& BlockManager::Match(Sequence* sequence) const {
+  SequenceBlocks& blocks = sequence->blocks;
+  if (!enable_prefix_caching_) return blocks.match;
   ExtendHashes(sequence);
+  blocks.match.resize(cache_.NumStillFound(blocks.match, blocks.match_version));
+  blocks.match = ExtendMatch(*sequence, std::move(blocks.match));
+  blocks.match_version = cache_.version();
+  return blocks.match;
+}
+
+std::vector<BlockId> BlockManager::ExtendMatch(const Sequence& sequence,
+                                               std::vector<BlockId> matched) const {
   // The last token is always computed: its row gives the logits. Tokens that were decoded sparsely
   // before a preemption are computed that way again, even where exact KV of them exists.
-  const int32_t most = std::min(sequence->num_tokens() - 1, sequence->DenseLimit()) / block_size_;
-  BlockId parent = PrefixCache::kNoParent;
-  for (int32_t i = 0; i < most; ++i) {
-    std::optional<BlockId> block = cache_.Find(ContentOf(*sequence, i, parent));
+  const size_t most =
+      std::min<size_t>(std::min(sequence.num_tokens() - 1, sequence.DenseLimit()) / block_size_,
+                       sequence.blocks.hashes.size());
+  if (matched.size() > most) matched.resize(most);
+  BlockId parent = matched.empty() ? PrefixCache::kNoParent : matched.back();
+  for (size_t i = matched.size(); i < most; ++i) {
+    std::optional<BlockId> block =
+        cache_.Find(ContentOf(sequence, static_cast<int32_t>(i), parent));
     if (!block) break;
     matched.push_back(*block);
     parent = *block;

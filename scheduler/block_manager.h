@@ -54,6 +54,14 @@ class BlockManager {
   // Takes all blocks back; published ones stay findable until evicted or withdrawn.
   void Free(Sequence* sequence);
 
+  // Do both begin with the same `num_blocks` (at least 1) full blocks? Compares hashes, so a
+  // collision may say so wrongly. Extends their hashes.
+  bool EqualPrefixes(Sequence* a, Sequence* b, int32_t num_blocks) const;
+  // The published blocks a waiting sequence can start from, as far as its hashes are known: by what
+  // it remembers, and found from nothing. Always equal (invariants.h).
+  std::vector<BlockId> RecalledMatch(const Sequence& sequence) const;
+  std::vector<BlockId> FreshMatch(const Sequence& sequence) const;
+
   // Blocks that would become available if the sequence were freed.
   int32_t NumExclusiveBlocks(const Sequence& sequence) const;
   int32_t num_available() const { return allocator_.num_free() + cache_.num_parked(); }
@@ -66,8 +74,13 @@ class BlockManager {
  private:
   void ExtendHashes(Sequence* sequence) const;
   BlockContent ContentOf(const Sequence& sequence, int32_t index, BlockId parent) const;
-  // The published blocks a sequence can start from, in order.
-  std::vector<BlockId> Match(Sequence* sequence) const;
+  // The published blocks a sequence can start from, in order; the sequence remembers them. What it
+  // remembers is cut to what is still found, and looked up from there on, which gives the same as a
+  // search from nothing: a step costs a waiting sequence the blocks that came or went, not all of
+  // its prefix. Parking changes no match; how much of it is parked is asked anew each time.
+  const std::vector<BlockId>& Match(Sequence* sequence) const;
+  // `matched`, which it can start from, and what follows.
+  std::vector<BlockId> ExtendMatch(const Sequence& sequence, std::vector<BlockId> matched) const;
   BlockId TakeBlock();
   void AddReference(BlockId block);
   void DropReference(BlockId block);

@@ -64,6 +64,15 @@ class Checker {
     }
   }
 
+  // Of a table or a match; blocks out of range are reported elsewhere.
+  void CheckSharing(SequenceId id, const std::vector<BlockId>& chain) {
+    for (size_t i = 1; i < chain.size(); ++i) {
+      if (!InRange(chain[i - 1]) || !InRange(chain[i])) continue;
+      Expect(snapshot_.ref_counts[chain[i]] <= snapshot_.ref_counts[chain[i - 1]], "sequence ", id,
+             ": block ", i, " is referenced more often than its parent");
+    }
+  }
+
   void CheckTokens(const SequenceSnapshot& s) {
     Expect(s.num_computed_tokens >= 0 && s.num_computed_tokens < s.num_tokens, "sequence ", s.id,
            " has ", s.num_computed_tokens, " computed of ", s.num_tokens, " tokens");
@@ -87,6 +96,7 @@ class Checker {
            covered, " tokens and only ", s.num_tokens);
     Expect(s.num_published * snapshot_.block_size <= s.num_exact_tokens, "sequence ", s.id,
            " published ", s.num_published, " blocks with ", s.num_exact_tokens, " exact tokens");
+    CheckSharing(s.id, s.block_table);
     absl::flat_hash_set<BlockId> seen;
     for (size_t i = 0; i < s.block_table.size(); ++i) {
       const BlockId block = s.block_table[i];
@@ -104,6 +114,9 @@ class Checker {
     Expect(s.block_table.empty() && s.num_published == 0, "sequence ", s.id,
            " waits and holds blocks");
     Expect(s.num_computed_tokens == 0, "sequence ", s.id, " waits with computed tokens");
+    CheckSharing(s.id, s.fresh_match);
+    Expect(s.recalled_match == s.fresh_match, "sequence ", s.id, " remembers to find ",
+           s.recalled_match.size(), " blocks and finds ", s.fresh_match.size());
   }
 
   void CheckQueues() {
@@ -145,7 +158,9 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence) {
           .num_exact_tokens = sequence.num_exact_tokens(),
           .dense_until = sequence.dense_until(),
           .block_table = sequence.blocks.table,
-          .num_published = sequence.blocks.num_published};
+          .num_published = sequence.blocks.num_published,
+          .recalled_match = {},
+          .fresh_match = {}};
 }
 
 std::vector<std::string> FindViolations(const SchedulerSnapshot& snapshot) {

@@ -22,6 +22,7 @@ struct SequenceSnapshot {
   int32_t num_computed_tokens, num_exact_tokens, dense_until;
   std::vector<BlockId> block_table;
   int32_t num_published;
+  std::vector<BlockId> recalled_match, fresh_match;  // of a waiting one, as in BlockManager
 };
 
 struct SchedulerSnapshot {
@@ -44,6 +45,8 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence);
 //    and no other of its blocks; they hold exact computed tokens only
 //  - a running sequence has blocks for what is computed, a waiting one has none and nothing
 //  computed
+//  - whoever has a block has its parent, so reference counts never rise along a table or a match
+//  - what a waiting sequence remembers to find in the prefix cache is what it finds
 //  - exact <= computed < tokens; dense_until in [prompt, tokens]; tokens within the limits
 //  - the queues are in order, hold each sequence once, and running fits max_num_seqs
 std::vector<std::string> FindViolations(const SchedulerSnapshot& snapshot);

@@ -21,6 +21,20 @@ std::optional<BlockId> PrefixCache::Find(const BlockContent& content) const {
   return it->second;
 }
 
+// A block that was evicted meanwhile is no entry, or was inserted again after `version`.
+// Withdrawals are rare, and may leave the end of a chain findable without its beginning: after one
+// nothing is taken for granted.
+size_t PrefixCache::NumStillFound(absl::Span<const BlockId> chain, int64_t version) const {
+  if (version < last_withdrawal_) return 0;
+  size_t left = chain.size();
+  while (left > 0) {
+    const Entry& last = entries_[chain[left - 1]];
+    if (last.in_use && last.inserted_at <= version) break;
+    --left;
+  }
+  return left;
+}
+
 bool PrefixCache::Insert(BlockId block, const BlockContent& content) {
   TIDAL_CHECK(!entries_[block].in_use);
   TIDAL_CHECK(content.parent == kNoParent || entries_[content.parent].in_use);
@@ -28,6 +42,7 @@ bool PrefixCache::Insert(BlockId block, const BlockContent& content) {
   Entry& entry = entries_[block];
   entry.in_use = true;
   entry.hash = content.hash;
+  entry.inserted_at = ++version_;
   entry.parent = content.parent;
   entry.num_children = 0;
   entry.tokens.assign(content.tokens.begin(), content.tokens.end());
@@ -41,6 +56,7 @@ bool PrefixCache::Insert(BlockId block, const BlockContent& content) {
 
 void PrefixCache::Withdraw(BlockId block) {
   TIDAL_CHECK(entries_[block].in_use);
+  last_withdrawal_ = ++version_;
   EraseHash(block);
 }
 

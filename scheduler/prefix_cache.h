@@ -42,6 +42,12 @@ class PrefixCache {
 
   // The block with this content, if there is one.
   std::optional<BlockId> Find(const BlockContent& content) const;
+  // When something is found: a clock that ticks with every insertion and withdrawal.
+  int64_t version() const { return version_; }
+  // Of entries that Find() gave at this version, each the parent of the next: how many it gives
+  // still. They are the first so many, since a child is evicted before its parent.
+  size_t NumStillFound(absl::Span<const BlockId> chain, int64_t version) const;
+
   // Makes `block` findable. False when another content with the same hash is in the way.
   // Precondition: Find(content) is empty, `block` is no entry, the parent is one.
   bool Insert(BlockId block, const BlockContent& content);
@@ -66,6 +72,7 @@ class PrefixCache {
     bool in_use = false;
     bool parked = false;
     uint64_t hash = 0;
+    int64_t inserted_at = 0;  // version
     BlockId parent = kNoParent;
     int32_t num_children = 0;
     std::vector<TokenId> tokens;
@@ -80,6 +87,7 @@ class PrefixCache {
   std::vector<Entry> entries_;  // [num_blocks], by block
   absl::flat_hash_map<uint64_t, BlockId> by_hash_;
   std::list<BlockId> lru_;  // parked entries, the next to evict first
+  int64_t version_ = 0, last_withdrawal_ = 0;
 };
 
 }  // namespace tidal

@@ -144,13 +144,18 @@ void Scheduler::MakeRoomForPriority() {
 }
 
 void Scheduler::AdmitWaiting(absl::Time now) {
-  int32_t tokens = TokensForPrompts();
+  if (waiting_.empty() || num_running() == config_.max_num_seqs) return;
+  std::vector<Sequence*> chunks;  // running sequences that do not decode
+  for (Sequence* sequence : running_) {
+    if (!sequence->GetNextRun().is_decode) chunks.push_back(sequence);
+  }
+  int32_t tokens = TokensForPrompts(chunks);
   std::vector<Sequence*> passed_over;  // for want of blocks
   int32_t num_skipped = 0;
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     Sequence* sequence = *it;
     if (tokens == 0 || num_running() == config_.max_num_seqs) return;
-    const bool waits_for_prefix = WaitsForPrefix(*sequence);
+    const bool waits_for_prefix = WaitsForPrefix(sequence, chunks);
     if (waits_for_prefix || !blocks_.CanAllocate(sequence, BlockReserve())) {
       if (!waits_for_prefix) {
         if (sequence->times_overtaken >= kMaxOvertaken) return;
@@ -167,38 +172,37 @@ void Scheduler::AdmitWaiting(absl::Time now) {
     }
     ++it;
     Admit(sequence, now);
-    tokens -= SureChunk(sequence->GetNextRun().max_tokens, tokens, config_.block_size);
+    const NextRun run = sequence->GetNextRun();
+    if (!run.is_decode) chunks.push_back(sequence);
+    tokens -= SureChunk(run.max_tokens, tokens, config_.block_size);
     for (Sequence* other : passed_over) ++other->times_overtaken;
   }
 }
 
 // What decode rows and the sure chunks of running sequences leave of the step.
-int32_t Scheduler::TokensForPrompts() const {
+int32_t Scheduler::TokensForPrompts(const std::vector<Sequence*>& chunks) const {
   int32_t tokens = config_.max_num_batched_tokens;
-  for (const Sequence* sequence : running_) tokens -= sequence->GetNextRun().is_decode;
-  for (const Sequence* sequence : running_) {
-    const NextRun run = sequence->GetNextRun();
-    if (!run.is_decode) tokens -= SureChunk(run.max_tokens, tokens, config_.block_size);
+  tokens -= num_running() - static_cast<int32_t>(chunks.size());
+  for (const Sequence* sequence : chunks) {
+    tokens -= SureChunk(sequence->GetNextRun().max_tokens, tokens, config_.block_size);
   }
   return tokens;
 }
 
-bool Scheduler::WaitsForPrefix(const Sequence& sequence) const {
+// A collision of hashes could make it wait for a better served sequence in vain, until that one's
+// prompt is computed: rule 4 promises no more.
+bool Scheduler::WaitsForPrefix(Sequence* sequence, const std::vector<Sequence*>& chunks) const {
   if (!config_.enable_prefix_caching) return false;
-  for (const Sequence* other : running_) {
-    if (!ServedBefore()(other, &sequence)) break;
-    if (other->GetNextRun().is_decode) continue;
-    if (other->request().cache_salt != sequence.request().cache_salt) continue;
+  for (Sequence* other : chunks) {
+    if (!ServedBefore()(other, sequence)) continue;
+    if (other->request().cache_salt != sequence->request().cache_salt) continue;
     // Is it about to compute a block that this one could take over, and has not got yet?
     const int32_t begin = other->num_exact_tokens();
     const int32_t end =
         std::min({begin / config_.block_size * config_.block_size + config_.block_size,
-                  other->DenseLimit(), sequence.num_tokens() - 1, sequence.DenseLimit()});
+                  other->DenseLimit(), sequence->num_tokens() - 1, sequence->DenseLimit()});
     if (end % config_.block_size != 0 || end <= begin) continue;
-    if (std::equal(sequence.tokens().begin(), sequence.tokens().begin() + end,
-                   other->tokens().begin())) {
-      return true;
-    }
+    if (blocks_.EqualPrefixes(sequence, other, end / config_.block_size)) return true;
   }
   return false;
 }
@@ -379,7 +383,12 @@ SchedulerSnapshot Scheduler::Snapshot() const {
   }
   for (const Queue* queue : {&running_, &waiting_}) {
     auto& copies = queue == &running_ ? snapshot.running : snapshot.waiting;
-    for (const Sequence* sequence : *queue) copies.push_back(SnapshotOf(*sequence));
+    for (const Sequence* sequence : *queue) {
+      copies.push_back(SnapshotOf(*sequence));
+      if (sequence->blocks.match.empty()) continue;
+      copies.back().recalled_match = blocks_.RecalledMatch(*sequence);
+      copies.back().fresh_match = blocks_.FreshMatch(*sequence);
+    }
   }
   snapshot.num_sequences = static_cast<int32_t>(sequences_.size());
   return snapshot;

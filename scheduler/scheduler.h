@@ -143,8 +143,8 @@ class Scheduler {
   void MakeRoomForPriority();
   void AdmitWaiting(absl::Time now);
   void Admit(Sequence* sequence, absl::Time now);
-  int32_t TokensForPrompts() const;
-  bool WaitsForPrefix(const Sequence& sequence) const;
+  int32_t TokensForPrompts(const std::vector<Sequence*>& chunks) const;
+  bool WaitsForPrefix(Sequence* sequence, const std::vector<Sequence*>& chunks) const;
   // Blocks an admission leaves available: each running sequence wants its next one soon, and a
   // sequence preempted right after its prompt was computed has computed it for nothing.
   int32_t BlockReserve() const { return num_running(); }

@@ -35,6 +35,10 @@ struct SequenceBlocks {
   std::vector<BlockId> table;    // token t is row t % block_size of block table[t / block_size]
   std::vector<uint64_t> hashes;  // of each full block, chained from the first
   int32_t num_published = 0;     // the first so many of `table` are prefix cache entries
+  // While it waits: the prefix cache's entries that it found or held last, and the version of the
+  // cache when it last looked.
+  std::vector<BlockId> match;
+  int64_t match_version = 0;
 };
 
 // Exactness. A token's KV is exact when dense attention over exact KV produced it. A decode row

@@ -157,6 +157,113 @@ TEST(BlockManagerTest, MatchedCachedBlocksAreNotCountedTwice) {
   blocks.Free(holder.get());
 }
 
+// A sequence that waits remembers what it found; here it is asked after every change.
+class RememberedMatchTest : public ::testing::Test {
+ protected:
+  RememberedMatchTest() : blocks_(8, kBlockSize, true), waiting_(MakeSequence(Prompt(17))) {}
+
+  // Blocks it finds now; lets it remember them.
+  size_t NumFound() {
+    const std::vector<BlockId> match = blocks_.FreshMatch(*waiting_);
+    EXPECT_EQ(blocks_.RecalledMatch(*waiting_), match);
+    EXPECT_FALSE(blocks_.CanAllocate(waiting_.get(), /*reserve=*/100));
+    EXPECT_EQ(waiting_->blocks.match, blocks_.FreshMatch(*waiting_));
+    return waiting_->blocks.match.size();
+  }
+  // A sequence that has computed all its tokens.
+  std::unique_ptr<Sequence> Run(std::vector<TokenId> prompt) {
+    auto sequence = MakeSequence(std::move(prompt));
+    Admit(blocks_, *sequence);
+    Compute(blocks_, *sequence);
+    return sequence;
+  }
+
+  BlockManager blocks_;
+  std::unique_ptr<Sequence> waiting_;
+};
+
+TEST_F(RememberedMatchTest, FollowsWhatIsPublishedAndEvicted) {
+  EXPECT_EQ(NumFound(), 0);
+  auto first = Run(Prompt(8));
+  EXPECT_EQ(NumFound(), 2);
+  auto second = Run(Prompt(16));
+  EXPECT_EQ(NumFound(), 4);
+  blocks_.Free(second.get());
+  EXPECT_EQ(NumFound(), 4) << "parked";
+  auto other = Run(Prompt(20, 500));  // takes the four free blocks and the last parked one
+  EXPECT_EQ(NumFound(), 3);
+  blocks_.Free(other.get());
+  auto third = Run(Prompt(16));
+  EXPECT_EQ(NumFound(), 4);
+  blocks_.Free(first.get());
+  blocks_.Free(third.get());
+}
+
+TEST_F(RememberedMatchTest, DoesNotTakeABlockForWhatItHeldBefore) {
+  auto first = Run(Prompt(16));
+  blocks_.Free(first.get());
+  EXPECT_EQ(NumFound(), 4);
+  auto other = Run(Prompt(32, 500));  // all eight blocks, published as something else
+  blocks_.Free(other.get());
+  EXPECT_EQ(NumFound(), 0);
+}
+
+TEST_F(RememberedMatchTest, ForgetsWhatIsWithdrawn) {
+  auto bad = Run(Prompt(8));
+  auto other = Run(Prompt(16));  // holds two blocks of its own behind the bad ones
+  EXPECT_EQ(NumFound(), 4);
+  blocks_.Withdraw(*bad);
+  EXPECT_EQ(NumFound(), 0);
+  blocks_.Free(bad.get());
+  blocks_.Free(other.get());
+}
+
+TEST_F(RememberedMatchTest, OutlivesAPreemption) {
+  auto first = Run(Prompt(8));
+  Admit(blocks_, *waiting_);
+  Compute(blocks_, *waiting_);
+  EXPECT_EQ(waiting_->blocks.num_published, 4);
+  waiting_->AppendToken(9, 100);
+  blocks_.Free(waiting_.get());
+  waiting_->ResetComputed(0);
+  EXPECT_EQ(NumFound(), 4);
+  Admit(blocks_, *waiting_);
+  blocks_.Withdraw(*first);
+  blocks_.Free(waiting_.get());
+  EXPECT_EQ(NumFound(), 0);
+  blocks_.Free(first.get());
+}
+
+TEST_F(RememberedMatchTest, EndsWhereTokensAreDecodedSparsely) {
+  auto exact = Run(Prompt(9));
+  auto request = MakeRequest(2, Prompt(5), 50);
+  request->attention = Tidal(5);
+  waiting_ = std::make_unique<Sequence>(std::move(request), 1);
+  EXPECT_EQ(Admit(blocks_, *waiting_), 4);
+  waiting_->AdvanceComputed(1, false);
+  for (TokenId token = 6; token <= 9; ++token) {
+    waiting_->AppendToken(token, 100);
+    if (blocks_.NeedsBlock(*waiting_)) blocks_.Append(waiting_.get());
+    if (token < 9) waiting_->AdvanceComputed(1, /*ran_sparse=*/false);  // as it may, and not again
+    blocks_.Publish(waiting_.get());
+  }
+  EXPECT_EQ(waiting_->blocks.num_published, 2) << "one is the other sequence's";
+  blocks_.Free(waiting_.get());
+  waiting_->ResetComputed(0);
+  EXPECT_EQ(NumFound(), 1);
+  blocks_.Free(exact.get());
+}
+
+TEST(BlockManagerTest, EqualPrefixesHaveEqualBlocksFromTheFirst) {
+  const BlockManager blocks(8, kBlockSize, true);
+  auto a = MakeSequence(Prompt(12)), b = MakeSequence(Prompt(12));
+  auto fork = MakeSequence({1, 2, 3, 4, 5, 6, 7, 9, 9, 10, 11, 12});
+  EXPECT_TRUE(blocks.EqualPrefixes(a.get(), b.get(), 3));
+  EXPECT_TRUE(blocks.EqualPrefixes(a.get(), fork.get(), 1));
+  EXPECT_FALSE(blocks.EqualPrefixes(a.get(), fork.get(), 2));
+  EXPECT_FALSE(blocks.EqualPrefixes(a.get(), fork.get(), 3)) << "the third block alone is equal";
+}
+
 TEST(BlockManagerTest, EqualBlocksComputedTwiceBecomeOne) {
   BlockManager blocks(8, kBlockSize, true);
   auto first = MakeSequence(Prompt(8)), second = MakeSequence(Prompt(8));

@@ -112,6 +112,18 @@ TEST(InvariantsTest, FindsWrongSequences) {
               Contains(HasSubstr("waits and holds blocks")));
   EXPECT_THAT(After([](auto& s) { s.waiting[0].num_computed_tokens = 1; }),
               Contains(HasSubstr("waits with computed tokens")));
+  EXPECT_THAT(After([](auto& s) {
+                s.running[0].block_table = {3, 2};
+              }),
+              Contains(HasSubstr("sequence 7: block 1 is referenced more often than its parent")));
+  EXPECT_THAT(After([](auto& s) {
+                s.waiting[0].fresh_match = s.waiting[0].recalled_match = {1, 2};
+              }),
+              Contains(HasSubstr("sequence 9: block 1 is referenced more often than its parent")));
+  EXPECT_THAT(After([](auto& s) {
+                s.waiting[0].recalled_match = {2, 1};
+              }),
+              Contains(HasSubstr("sequence 9 remembers to find 2 blocks and finds 0")));
   EXPECT_THAT(After([](auto& s) { s.waiting[0].status = SequenceStatus::kRunning; }),
               Contains(HasSubstr("is not kWaiting")));
 }

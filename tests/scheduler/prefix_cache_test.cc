@@ -47,6 +47,34 @@ TEST(PrefixCacheTest, AWithdrawnEntryIsNotFoundAndCanBeInsertedAnew) {
   EXPECT_EQ(cache.Find(Content(11, 2, b)), 3);
 }
 
+TEST(PrefixCacheTest, KnowsHowMuchOfAChainIsStillFound) {
+  PrefixCache cache(4);
+  const std::vector<TokenId> a = {1, 2}, b = {3, 4}, c = {5, 6};
+  ASSERT_TRUE(cache.Insert(0, Content(10, kNone, a)));
+  ASSERT_TRUE(cache.Insert(1, Content(11, 0, b)));
+  const std::vector<BlockId> chain = {0, 1};
+  const int64_t version = cache.version();
+  ASSERT_TRUE(cache.Insert(2, Content(12, 1, c)));
+  EXPECT_EQ(cache.NumStillFound(chain, version), 2) << "an insertion takes nothing away";
+  for (BlockId block : {2, 1}) cache.Park(block);
+  ASSERT_EQ(cache.Evict(), 2);
+  ASSERT_EQ(cache.Evict(), 1);
+  EXPECT_EQ(cache.NumStillFound(chain, version), 1);
+  ASSERT_TRUE(cache.Insert(1, Content(13, 0, c)));
+  EXPECT_EQ(cache.NumStillFound(chain, version), 1) << "the same block, another entry";
+  EXPECT_EQ(cache.NumStillFound(chain, cache.version()), 2) << "found by who looks now";
+}
+
+TEST(PrefixCacheTest, AfterAWithdrawalNoChainIsTakenForGranted) {
+  PrefixCache cache(3);
+  const std::vector<TokenId> a = {1, 2}, b = {3, 4};
+  ASSERT_TRUE(cache.Insert(0, Content(10, kNone, a)));
+  ASSERT_TRUE(cache.Insert(1, Content(11, 0, b)));
+  const int64_t version = cache.version();
+  cache.Withdraw(0);  // its child stays, and is not reached any more
+  EXPECT_EQ(cache.NumStillFound(std::vector<BlockId>{0, 1}, version), 0);
+}
+
 TEST(PrefixCacheTest, AHashCollisionIsNeverAHit) {
   PrefixCache cache(4);
   const std::vector<TokenId> a = {1, 2}, b = {1, 3};
