@@ -12,9 +12,10 @@
 namespace tidal {
 
 DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-                           ModelWeights weights, Backend* backend)
+                           ModelWeights weights, const SequenceSlots& slots, Backend* backend)
     : config_(config),
       attention_(attention),
+      slots_(slots),
       backend_(backend),
       matmul_type_(backend->info().matmul_type),
       softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
@@ -22,9 +23,9 @@ DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfi
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
     const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
-    ModelWeights weights, Backend* backend) {
+    ModelWeights weights, const SequenceSlots& slots, Backend* backend) {
   std::unique_ptr<DecoderModel> model(
-      new DecoderModel(config, attention, std::move(weights), backend));
+      new DecoderModel(config, attention, std::move(weights), slots, backend));
   TIDAL_ASSIGN_OR_RETURN(model->layer_plan_,
                          ParseLayerPlan(attention.pattern, config.num_layers, "pattern"));
   const std::vector<float> rope = MakeRopeTable(plan.max_model_len, config.head_dim, config.rope);
@@ -35,9 +36,10 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
   if (model->layer_plan_.has_reuse()) {
     const int32_t sets =
         attention.granularity == SelectionGranularity::kShared ? 1 : config.num_kv_heads;
-    TIDAL_ASSIGN_OR_RETURN(model->selection_, TokenSelectionBuffer::Create(
-                                                  plan.max_decode_rows, sets, plan.max_token_budget,
-                                                  attention.granularity, backend));
+    TIDAL_ASSIGN_OR_RETURN(
+        model->selection_,
+        TokenSelectionBuffer::Create(plan.max_decode_rows, sets, plan.max_scored_tokens,
+                                     attention.granularity, backend));
   }
   if (std::string error = backend->Synchronize(); !error.empty()) {
     return absl::UnavailableError(error);
@@ -47,39 +49,48 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
 
 float* DecoderModel::Forward(const Batch& batch, const KvCache& cache) {
   PoisonSelection(batch);
-  const bool may_replay = batch.graph_key != 0 && !seen_keys_.insert(batch.graph_key).second;
-  if (!may_replay) {
-    RunAll(batch, cache);
-  } else if (!backend_->RunGraph(batch.graph_key)) {
-    backend_->BeginGraph(batch.graph_key);
-    RunAll(batch, cache);
-    backend_->EndGraph();
-  }
+  if (batch.graph_key == 0 || !backend_->RunGraph(batch.graph_key)) RunAll(batch, cache);
   return activations_.logits.As<float>();
 }
 
+void DecoderModel::Record(const Batch& batch, const KvCache& cache) {
+  RunAll(batch, cache);
+  backend_->BeginGraph(batch.graph_key);
+  RunAll(batch, cache);
+  backend_->EndGraph();
+}
+
 void DecoderModel::RunAll(const Batch& batch, const KvCache& cache) {
-  Begin(batch);
+  Embed(batch);
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
   ComputeLogits(batch);
 }
 
 void DecoderModel::PoisonSelection(const Batch& batch) {
   if (poison_selection_ && batch.shape.sparse_rows > 0) {
-    selection_.Poison(batch.shape.sparse_rows, batch.shape.max_token_budget);
+    selection_.Poison(batch.shape.sparse_rows, batch.shape.scored_tokens);
   }
 }
 
-void DecoderModel::Begin(const Batch& batch) {
-  if (batch.shape.decode_rows() > 0) {
-    backend_->PlanDecode({batch.context_lens, batch.token_budgets, batch.shape.decode_rows()});
+void DecoderModel::Embed(const Batch& batch) {
+  const BatchShape& shape = batch.shape;
+  backend_->UpdateTables({.to = slots_.block_tables(),
+                          .updates = batch.table_updates,
+                          .count = batch.num_table_updates,
+                          .max_count = shape.max_table_updates});
+  if (shape.decode_rows() > 0) {
+    backend_->PlanDecode({.sequence_slots = batch.sequence_slots,
+                          .context_lens = batch.context_lens,
+                          .token_budgets = batch.token_budgets,
+                          .row_begins = batch.row_begins,
+                          .rows = shape.decode_rows()});
   }
   backend_->Embedding({.table = weights_.embedding.As<bfloat16>(),
                        .token_ids = batch.token_ids,
                        .out = activations_.residual.As<float>(),
-                       .tokens = batch.shape.num_tokens,
+                       .tokens = shape.num_tokens,
                        .hidden = config_.hidden_size,
-                       .sampled = batch.sampled});
+                       .last_tokens = slots_.last_tokens()});
 }
 
 void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {
@@ -149,8 +160,7 @@ void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
     backend_->PrefillAttention(
         {.q = activations_.q.As<bfloat16>() + offset,
          .kv = kv,
-         .tables = {batch.block_tables + int64_t{row} * batch.block_table_stride,
-                    batch.block_table_stride, batch.context_lens + row},
+         .tables = TablesFrom(batch, row),
          .cu_query_lens = batch.cu_query_lens,
          .out = activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
          .out_type = matmul_type_,
@@ -163,25 +173,30 @@ void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
   }
 }
 
+// Of the batch's sequences from `row` on.
+BlockTables DecoderModel::TablesFrom(const Batch& batch, int32_t row) const {
+  return {slots_.block_tables(), slots_.table_stride(), batch.sequence_slots + row,
+          batch.context_lens + row};
+}
+
 void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv) {
   const LayerRole role = layer_plan_.roles[layer];
   const BatchShape& shape = batch.shape;
-  const PagedDecodeParams rows = {
-      .q = activations_.q.As<bfloat16>(),
-      .kv = kv,
-      .tables = {batch.block_tables, batch.block_table_stride, batch.context_lens},
-      .out = activations_.attention.As<void>(),
-      .out_type = matmul_type_,
-      .rows = shape.decode_rows(),
-      .num_heads = config_.num_heads,
-      .max_context_len = shape.max_decode_context,
-      .softmax_scale = softmax_scale_,
-      .window = config_.window(layer)};
-  if (role == LayerRole::kDense || shape.sparse_rows == 0) {
+  const PagedDecodeParams rows = {.q = activations_.q.As<bfloat16>(),
+                                  .kv = kv,
+                                  .tables = TablesFrom(batch, 0),
+                                  .out = activations_.attention.As<void>(),
+                                  .out_type = matmul_type_,
+                                  .rows = shape.decode_rows(),
+                                  .num_heads = config_.num_heads,
+                                  .max_context_len = shape.max_decode_context,
+                                  .softmax_scale = softmax_scale_,
+                                  .window = config_.window(layer)};
+  if (role == LayerRole::kDense || !shape.selects) {
     backend_->PagedDecode(rows);
     return;
   }
-  const TokenSelection selection = selection_.View(shape.max_token_budget);
+  const TokenSelection selection = selection_.View(batch.row_begins);
   if (role == LayerRole::kSelect || role == LayerRole::kAnchor) {
     backend_->SelectingDecode(
         rows, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/activations.h"
 #include "engine/attention_config.h"
@@ -15,6 +14,7 @@
 #include "engine/layer_plan.h"
 #include "engine/memory_plan.h"
 #include "engine/model_config.h"
+#include "engine/sequence_slots.h"
 #include "engine/token_selection.h"
 #include "engine/weights.h"
 #include "kernels/backend.h"
@@ -25,19 +25,22 @@ namespace tidal {
 // The batch is not empty and within the memory plan.
 class DecoderModel {
  public:
-  // Takes the memory of activations and selection; the back end outlives the model.
+  // Takes the memory of activations and selection. The slots and the back end outlive the model.
   static absl::StatusOr<std::unique_ptr<DecoderModel>> Create(
       const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
-      ModelWeights weights, Backend* backend);
+      ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
-  // From token ids to logits [batch.shape.logit_rows, vocab]: Begin, RunLayer of every layer in
+  // From token ids to logits [batch.shape.logit_rows, vocab]: Embed, RunLayer of every layer in
   // order, ComputeLogits. Writes K and V of the new tokens into the cache. Replays the batch's
-  // graph where the back end has recorded one; the second step of a graph key records it.
+  // graph where one is recorded.
   float* Forward(const Batch& batch, const KvCache& cache);
+  // Runs the batch once, for the back end to measure and choose algorithms of its shape, then
+  // records it under its key.
+  void Record(const Batch& batch, const KvCache& cache);
 
   // The parts of Forward(), so that a test can look between them.
   void PoisonSelection(const Batch& batch);  // if it is on
-  void Begin(const Batch& batch);
+  void Embed(const Batch& batch);            // new table entries and the plan of decode rows, too
   void RunLayer(int32_t layer, const Batch& batch, const KvCache& cache);
   float* ComputeLogits(const Batch& batch);
 
@@ -51,12 +54,13 @@ class DecoderModel {
 
  private:
   DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-               ModelWeights weights, Backend* backend);
+               ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
   void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
   void RunAll(const Batch& batch, const KvCache& cache);
   void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
   void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
+  BlockTables TablesFrom(const Batch& batch, int32_t row) const;
   void AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv);
   void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
                    float* residual);
@@ -64,6 +68,7 @@ class DecoderModel {
   ModelConfig config_;
   SparseAttentionConfig attention_;
   LayerPlan layer_plan_;
+  const SequenceSlots& slots_;
   Backend* backend_;
   DType matmul_type_;
   float softmax_scale_;
@@ -71,9 +76,6 @@ class DecoderModel {
   DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h
   Activations activations_;
   TokenSelectionBuffer selection_;
-  // Keys of steps that ran without a graph. The first step of a shape is never recorded: the back
-  // end may measure and choose algorithms in it.
-  absl::flat_hash_set<GraphKey> seen_keys_;
 #ifdef NDEBUG
   bool poison_selection_ = false;
 #else

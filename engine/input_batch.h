@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "engine/device_buffer.h"
 #include "engine/memory_plan.h"
+#include "engine/sequence_slots.h"
 #include "engine/step.h"
 #include "kernels/backend.h"
 
@@ -23,10 +23,12 @@ struct BatchShape {
   int32_t dense_rows = 0;  // decode rows that are not sparse
   int32_t padding_rows = 0;
   int32_t prefill_sequences = 0;
+  bool selects = false;    // some row is sparse, or may be where this is recorded
   int32_t logit_rows = 0;  // at most one a sequence, in the order of the sequences; then padding's
-  int32_t max_decode_context = 0;  // tokens; 0 without such rows; a bucket's in a padded batch
+  int32_t max_decode_context = 0;  // tokens; 0 without such rows; max_model_len where recorded
   int32_t max_prefill_context = 0, max_query_len = 0;
-  int32_t max_token_budget = 0;  // of the sparse rows; a bucket's in a padded batch
+  int32_t scored_tokens = 0;  // where the sparse rows' scores end (DecodeRows::row_begins)
+  int32_t max_table_updates = 0;
 
   int32_t decode_rows() const { return sparse_rows + dense_rows + padding_rows; }
   int32_t num_sequences() const { return decode_rows() + prefill_sequences; }
@@ -37,25 +39,20 @@ struct Batch {
   BatchShape shape;
   // Not 0: steps with this key differ in what device memory holds only, and may replay a graph.
   GraphKey graph_key = 0;
-  const int32_t* token_ids = nullptr;     // [num_tokens], or ~i for the token sampled[i]
-  const int32_t* sampled = nullptr;       // as in PendingTokens
-  const int32_t* positions = nullptr;     // [num_tokens]
-  const int32_t* slot_mapping = nullptr;  // [num_tokens]
-  const int32_t* block_tables = nullptr;  // [num_sequences, block_table_stride]
-  int32_t block_table_stride = 0;
-  const int32_t* context_lens = nullptr;   // [num_sequences], new tokens included
-  const int32_t* cu_query_lens = nullptr;  // [prefill_sequences + 1]
-  const int32_t* token_budgets = nullptr;  // [decode_rows], 0 where not sparse
-  const int32_t* recency = nullptr;        // [decode_rows]
-  const int32_t* logit_rows = nullptr;     // [logit_rows], tokens whose logits are needed
-};
-
-// Tokens that the step before samples, for sequences with a pending_row.
-struct PendingTokens {
-  // Device memory, the same for all steps of a model, so that recorded steps can read it.
-  const int32_t* sampled = nullptr;
-  // Where in it each sequence of the step before has its token; -1 where it wanted none.
-  absl::Span<const int32_t> places;
+  const int32_t* table_updates = nullptr;      // as UpdateTablesParams takes them
+  const int32_t* num_table_updates = nullptr;  // one number
+  const int32_t* token_ids = nullptr;          // [num_tokens], or ~slot for its last token
+  const int32_t* positions = nullptr;          // [num_tokens]
+  const int32_t* slot_mapping = nullptr;       // [num_tokens], cache slots
+  const int32_t* sequence_slots = nullptr;     // [num_sequences]
+  const int32_t* context_lens = nullptr;       // [num_sequences], new tokens included
+  const int32_t* cu_query_lens = nullptr;      // [prefill_sequences + 1]
+  const int32_t* token_budgets = nullptr;      // [decode_rows], 0 where not sparse
+  const int32_t* recency = nullptr;            // [decode_rows]
+  const int32_t* row_begins = nullptr;         // [decode_rows], as in DecodeRows
+  const int32_t* logit_rows = nullptr;         // [logit_rows], tokens whose logits are needed
+  const int32_t* sampled_slots = nullptr;      // [logit_rows], whose logits they are
+  const int32_t* generated = nullptr;          // [logit_rows], tokens generated before
 };
 
 // How the model makes decode rows sparse.
@@ -69,9 +66,11 @@ class InputBatch {
  public:
   static absl::StatusOr<InputBatch> Create(const MemoryPlan& plan, Backend* backend);
 
-  // Fills the host arrays and starts one copy to the device. The input has been checked.
-  const Batch& Pack(const StepInput& input, const SparsePacking& sparse,
-                    const PendingTokens& pending = {});
+  // Fills the host arrays and starts one copy to the device, behind what the slots are sent. The
+  // input has been checked.
+  const Batch& Pack(const StepInput& input, const SparsePacking& sparse, SequenceSlots* slots);
+  // A batch of `rows` decode rows that pad it all, with the key of steps of so many rows.
+  const Batch& PackPadding(int32_t rows, bool sparse);
 
   // StepInput::sequences index of every row, in the order of the batch.
   const std::vector<int32_t>& order() const { return order_; }
@@ -80,12 +79,14 @@ class InputBatch {
 
  private:
   void Order(const StepInput& input, const SparsePacking& sparse);
-  // A step of decode rows only is rounded up to the sizes of its graph.
-  void Pad(const StepInput& input);
-  int32_t BlocksOf(const ScheduledSequence& sequence) const;
-  void PackTokens(const StepInput& input, const PendingTokens& pending);
-  void PackTables(const StepInput& input);
-  void PackBudgets(const StepInput& input, const SparsePacking& sparse);
+  // A step of decode rows only is rounded up to the rows of its graph.
+  void Pad(int32_t rows, bool sparse);
+  void PackTableUpdates();
+  void PackTokens(const StepInput& input);
+  void PackSequences(const StepInput& input);
+  void PackSelection(const StepInput& input, const SparsePacking& sparse);
+  void PackLogits(const StepInput& input);
+  const Batch& Send();
   // Room for `count` numbers in the host array; *device will point to their copy.
   int32_t* Section(int64_t count, const int32_t** device);
 
@@ -95,6 +96,7 @@ class InputBatch {
   std::vector<int32_t> host_;  // as large as buffer_; unchanged until the next Pack()
   int64_t used_ = 0;
   std::vector<int32_t> order_, logit_order_;
+  std::vector<int32_t> table_updates_;  // as UpdateTablesParams takes them
   Batch batch_;
 };
 

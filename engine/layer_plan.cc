@@ -23,6 +23,17 @@ bool LayerPlan::has_reuse() const {
   });
 }
 
+LayerCounts CountLayers(const LayerPlan& plan, const std::vector<int32_t>& windows) {
+  LayerCounts counts;
+  for (size_t layer = 0; layer < plan.roles.size(); ++layer) {
+    const LayerRole role = plan.roles[layer];
+    const bool has_window = !windows.empty() && windows[layer] > 0;
+    ++(has_window ? counts.windowed : role == LayerRole::kReuse ? counts.reuse : counts.whole);
+    counts.selected += role == LayerRole::kReuse || role == LayerRole::kAnchor;
+  }
+  return counts;
+}
+
 absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_layers,
                                          absl::string_view field) {
   if (pattern.size() != static_cast<size_t>(num_layers)) {

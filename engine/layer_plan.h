@@ -25,6 +25,18 @@ struct LayerPlan {
   bool has_reuse() const;  // some layer reads selected tokens only
 };
 
+// How many layers read what of a decode row's context.
+struct LayerCounts {
+  int32_t windowed = 0;  // have a window
+  int32_t whole = 0;     // read all of it
+  int32_t reuse = 0;     // read all of a dense row's, and selected tokens of a sparse one's
+  int32_t selected =
+      0;  // read selected tokens of a sparse row's: these, and anchors beside the rest
+};
+
+// `windows` as in PatternWithWindows().
+LayerCounts CountLayers(const LayerPlan& plan, const std::vector<int32_t>& windows);
+
 // From one character a layer. INVALID_ARGUMENT "FIELD: ..." for another length or character, or
 // when the first layer that is not dense selects nothing.
 absl::StatusOr<LayerPlan> ParseLayerPlan(absl::string_view pattern, int32_t num_layers,

@@ -20,7 +20,8 @@ struct MemoryPlan {
   int32_t max_num_seqs;            // sequences of one step, and rows of logits
   int32_t max_num_batched_tokens;  // tokens of one step
   int32_t max_decode_rows;         // of one step
-  int32_t max_token_budget;        // tokens a selection can hold
+  int32_t max_token_budget;        // that a request may ask for
+  int64_t max_scored_tokens;       // sum of the contexts of a step's sparse rows; 0 until known
 };
 
 // INVALID_ARGUMENT names a field of `limits` out of its range; RESOURCE_EXHAUSTED says how many
@@ -31,8 +32,8 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const EngineConf
 // Sets num_blocks to what fits into `bytes`. RESOURCE_EXHAUSTED, naming `field`, as above.
 absl::Status PlanKvCache(const char* field, int64_t bytes, MemoryPlan* plan);
 
-// Bytes of device memory of a step's longest contexts that selection keeps scores of, in tokens:
-// as many as the cache holds, and one sequence of max_model_len at least.
+// The max_scored_tokens of a cache of so many tokens: as many as it holds, and one sequence of
+// max_model_len at least.
 int64_t MaxScoredTokens(const MemoryPlan& plan, int64_t cached_tokens);
 
 // The memory of a device, in the order in which it was taken. Bytes.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/graph_buckets.h"
 #include "engine/safetensors.h"
 #include "engine/weights.h"
 
@@ -56,8 +57,13 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   return info;
 }
 
-BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan,
-                         int64_t max_scored_tokens) {
+// The attention window of the layers that have one; else 0.
+int32_t WindowOf(const ModelConfig& config) {
+  const std::vector<int32_t>& windows = config.layer_windows;
+  return windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
+}
+
+BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
   BackendLimits limits = {};
   limits.max_tokens = plan.max_num_batched_tokens;
   limits.max_decode_rows = plan.max_decode_rows;
@@ -65,15 +71,10 @@ BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan,
   limits.num_heads = config.num_heads;
   limits.num_kv_heads = config.num_kv_heads;
   limits.head_dim = config.head_dim;
-  limits.max_token_budget = plan.max_token_budget;
   limits.vocab = config.vocab_size;
   limits.block_size = plan.block_size;
-  limits.hidden = config.hidden_size;
-  limits.intermediate = config.intermediate_size;
-  limits.max_scored_tokens = max_scored_tokens;
-  for (const int32_t window : config.layer_windows) {
-    if (window > 0 && (limits.window == 0 || window < limits.window)) limits.window = window;
-  }
+  limits.max_scored_tokens = plan.max_scored_tokens;
+  limits.window = WindowOf(config);
   return limits;
 }
 
@@ -114,7 +115,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
   TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));
   DropIdleWindows(runner->plan_.max_model_len, &runner->config_);
   const ResolvedAttention attention = WithWindows(resolved, runner->config_);
-  if (std::string reason = device->WhyUnsupported(MakeLimits(runner->config_, runner->plan_, 0));
+  if (std::string reason = device->WhyUnsupported(MakeLimits(runner->config_, runner->plan_));
       !reason.empty()) {
     return absl::UnimplementedError(absl::StrCat(config.model_path, "/config.json: ", reason));
   }
@@ -123,6 +124,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
   const int64_t weight_bytes = weights.BytesPerStep();
   TIDAL_RETURN_IF_ERROR(
       runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
+  TIDAL_RETURN_IF_ERROR(runner->RecordSteps());
   runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
                            runner->model_->layer_plan().has_reuse(), runner->memory_use_);
   return runner;
@@ -140,16 +142,17 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
   const int64_t most_kv_bytes = config.kv_cache_bytes > 0
                                     ? config.kv_cache_bytes
                                     : usable - (memory.total_bytes - memory.free_bytes);
-  max_scored_tokens_ = MaxScoredTokens(plan_, most_kv_bytes / plan_.kv_bytes_per_token);
-  if (!backend_->Reserve(MakeLimits(config_, plan_, max_scored_tokens_))) {
+  plan_.max_scored_tokens = MaxScoredTokens(plan_, most_kv_bytes / plan_.kv_bytes_per_token);
+  if (!backend_->Reserve(MakeLimits(config_, plan_))) {
     return absl::ResourceExhaustedError(
         absl::StrCat("scratch memory for steps of max_num_batched_tokens ",
                      plan_.max_num_batched_tokens, " and max_num_seqs ", plan_.max_num_seqs,
                      " does not fit into the memory of ", backend_->info().device));
   }
+  TIDAL_ASSIGN_OR_RETURN(slots_, SequenceSlots::Create(plan_, config_.vocab_size, backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(batch_, InputBatch::Create(plan_, backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(model_, DecoderModel::Create(config_, attention.config, plan_,
-                                                      std::move(weights), backend_.get()));
+                                                      std::move(weights), slots_, backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
   memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
   if (config.kv_cache_bytes == 0) {
@@ -168,6 +171,25 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
   return absl::OkStatus();
 }
 
+absl::Status ModelRunner::RecordSteps() {
+  layer_counts_ = CountLayers(model_->layer_plan(), config_.layer_windows);
+  window_ = WindowOf(config_);
+  if (!backend_->supports_graphs()) return absl::OkStatus();
+  const int64_t free = backend_->memory().free_bytes;
+  const std::vector<int32_t> buckets = RowBuckets(plan_.max_decode_rows);
+  for (auto rows = buckets.rbegin(); rows != buckets.rend(); ++rows) {
+    for (const bool sparse : {false, true}) {
+      if (sparse && !model_->layer_plan().has_reuse()) continue;
+      model_->Record(batch_.PackPadding(*rows, sparse), kv_cache_);
+    }
+  }
+  if (std::string error = backend_->Synchronize(); !error.empty()) {
+    return absl::UnavailableError(error);
+  }
+  memory_use_.graphs = free - backend_->memory().free_bytes;
+  return absl::OkStatus();
+}
+
 void ModelRunner::FillKvCacheWithRandomNumbers() {
   const PagedKvCache first = kv_cache_.layer(0);
   backend_->FillRandom(first.k, kv_cache_.bytes() / static_cast<int64_t>(sizeof(bfloat16)),
@@ -181,20 +203,16 @@ void ModelRunner::Launch(const StepInput& input) {
   step.output.sequences.resize(input.sequences.size());
   if (input.sequences.empty() || !status_.ok()) return;
   CheckInput(input);
-  const int32_t first_place = sampler_.Begin(input);
+  sampler_.Begin(input);
   Enqueue(input, 0, &step);
   step.rows = sampler_.End();
   step.done = backend_->Submit();
-  sampled_places_.assign(input.sequences.size(), -1);
-  for (size_t row = 0; row < step.row_order.size(); ++row) {
-    sampled_places_[step.row_order[row]] = first_place + static_cast<int32_t>(row);
-  }
 }
 
 void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step) {
   // Rare: many sequences that share a long prefix, so that their contexts add up to more than the
   // cache holds. Where a row runs does not change its result.
-  if (input.sequences.size() > 1 && ScoredTokens(input) > max_scored_tokens_) {
+  if (input.sequences.size() > 1 && ScoredTokens(input) > plan_.max_scored_tokens) {
     const auto half = static_cast<int32_t>(input.sequences.size() / 2);
     const auto middle = input.sequences.begin() + half;
     Enqueue({{input.sequences.begin(), middle}}, first, step);
@@ -203,9 +221,7 @@ void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* s
   }
   const Batch& batch = Pack(input);
   float* logits = model_->Forward(batch, kv_cache_);
-  std::vector<const ScheduledSequence*> rows;
-  for (int32_t index : batch_.logit_order()) rows.push_back(&input.sequences[index]);
-  sampler_.Sample(rows, logits);
+  sampler_.Sample(input, batch_.logit_order(), batch, slots_, logits);
   for (int32_t index : batch_.logit_order()) step->row_order.push_back(first + index);
   for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
     step->output.sequences[first + batch_.order()[row]].ran_sparse = true;
@@ -238,20 +254,21 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
   return std::move(step.output);
 }
 
+bool ModelRunner::RunsSparse(const ScheduledSequence& sequence) const {
+  return info_.tidal_available && sequence.kind == RowKind::kDecode &&
+         sequence.attention.RunsSparse(sequence.context_len());
+}
+
 int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
   int64_t tokens = 0;
   for (const ScheduledSequence& sequence : input.sequences) {
-    const int32_t context = sequence.num_computed_tokens + sequence.num_new_tokens;
-    if (info_.tidal_available && sequence.is_decode && sequence.attention.RunsSparse(context)) {
-      tokens += context;
-    }
+    if (RunsSparse(sequence)) tokens += sequence.context_len();
   }
   return tokens;
 }
 
 const Batch& ModelRunner::Pack(const StepInput& input) {
-  return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction},
-                     {sampler_.sampled(), sampled_places_});
+  return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction}, &slots_);
 }
 
 void ModelRunner::CheckInput(const StepInput& input) const {
@@ -264,29 +281,30 @@ void ModelRunner::CheckInput(const StepInput& input) const {
   TIDAL_CHECK(tokens <= plan_.max_num_batched_tokens);
 }
 
+// Looks at what is new in the step only: what a slot holds has been looked at when it came.
 void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   const int64_t end = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
   const int64_t size = sequence.num_tokens(), known = static_cast<int64_t>(sequence.tokens.size());
+  TIDAL_CHECK(sequence.slot >= 0 && sequence.slot < plan_.max_num_seqs);
+  TIDAL_CHECK(sequence.new_in_slot || slots_.owner(sequence.slot) == sequence.id);
   TIDAL_CHECK(sequence.num_computed_tokens >= 0 && sequence.num_new_tokens >= 1);
   TIDAL_CHECK(end <= size && end <= plan_.max_model_len);
   TIDAL_CHECK(sequence.num_prompt_tokens >= 0 && sequence.num_prompt_tokens <= known);
   TIDAL_CHECK(sequence.sampling != nullptr);
-  TIDAL_CHECK(!sequence.is_decode || sequence.num_new_tokens == 1);
-  TIDAL_CHECK(!sequence.needs_token || end == size);
-  const int64_t blocks = (end + plan_.block_size - 1) / plan_.block_size;
-  TIDAL_CHECK(blocks <= static_cast<int64_t>(sequence.block_table.size()));
-  for (int64_t i = 0; i < blocks; ++i) {
+  TIDAL_CHECK(sequence.kind != RowKind::kDecode || sequence.num_new_tokens == 1);
+  TIDAL_CHECK(!sequence.wants_token() || end == size);
+  const auto blocks = static_cast<int64_t>(sequence.block_table.size());
+  TIDAL_CHECK(blocks * plan_.block_size >= end && blocks <= plan_.max_blocks_per_sequence);
+  TIDAL_CHECK(sequence.num_sent_blocks >= 0 && sequence.num_sent_blocks <= blocks);
+  TIDAL_CHECK(!sequence.new_in_slot || sequence.num_sent_blocks == 0);
+  for (int64_t i = sequence.num_sent_blocks; i < blocks; ++i) {
     TIDAL_CHECK(sequence.block_table[i] >= 0 && sequence.block_table[i] < plan_.num_blocks);
   }
-  if (sequence.pending_row >= 0) {
-    TIDAL_CHECK(sequence.pending_row < static_cast<int64_t>(sampled_places_.size()));
-    TIDAL_CHECK(sampled_places_[sequence.pending_row] >= 0);
-  }
+  TIDAL_CHECK(sequence.num_pending_tokens == 0 || !sequence.new_in_slot);
   for (int64_t i = sequence.num_computed_tokens; i < std::min(end, known); ++i) {
     TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
   }
-  if (sequence.is_decode && info_.tidal_available &&
-      sequence.attention.RunsSparse(static_cast<int32_t>(end))) {
+  if (RunsSparse(sequence)) {
     TIDAL_CHECK(sequence.attention.token_budget >= 1 &&
                 sequence.attention.token_budget <= plan_.max_token_budget);
   }
@@ -302,16 +320,15 @@ StepStats ModelRunner::CountStep(const StepInput& input, const BatchShape& shape
   int64_t rows_read = 0;
   for (int32_t row = 0; row < decode_rows; ++row) {
     const ScheduledSequence& sequence = input.sequences[batch_.order()[row]];
-    const int64_t context = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
-    const bool sparse = row < shape.sparse_rows;
-    if (sparse) stats.selected_tokens += sequence.attention.token_budget;
-    for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
-      const LayerRole role = model_->layer_plan().roles[layer];
-      const bool reads_set = role == LayerRole::kReuse || role == LayerRole::kAnchor;
-      const auto last = static_cast<int32_t>(context - 1);
-      const int64_t visible = context - FirstVisible(last, config_.window(layer));
-      if (!sparse || role != LayerRole::kReuse) rows_read += visible;
-      if (sparse && reads_set) rows_read += sequence.attention.token_budget;
+    const int64_t context = sequence.context_len();
+    const int64_t windowed = window_ > 0 ? std::min<int64_t>(context, window_) : context;
+    const LayerCounts& layers = layer_counts_;
+    rows_read += layers.windowed * windowed + layers.whole * context;
+    if (row < shape.sparse_rows) {
+      stats.selected_tokens += sequence.attention.token_budget;
+      rows_read += layers.selected * sequence.attention.token_budget;
+    } else {
+      rows_read += layers.reuse * context;
     }
   }
   stats.kv_bytes_read = rows_read * (plan_.kv_bytes_per_token / config_.num_layers);

@@ -19,6 +19,7 @@
 #include "engine/memory_plan.h"
 #include "engine/model_config.h"
 #include "engine/sampler.h"
+#include "engine/sequence_slots.h"
 #include "engine/step.h"
 #include "engine/weights.h"
 #include "kernels/backend.h"
@@ -63,23 +64,27 @@ class ModelRunner : public Engine {
   void CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
                           ModelWeights weights, int64_t free_before_weights);
+  // Records a step of every size and kind that there can be, where the back end has graphs.
+  absl::Status RecordSteps();
   // Enqueues the sequences of `input`, which are those of the step from `first` on.
   void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step);
   int64_t ScoredTokens(const StepInput& input) const;
+  bool RunsSparse(const ScheduledSequence& sequence) const;
   StepStats CountStep(const StepInput& input, const BatchShape& shape) const;
 
   std::unique_ptr<Backend> backend_;  // first: what follows lives in its memory
   ModelConfig config_;
   MemoryPlan plan_ = {};
-  int64_t max_scored_tokens_ = 0;  // of one step
   MemoryUse memory_use_;
+  LayerCounts layer_counts_;
+  int32_t window_ = 0;  // of the layers that have one
   EngineInfo info_ = {};
   KvCache kv_cache_;
+  SequenceSlots slots_;
   InputBatch batch_;
   std::unique_ptr<DecoderModel> model_;
   Sampler sampler_;
-  std::vector<int32_t> sampled_places_;  // of the step launched last: PendingTokens::places
-  std::deque<LaunchedStep> launched_;    // oldest first
+  std::deque<LaunchedStep> launched_;  // oldest first
   std::chrono::steady_clock::time_point last_collected_;
   absl::Status status_;  // of the first step that failed
 };

@@ -22,15 +22,14 @@ struct SamplingParams {
   uint64_t seed = 0;                // the caller fills in a random one when the request has none
   int32_t num_logprobs = 0;         // alternatives wanted a token, 0 .. kMaxLogprobs
   std::vector<std::pair<TokenId, float>> logit_bias;  // at most kMaxLogitBias, each in [-100, 100]
-
-  // Does sampling depend on which tokens the prompt, or prompt and output, hold?
-  bool NeedsPrompt() const { return repetition_penalty != 1; }
-  bool NeedsTokens() const {
-    return NeedsPrompt() || presence_penalty != 0 || frequency_penalty != 0;
-  }
+  // None of the first min_tokens tokens is one of these, of which there are at most
+  // kMaxBannedTokens. The scheduler fills them in: they are the tokens that would end the sequence.
+  int32_t min_tokens = 0;
+  std::vector<TokenId> banned_tokens;
 
   static constexpr int32_t kMaxLogprobs = 20;
   static constexpr int32_t kMaxLogitBias = 1024;
+  static constexpr int32_t kMaxBannedTokens = 256;
 
   // INVALID_ARGUMENT "field: must be ..., got ..." for a value outside its range, NaN included, or
   // a biased token that is not in [0, vocab_size).

@@ -28,9 +28,28 @@ struct AttentionPolicy {
   }
 };
 
+// How a row of a step runs.
+enum class RowKind : uint8_t {
+  kPrefill,  // known tokens, prompt chunks or corrections, even of one token: dense in every layer
+  kDecode,   // one token, which may run sparse
+};
+
+// What a row is to give.
+enum class Wanted : uint8_t {
+  kNone,
+  kLastToken,  // a token sampled from the logits of its last one
+};
+
 // One sequence's share of a step. Views are valid until Launch() returns.
 struct ScheduledSequence {
   SequenceId id;
+  // The device row that the sequence has from its admission to its end or preemption: in
+  // [0, max_num_seqs), and no other running sequence's. It holds the block table, the last sampled
+  // token and what sampling depends on (engine/sequence_slots.h).
+  int32_t slot;
+  bool new_in_slot;  // the sequence's first step there
+  RowKind kind;
+  Wanted wanted;
   // All tokens known so far, prompt first. This step runs
   // tokens[num_computed_tokens, num_computed_tokens + num_new_tokens).
   absl::Span<const TokenId> tokens;
@@ -38,17 +57,17 @@ struct ScheduledSequence {
   int32_t num_computed_tokens;            // already in the KV cache, or will be when this step runs
   int32_t num_new_tokens;                 // >= 1; exactly 1 in decode
   absl::Span<const BlockId> block_table;  // covers computed + new tokens
-  // A decode row may run sparse. Everything else (prompt chunks, even of one token; correction
-  // chunks) is a prefill row and always dense.
-  bool is_decode;
-  bool needs_token;  // sample from the last new token's logits
-  const SamplingParams* sampling;
+  int32_t num_sent_blocks;                // the first so many of it are in the slot already
+  const SamplingParams* sampling;         // the same in all steps of a slot
   AttentionPolicy attention;
-  // Not -1: one more token follows `tokens`, unknown yet: the one that the step launched before
-  // this samples for its sequence of this index. Its sampling has no penalties: they count tokens.
-  int32_t pending_row = -1;
+  // 1: one more token follows `tokens`, unknown yet: the one that the step launched before this
+  // samples for the sequence.
+  int32_t num_pending_tokens = 0;
 
-  int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + (pending_row >= 0); }
+  int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_pending_tokens; }
+  // Tokens in the cache once the step has run.
+  int32_t context_len() const { return num_computed_tokens + num_new_tokens; }
+  bool wants_token() const { return wanted != Wanted::kNone; }
 };
 
 struct StepInput {
@@ -67,7 +86,7 @@ struct SampledToken {
 };
 
 struct SequenceOutput {
-  std::optional<SampledToken> sampled;  // set when needs_token
+  std::optional<SampledToken> sampled;  // set when one was wanted
   // The logits were no numbers (kernels/sampling_params.h): the token is valid and means nothing,
   // and what the sequence has in the KV cache may be as bad. Other sequences are not touched.
   bool corrupt = false;

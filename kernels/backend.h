@@ -34,13 +34,12 @@ struct BackendLimits {
   int32_t max_decode_rows = 0;
   int32_t max_context_len = 0;
   int32_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
-  int32_t max_token_budget = 0;
   int32_t vocab = 0;
   int32_t block_size = 0;
-  int32_t hidden = 0, intermediate = 0;
   // Sum of the context lengths of a step's sparse rows, at most. One row of max_context_len fits.
   int64_t max_scored_tokens = 0;
-  // The smallest attention window of any layer, where it is smaller than max_context_len; else 0.
+  // The attention window of the layers that have one, where it is smaller than max_context_len;
+  // else 0.
   int32_t window = 0;
 };
 
@@ -105,6 +104,7 @@ class Backend {
   virtual void BeginGraph(GraphKey /*key*/) {}
   virtual void EndGraph() {}
 
+  virtual void UpdateTables(const UpdateTablesParams& params) = 0;
   virtual void Embedding(const EmbeddingParams& params) = 0;
   virtual void RmsNorm(const RmsNormParams& params) = 0;
   virtual void MatMul(const MatMulParams& params) = 0;
@@ -122,7 +122,8 @@ class Backend {
                                const SelectTokensParams& select) = 0;
   virtual void SparseDecode(const SparseDecodeParams& params) = 0;
 
-  virtual void Sample(const SamplingParamsView& params) = 0;
+  virtual void Sample(const SampleParams& params) = 0;
+  virtual void CountTokens(const CountTokensParams& params) = 0;
 };
 
 }  // namespace tidal

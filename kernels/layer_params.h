@@ -13,12 +13,12 @@ namespace tidal {
 
 struct EmbeddingParams {
   const bfloat16* table;     // [vocab, hidden]
-  const int32_t* token_ids;  // [tokens], each in [0, vocab), or ~i for the token sampled[i]
+  const int32_t* token_ids;  // [tokens], each in [0, vocab), or ~s for last_tokens[s]
   float* out;                // [tokens, hidden]
   int32_t tokens, hidden;
-  // Tokens that the host may not know yet, each in [0, vocab): an earlier Sample() writes them.
-  // Null where no id is below 0.
-  const int32_t* sampled = nullptr;
+  // [sequence slots], each in [0, vocab): what the last Sample() gave them, which the host may not
+  // know yet. Null where no id is below 0.
+  const int32_t* last_tokens = nullptr;
 };
 
 // out[i] = x[rows[i]] / rms(x[rows[i]]) * weight; rows == nullptr means row i itself.
@@ -86,6 +86,14 @@ struct SwiGluParams {
   void* out;             // [tokens, intermediate] of out_type
   DType out_type;
   int32_t tokens, intermediate;
+};
+
+// New entries of block tables: to[updates[2 i]] = updates[2 i + 1] for i < *count.
+struct UpdateTablesParams {
+  int32_t* to;
+  const int32_t* updates;  // [max_count, 2]
+  const int32_t* count;
+  int32_t max_count;  // host number
 };
 
 // out[i] = x[rows[i]]

@@ -1,4 +1,5 @@
-// The inputs of sampling. One row is one sequence that wants a token.
+// The inputs of sampling. One row is one sequence that wants a token. What a sequence's sampling
+// depends on lies in its slot, so that a step names the slot and nothing is sent again.
 #ifndef TIDAL_KERNELS_SAMPLING_PARAMS_H_
 #define TIDAL_KERNELS_SAMPLING_PARAMS_H_
 
@@ -6,9 +7,10 @@
 
 namespace tidal {
 
-// Applied in this order (vLLM's): logit bias, repetition, frequency and presence penalties,
-// temperature, min-p, top-k, top-p, one draw.
-struct SamplingRow {
+// How a sequence wants its tokens chosen. Applied in this order (vLLM's): logit bias, tokens banned
+// for now, repetition, frequency and presence penalties, temperature, min-p, top-k, top-p, one
+// draw.
+struct SamplingSettings {
   float temperature;         // 0 = greedy, ties to the lower id
   int32_t top_k;             // 0 = off
   float top_p;               // 1 = off
@@ -16,19 +18,22 @@ struct SamplingRow {
   float repetition_penalty;  // 1 = off
   float presence_penalty;    // 0 = off
   float frequency_penalty;   // 0 = off
-  // The draw is a pure function of (seed, counter): a request with a seed repeats whatever its
-  // batch mates. counter = number of tokens generated before this one.
-  uint64_t seed;
-  uint64_t counter;
   int32_t num_logprobs;  // 0 .. max_logprobs alternatives wanted, besides the sampled token's own
-  int32_t penalty_begin, penalty_end;  // this row's range in `penalties`
-  int32_t bias_begin, bias_end;        // this row's range in `biases`
-};
+  int32_t num_biases;    // the first of the slot's biases
+  int32_t num_bans;      // those after them: tokens that none of the first min_tokens may be
+  int32_t min_tokens;
+  // The draw is a pure function of (seed, number of tokens generated before): a request with a seed
+  // repeats whatever its batch mates.
+  uint64_t seed;
 
-// A token that occurred: in the prompt, or output_count times in the output.
-struct TokenOccurrence {
-  int32_t token;
-  int32_t output_count;
+  // Does the choice depend on which tokens came before?
+  constexpr bool has_penalties() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
+  // Biases that count for the token after `generated` others.
+  constexpr int32_t BiasesAfter(int32_t generated) const {
+    return num_biases + (generated < min_tokens ? num_bans : 0);
+  }
 };
 
 struct TokenBias {
@@ -36,21 +41,55 @@ struct TokenBias {
   float bias;  // added to the logit; -infinity bans the token
 };
 
+// How often a token occurred in a sequence: in its prompt at all, in its output how many times.
+struct TokenCount {
+  static constexpr uint16_t kInPrompt = 0x8000;
+  static constexpr uint16_t kMaxOutputs = 0x7fff;  // more count as so many
+
+  uint16_t bits;
+
+  constexpr bool occurred() const { return bits != 0; }
+  constexpr int32_t outputs() const { return bits & kMaxOutputs; }
+  constexpr TokenCount AfterPrompt() const { return {static_cast<uint16_t>(bits | kInPrompt)}; }
+  constexpr TokenCount AfterOutput() const {
+    return {static_cast<uint16_t>(outputs() < kMaxOutputs ? bits + 1 : bits)};
+  }
+};
+
+// What slots hold for sampling. Device memory.
+struct SamplingSlots {
+  const SamplingSettings* settings;  // [slots]
+  const TokenBias* biases;           // [slots, max_biases]
+  TokenCount* counts;                // [slots, vocab], of sequences with penalties
+  int32_t* last_tokens;              // [slots], each slot's last sampled token
+  int32_t max_biases;
+};
+
 // Log probabilities are those of the raw logits, before bias, penalties and temperature.
 //
 // A row is corrupt when a raw logit of it is NaN or +infinity, or when none is finite: -infinity
 // alone is a model's way to say "never". All log probabilities of a corrupt row are NaN, and of no
 // other; its token is a valid id, which the next step may read, and means nothing.
-struct SamplingParamsView {
-  float* logits;                     // [rows, vocab]; overwritten
-  const SamplingRow* rows;           // [num_rows]
-  const TokenOccurrence* penalties;  // all rows' occurrences
-  const TokenBias* biases;           // all rows' biases
-  int32_t* token_ids;                // [num_rows] out
-  float* logprobs;                   // [num_rows] out, of the sampled token; NaN: a corrupt row
-  int32_t* top_ids;                  // [num_rows, max_logprobs] out, best first
-  float* top_logprobs;               // [num_rows, max_logprobs] out
+//
+// The sampled token becomes the slot's last token and, where there are penalties, is counted.
+struct SampleParams {
+  float* logits;                  // [num_rows, vocab]; overwritten
+  const int32_t* sequence_slots;  // [num_rows], of different slots
+  const int32_t* generated;       // [num_rows], tokens generated before this one
+  SamplingSlots slots;
+  int32_t* token_ids;   // [num_rows] out
+  float* logprobs;      // [num_rows] out, of the sampled token; NaN: a corrupt row
+  int32_t* top_ids;     // [num_rows, max_logprobs] out, best first
+  float* top_logprobs;  // [num_rows, max_logprobs] out
   int32_t num_rows, vocab, max_logprobs;
+};
+
+// The counts of one slot, begun anew: of the tokens of a prompt, then of an output.
+struct CountTokensParams {
+  const int32_t* tokens;  // [num_tokens], each in [0, vocab)
+  int32_t num_tokens, num_prompt_tokens;
+  TokenCount* counts;  // [vocab]
+  int32_t vocab;
 };
 
 }  // namespace tidal

@@ -19,6 +19,11 @@ absl::Status CheckAdmissible(const Request& request, const SchedulerConfig& conf
     return absl::InvalidArgumentError(absl::StrCat(
         "min_tokens: must be in [0, max_tokens = ", stop.max_tokens, "], got ", stop.min_tokens));
   }
+  if (stop.min_tokens > 0 && stop.stop_token_ids.size() > SamplingParams::kMaxBannedTokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "min_tokens: needs at most ", SamplingParams::kMaxBannedTokens,
+        " tokens that end the output, the model's included, got ", stop.stop_token_ids.size()));
+  }
   if (request.attention.mode == AttentionMode::kTidal && request.attention.token_budget < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("attention.budget: must be at least 1, got ", request.attention.token_budget));

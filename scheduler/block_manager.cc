@@ -64,6 +64,7 @@ void BlockManager::Publish(Sequence* sequence) {
       AddReference(*existing);
       DropReference(blocks.table[i]);
       blocks.table[i] = *existing;
+      blocks.num_sent = std::min(blocks.num_sent, i);
     } else if (!cache_.Insert(blocks.table[i], content)) {
       return;  // a hash collision: what follows cannot hang on a parent that is no entry
     }
@@ -84,6 +85,7 @@ void BlockManager::Free(Sequence* sequence) {
   // since then are newer than match_version, so they are looked up again.
   blocks.match = std::exchange(blocks.table, {});
   blocks.match.resize(std::exchange(blocks.num_published, 0));
+  blocks.num_sent = 0;
 }
 
 bool BlockManager::EqualPrefixes(Sequence* a, Sequence* b, int32_t num_blocks) const {
@@ -141,11 +143,9 @@ const std::vector<BlockId>& BlockManager::Match(Sequence* sequence) const {
 
 std::vector<BlockId> BlockManager::ExtendMatch(const Sequence& sequence,
                                                std::vector<BlockId> matched) const {
-  // The last token is always computed: its row gives the logits. Tokens that were decoded sparsely
-  // before a preemption are computed that way again, even where exact KV of them exists.
+  // The last token is always computed: its row gives the logits.
   const size_t most =
-      std::min<size_t>(std::min(sequence.num_tokens() - 1, sequence.DenseLimit()) / block_size_,
-                       sequence.blocks.hashes.size());
+      std::min<size_t>((sequence.num_tokens() - 1) / block_size_, sequence.blocks.hashes.size());
   if (matched.size() > most) matched.resize(most);
   BlockId parent = matched.empty() ? PrefixCache::kNoParent : matched.back();
   for (size_t i = matched.size(); i < most; ++i) {

@@ -18,6 +18,7 @@ class Checker {
 
   std::vector<std::string> Check() && {
     CheckBlocks();
+    CheckSlots();
     for (const SequenceSnapshot& sequence : snapshot_.running) CheckRunning(sequence);
     for (const SequenceSnapshot& sequence : snapshot_.waiting) CheckWaiting(sequence);
     CheckQueues();
@@ -64,6 +65,20 @@ class Checker {
     }
   }
 
+  void CheckSlots() {
+    std::vector<int32_t> places(snapshot_.max_num_seqs, 0);  // of free, a running sequence's
+    const auto place = [&](int32_t slot) {
+      const bool exists = slot >= 0 && slot < snapshot_.max_num_seqs;
+      Expect(exists, "slot ", slot, " is out of range");
+      if (exists) ++places[slot];
+    };
+    for (int32_t slot : snapshot_.free_slots) place(slot);
+    for (const SequenceSnapshot& sequence : snapshot_.running) place(sequence.slot);
+    for (int32_t slot = 0; slot < snapshot_.max_num_seqs; ++slot) {
+      Expect(places[slot] == 1, "slot ", slot, " is in ", places[slot], " places instead of one");
+    }
+  }
+
   // Of a table or a match; blocks out of range are reported elsewhere.
   void CheckSharing(SequenceId id, const std::vector<BlockId>& chain) {
     for (size_t i = 1; i < chain.size(); ++i) {
@@ -96,6 +111,8 @@ class Checker {
            covered, " tokens and only ", s.num_tokens);
     Expect(s.num_published * snapshot_.block_size <= s.num_exact_tokens, "sequence ", s.id,
            " published ", s.num_published, " blocks with ", s.num_exact_tokens, " exact tokens");
+    Expect(s.num_sent >= 0 && s.num_sent <= static_cast<int32_t>(s.block_table.size()), "sequence ",
+           s.id, " has sent ", s.num_sent, " of ", s.block_table.size(), " blocks");
     CheckSharing(s.id, s.block_table);
     absl::flat_hash_set<BlockId> seen;
     for (size_t i = 0; i < s.block_table.size(); ++i) {
@@ -113,6 +130,7 @@ class Checker {
     Expect(s.status == SequenceStatus::kWaiting, "sequence ", s.id, " waits and is not kWaiting");
     Expect(s.block_table.empty() && s.num_published == 0, "sequence ", s.id,
            " waits and holds blocks");
+    Expect(s.slot == Sequence::kNoSlot, "sequence ", s.id, " waits and has slot ", s.slot);
     Expect(s.num_computed_tokens == 0, "sequence ", s.id, " waits with computed tokens");
     CheckSharing(s.id, s.fresh_match);
     Expect(s.recalled_match == s.fresh_match, "sequence ", s.id, " remembers to find ",
@@ -159,6 +177,8 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence) {
           .dense_until = sequence.dense_until(),
           .block_table = sequence.blocks.table,
           .num_published = sequence.blocks.num_published,
+          .num_sent = sequence.blocks.num_sent,
+          .slot = sequence.slot,
           .recalled_match = {},
           .fresh_match = {}};
 }

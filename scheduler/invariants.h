@@ -21,7 +21,8 @@ struct SequenceSnapshot {
   int32_t num_tokens, num_prompt_tokens, max_tokens;
   int32_t num_computed_tokens, num_exact_tokens, dense_until;
   std::vector<BlockId> block_table;
-  int32_t num_published;
+  int32_t num_published, num_sent;
+  int32_t slot;
   std::vector<BlockId> recalled_match, fresh_match;  // of a waiting one, as in BlockManager
 };
 
@@ -30,7 +31,8 @@ struct SchedulerSnapshot {
   std::vector<int32_t> ref_counts;  // [num_blocks]
   std::vector<bool> is_published;   // [num_blocks]
   std::vector<BlockId> free_blocks;
-  std::vector<BlockId> parked_blocks;              // published, without a reference
+  std::vector<BlockId> parked_blocks;  // published, without a reference
+  std::vector<int32_t> free_slots;
   std::vector<SequenceSnapshot> running, waiting;  // in the order they are served
   int32_t num_sequences;
 };
@@ -44,7 +46,9 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence);
 //  - a block in several tables is published, and so is a sequence's leading num_published blocks
 //    and no other of its blocks; they hold exact computed tokens only
 //  - a running sequence has blocks for what is computed, a waiting one has none and nothing
-//  computed
+//    computed
+//  - every slot is either free or that of one running sequence; what was sent of a block table is
+//    no more than there is of it
 //  - whoever has a block has its parent, so reference counts never rise along a table or a match
 //  - what a waiting sequence remembers to find in the prefix cache is what it finds
 //  - exact <= computed < tokens; dense_until in [prompt, tokens]; tokens within the limits

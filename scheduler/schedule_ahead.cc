@@ -4,7 +4,7 @@
 // because then every sequence runs exactly that token, or has ended. One that ends by its length
 // is known to; one that ends by a stop token has a row in the next step, whose result Commit()
 // ignores. Everything else that Schedule() does must have nothing to do: no deadline, no
-// preemption, no admission, no correction; and no sampling may look at the token itself.
+// preemption, no admission, no correction. What sampling depends on is the slot's.
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -19,22 +19,19 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
   TIDAL_CHECK(ahead_rows_.empty());
   std::vector<Row> next;
   int32_t num_live = 0, num_blocks = 0;
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    const Row& row = rows_[i];
+  for (const Row& row : rows_) {
     if (row.sequence == nullptr) continue;
     const Sequence& sequence = *row.sequence;
     ++num_live;
-    if (!row.is_decode || !row.needs_token) return std::nullopt;
+    if (row.kind != RowKind::kDecode) return std::nullopt;
     if (sequence.EndsByLength(config_.max_model_len)) continue;
-    if (sequence.sampling(/*pending=*/1)->NeedsTokens() || MayBeginCorrection(sequence)) {
-      return std::nullopt;
-    }
+    if (MayBeginCorrection(sequence)) return std::nullopt;
     num_blocks += blocks_.NeedsBlock(sequence, /*pending=*/1) ? 1 : 0;
     next.push_back({.sequence = row.sequence,
                     .num_tokens = 1,
-                    .is_decode = true,
-                    .needs_token = true,
-                    .pending_row = static_cast<int32_t>(i)});
+                    .kind = RowKind::kDecode,
+                    .wanted = Wanted::kLastToken,
+                    .num_pending_tokens = 1});
   }
   // Without tokens in this step, a sequence has some in the next.
   if (next.empty() || num_live < num_running()) return std::nullopt;

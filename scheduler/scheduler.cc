@@ -14,6 +14,7 @@ namespace tidal {
 Scheduler::Scheduler(const SchedulerConfig& config)
     : config_(config), blocks_(config.num_blocks, config.block_size, config.enable_prefix_caching) {
   TIDAL_CHECK(config.Validate().ok());
+  for (int32_t slot = config.max_num_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
 Scheduler::~Scheduler() {
@@ -147,7 +148,7 @@ void Scheduler::AdmitWaiting(absl::Time now) {
   if (waiting_.empty() || num_running() == config_.max_num_seqs) return;
   std::vector<Sequence*> chunks;  // running sequences that do not decode
   for (Sequence* sequence : running_) {
-    if (!sequence->GetNextRun().is_decode) chunks.push_back(sequence);
+    if (!sequence->GetNextRun().is_decode()) chunks.push_back(sequence);
   }
   int32_t tokens = TokensForPrompts(chunks);
   std::vector<Sequence*> passed_over;  // for want of blocks
@@ -173,7 +174,7 @@ void Scheduler::AdmitWaiting(absl::Time now) {
     ++it;
     Admit(sequence, now);
     const NextRun run = sequence->GetNextRun();
-    if (!run.is_decode) chunks.push_back(sequence);
+    if (!run.is_decode()) chunks.push_back(sequence);
     tokens -= SureChunk(run.max_tokens, tokens, config_.block_size);
     for (Sequence* other : passed_over) ++other->times_overtaken;
   }
@@ -200,7 +201,7 @@ bool Scheduler::WaitsForPrefix(Sequence* sequence, const std::vector<Sequence*>&
     const int32_t begin = other->num_exact_tokens();
     const int32_t end =
         std::min({begin / config_.block_size * config_.block_size + config_.block_size,
-                  other->DenseLimit(), sequence->num_tokens() - 1, sequence->DenseLimit()});
+                  other->dense_until(), sequence->num_tokens() - 1});
     if (end % config_.block_size != 0 || end <= begin) continue;
     if (blocks_.EqualPrefixes(sequence, other, end / config_.block_size)) return true;
   }
@@ -214,6 +215,9 @@ void Scheduler::Admit(Sequence* sequence, absl::Time now) {
   const int32_t cached = blocks_.Allocate(sequence);
   sequence->ResetComputed(cached);
   sequence->status = SequenceStatus::kRunning;
+  sequence->slot = free_slots_.back();
+  sequence->new_in_slot = true;
+  free_slots_.pop_back();
   sequence->times_overtaken = 0;
   running_.insert(sequence);
   if (sequence->info.first_scheduled != absl::InfinitePast()) return;  // was preempted
@@ -229,8 +233,8 @@ void Scheduler::PlanRows() {
   std::vector<Row> chunks;
   for (Sequence* sequence : running_) {
     const NextRun run = sequence->GetNextRun();
-    (run.is_decode ? rows_ : chunks)
-        .push_back({sequence, run.max_tokens, run.is_decode, /*needs_token=*/false});
+    (run.is_decode() ? rows_ : chunks)
+        .push_back({sequence, run.max_tokens, run.kind, Wanted::kNone});
   }
   std::stable_partition(chunks.begin(), chunks.end(),
                         [](const Row& row) { return row.sequence->num_output_tokens() > 0; });
@@ -244,7 +248,9 @@ void Scheduler::PlanRows() {
   }
   for (Row& row : rows_) {
     const Sequence& sequence = *row.sequence;
-    row.needs_token = sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens();
+    if (sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens()) {
+      row.wanted = Wanted::kLastToken;
+    }
   }
 }
 
@@ -252,19 +258,26 @@ StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
   StepInput input;
   input.sequences.reserve(rows.size());
   for (const Row& row : rows) {
-    const Sequence& sequence = *row.sequence;
-    const int32_t pending = row.pending_row >= 0 ? 1 : 0;  // tokens, each computed by a decode row
-    input.sequences.push_back({.id = sequence.id(),
-                               .tokens = sequence.tokens(),
-                               .num_prompt_tokens = sequence.num_prompt_tokens(),
-                               .num_computed_tokens = sequence.num_computed_tokens() + pending,
-                               .num_new_tokens = row.num_tokens,
-                               .block_table = sequence.blocks.table,
-                               .is_decode = row.is_decode,
-                               .needs_token = row.needs_token,
-                               .sampling = sequence.sampling(pending),
-                               .attention = sequence.request().attention,
-                               .pending_row = row.pending_row});
+    Sequence& sequence = *row.sequence;
+    SequenceBlocks& blocks = sequence.blocks;
+    input.sequences.push_back({
+        .id = sequence.id(),
+        .slot = sequence.slot,
+        .new_in_slot = std::exchange(sequence.new_in_slot, false),
+        .kind = row.kind,
+        .wanted = row.wanted,
+        .tokens = sequence.tokens(),
+        .num_prompt_tokens = sequence.num_prompt_tokens(),
+        // A pending token is computed by a decode row, whose other tokens are computed by then.
+        .num_computed_tokens = sequence.num_computed_tokens() + row.num_pending_tokens,
+        .num_new_tokens = row.num_tokens,
+        .block_table = blocks.table,
+        .num_sent_blocks =
+            std::exchange(blocks.num_sent, static_cast<int32_t>(blocks.table.size())),
+        .sampling = &sequence.request().sampling,
+        .attention = sequence.request().attention,
+        .num_pending_tokens = row.num_pending_tokens,
+    });
   }
   return input;
 }
@@ -281,12 +294,12 @@ void Scheduler::Commit(const StepOutput& output, absl::Time now) {
 void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Time now) {
   Sequence* sequence = row.sequence;
   FinishInfo& info = sequence->info;
-  TIDAL_CHECK(output.sampled.has_value() == row.needs_token);
-  TIDAL_CHECK(!output.ran_sparse || row.is_decode);
+  TIDAL_CHECK(output.sampled.has_value() == (row.wanted == Wanted::kLastToken));
+  TIDAL_CHECK(!output.ran_sparse || row.kind == RowKind::kDecode);
   if (output.corrupt) return EndCorrupt(sequence, now);
   sequence->AdvanceComputed(row.num_tokens, output.ran_sparse);
   blocks_.Publish(sequence);
-  if (!row.needs_token) return;
+  if (row.wanted == Wanted::kNone) return;
 
   // A token after the first is one decode step, however its row came about; what a preemption made
   // run again was counted when it ran first.
@@ -326,9 +339,14 @@ void Scheduler::EndCorrupt(Sequence* sequence, absl::Time now) {
          now);
 }
 
-void Scheduler::Preempt(Sequence* sequence) {
+void Scheduler::StopRunning(Sequence* sequence) {
   running_.erase(sequence);
   blocks_.Free(sequence);
+  free_slots_.push_back(std::exchange(sequence->slot, Sequence::kNoSlot));
+}
+
+void Scheduler::Preempt(Sequence* sequence) {
+  StopRunning(sequence);
   sequence->ResetComputed(0);
   sequence->status = SequenceStatus::kWaiting;
   ++sequence->info.preemptions;
@@ -338,8 +356,8 @@ void Scheduler::Preempt(Sequence* sequence) {
   Enqueue(sequence);
 }
 
-// Also while steps that run it are in flight. They still write the blocks it gives back, but steps
-// run in the order they are launched: whoever gets such a block writes it later.
+// Also while steps that run it are in flight. They still write the blocks and the slot it gives
+// back, but steps run in the order they are launched: whoever gets them writes them later.
 void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status status,
                        absl::Time now) {
   for (std::vector<Row>* rows : {&rows_, &ahead_rows_}) {
@@ -348,8 +366,7 @@ void Scheduler::Finish(Sequence* sequence, FinishReason reason, absl::Status sta
     }
   }
   if (sequence->status == SequenceStatus::kRunning) {
-    running_.erase(sequence);
-    blocks_.Free(sequence);
+    StopRunning(sequence);
   } else {
     Dequeue(sequence);
     fair_order_.Leave(sequence->request().priority, sequence->request().tenant);
@@ -378,6 +395,7 @@ SchedulerSnapshot Scheduler::Snapshot() const {
   snapshot.ref_counts = blocks_.allocator().ref_counts();
   snapshot.free_blocks = blocks_.allocator().free_blocks();
   snapshot.parked_blocks = blocks_.prefix_cache().ParkedBlocks();
+  snapshot.free_slots = free_slots_;
   for (BlockId block = 0; block < blocks_.num_blocks(); ++block) {
     snapshot.is_published.push_back(blocks_.prefix_cache().IsEntry(block));
   }

@@ -120,9 +120,9 @@ class Scheduler {
   struct Row {
     Sequence* sequence;  // null when it has ended
     int32_t num_tokens;
-    bool is_decode;
-    bool needs_token;
-    int32_t pending_row = -1;  // as in ScheduledSequence
+    RowKind kind;
+    Wanted wanted;
+    int32_t num_pending_tokens = 0;  // as in ScheduledSequence
   };
 
   // Puts a sequence into the queue, takes it out.
@@ -149,12 +149,15 @@ class Scheduler {
   // sequence preempted right after its prompt was computed has computed it for nothing.
   int32_t BlockReserve() const { return num_running(); }
   void PlanRows();
+  // From here on the slots of the rows hold what their sequences have.
   static StepInput BuildStep(const std::vector<Row>& rows);
   bool MayBeginCorrection(const Sequence& sequence) const;
   bool WouldAdmitOrPreempt(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
   void EndCorrupt(Sequence* sequence, absl::Time now);
+  // Takes a running sequence's blocks and slot away.
+  void StopRunning(Sequence* sequence);
   void Preempt(Sequence* sequence);
   void Finish(Sequence* sequence, FinishReason reason, absl::Status status, absl::Time now);
 
@@ -162,7 +165,8 @@ class Scheduler {
   BlockManager blocks_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   Queue waiting_, running_;
-  TenantLoads waiting_load_;  // of waiting_
+  std::vector<int32_t> free_slots_;  // those no running sequence has; the last is given next
+  TenantLoads waiting_load_;         // of waiting_
   FairOrder fair_order_;
   std::set<std::pair<absl::Time, SequenceId>> timeouts_;  // of those that have one
   std::vector<Row> rows_, ahead_rows_;  // of the older and of the newer step in flight

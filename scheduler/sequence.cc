@@ -1,30 +1,11 @@
 #include "scheduler/sequence.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "engine/base/check.h"
 
 namespace tidal {
-namespace {
-
-SamplingParams WithoutTokens(SamplingParams sampling, const std::vector<TokenId>& forbidden) {
-  auto& bias = sampling.logit_bias;
-  bias.erase(std::remove_if(bias.begin(), bias.end(),
-                            [&](const std::pair<TokenId, float>& entry) {
-                              return std::find(forbidden.begin(), forbidden.end(), entry.first) !=
-                                     forbidden.end();
-                            }),
-             bias.end());
-  for (TokenId token : forbidden) {
-    bias.emplace_back(token, -std::numeric_limits<float>::infinity());
-  }
-  return sampling;
-}
-
-}  // namespace
-
 Sequence::Sequence(std::unique_ptr<Request> request, int64_t arrival_number)
     : request_(std::move(request)),
       arrival_number_(arrival_number),
@@ -35,18 +16,10 @@ Sequence::Sequence(std::unique_ptr<Request> request, int64_t arrival_number)
   info.prompt_tokens = num_prompt_tokens_;
   info.arrival = request_->arrival;
   info.first_scheduled = info.first_token = info.finish = absl::InfinitePast();
-  const StopCriteria& stop = request_->stop;
-  if (stop.min_tokens > 0 && !stop.stop_token_ids.empty()) {
-    sampling_without_stop_ = WithoutTokens(request_->sampling, stop.stop_token_ids);
+  if (request_->stop.min_tokens > 0) {
+    request_->sampling.min_tokens = request_->stop.min_tokens;
+    request_->sampling.banned_tokens = request_->stop.stop_token_ids;
   }
-}
-
-int32_t Sequence::DenseLimit() const {
-  const AttentionPolicy& policy = request_->attention;
-  if (policy.mode == AttentionMode::kFull) return num_tokens();
-  // Position p has a context of p + 1 tokens; RunsSparse() is monotone in it.
-  const int32_t read_whole = std::max(policy.token_budget, policy.dense_below);
-  return std::min(num_tokens(), std::max(dense_until_, read_whole));
 }
 
 int32_t Sequence::MostInexactTokens() const {
@@ -55,17 +28,11 @@ int32_t Sequence::MostInexactTokens() const {
 }
 
 NextRun Sequence::GetNextRun() const {
-  const int32_t pending = num_tokens() - num_computed_tokens_;
-  TIDAL_CHECK(pending >= 1);
-  if (num_computed_tokens_ >= dense_until_ && pending == 1) return {1, true};
-  const int32_t dense = DenseLimit() - num_computed_tokens_;
-  if (dense > 0) return {dense, false};
-  return {1, true};  // a tidal token that lost its KV: decoded again as it was the first time
-}
-
-const SamplingParams* Sequence::sampling(int32_t pending) const {
-  const bool too_short = num_output_tokens() + pending < request_->stop.min_tokens;
-  return too_short && sampling_without_stop_ ? &*sampling_without_stop_ : &request_->sampling;
+  const int32_t left = num_tokens() - num_computed_tokens_;
+  TIDAL_CHECK(left >= 1);
+  if (num_computed_tokens_ < dense_until_) return {left, RowKind::kPrefill};
+  TIDAL_CHECK(left == 1);
+  return {1, RowKind::kDecode};
 }
 
 void Sequence::AdvanceComputed(int32_t count, bool ran_sparse) {
@@ -95,8 +62,9 @@ int32_t Sequence::BeginCorrection() {
 }
 
 void Sequence::ResetComputed(int32_t num_cached_tokens) {
-  TIDAL_CHECK(num_cached_tokens < num_tokens() && num_cached_tokens <= DenseLimit());
+  TIDAL_CHECK(num_cached_tokens < num_tokens());
   num_computed_tokens_ = num_cached_tokens;
+  dense_until_ = num_tokens();
   first_sparse_ = kNone;
 }
 

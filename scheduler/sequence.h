@@ -26,8 +26,10 @@ enum class SequenceStatus : uint8_t {
 
 // What the next step may run of a sequence.
 struct NextRun {
-  int32_t max_tokens;  // >= 1
-  bool is_decode;      // a decode row: exactly one token, which may run sparse
+  int32_t max_tokens;  // >= 1; exactly one of a decode row
+  RowKind kind;
+
+  bool is_decode() const { return kind == RowKind::kDecode; }
 };
 
 // The blocks of a sequence. Written by BlockManager only.
@@ -35,6 +37,7 @@ struct SequenceBlocks {
   std::vector<BlockId> table;    // token t is row t % block_size of block table[t / block_size]
   std::vector<uint64_t> hashes;  // of each full block, chained from the first
   int32_t num_published = 0;     // the first so many of `table` are prefix cache entries
+  int32_t num_sent = 0;          // the first so many of `table` are in the sequence's slot
   // While it waits: the prefix cache's entries that it found or held last, and the version of the
   // cache when it last looked.
   std::vector<BlockId> match;
@@ -43,12 +46,11 @@ struct SequenceBlocks {
 
 // Exactness. A token's KV is exact when dense attention over exact KV produced it. A decode row
 // that ran sparse is not, nor is any row after it until a correction. Two numbers tell all:
-//   dense_until      tokens before it are run densely, in chunks, whenever they have to be run; it
-//                    starts at the prompt's length and moves only when a correction is begun
+//   dense_until      tokens before it are run densely, in chunks: all that are known when the
+//                    sequence is admitted, also after a preemption, or when a correction is begun
 //   first_sparse     the first computed position that is not exact
-// Both exist so that a sequence that lost its blocks goes on as it would have: what ran densely is
-// run again in chunks, what ran sparsely one decode row at a time. The same tokens come of it but
-// for rounding, which differs between a chunk and a decode row (docs/sparse_attention.md).
+// So a sequence that lost its blocks goes on from exact KV, whatever it had (docs/
+// sparse_attention.md says what that changes).
 //
 // Not thread-safe: owned by the scheduler.
 class Sequence {
@@ -68,9 +70,6 @@ class Sequence {
   int32_t num_computed_tokens() const { return num_computed_tokens_; }
   int32_t dense_until() const { return dense_until_; }
 
-  // Leading tokens whose KV, once computed, is exact: dense_until, or as far as the attention
-  // policy reads the whole context anyway. At most num_tokens().
-  int32_t DenseLimit() const;
   // Computed leading tokens with exact KV.
   int32_t num_exact_tokens() const { return std::min(num_computed_tokens_, first_sparse_); }
   // Computed tokens without.
@@ -81,10 +80,6 @@ class Sequence {
 
   // Precondition: num_computed_tokens() < num_tokens(), which holds for every live sequence.
   NextRun GetNextRun() const;
-
-  // The request's sampling; before min_tokens with the stop tokens forbidden. For the next token,
-  // or for the one that follows `pending` tokens which are still being sampled.
-  const SamplingParams* sampling(int32_t pending = 0) const;
 
   // `count` more tokens are in the cache; `ran_sparse` only for a decode row.
   void AdvanceComputed(int32_t count, bool ran_sparse);
@@ -98,15 +93,19 @@ class Sequence {
   // Rewinds to the first inexact token; all tokens known now will be run densely. Returns how many
   // had been decoded sparsely.
   int32_t BeginCorrection();
-  // The cache holds only the first `num_cached_tokens` tokens, all exact: after an admission, and
-  // with 0 after a preemption.
+  // The cache holds only the first `num_cached_tokens` tokens, all exact, and those that follow
+  // will be run densely: after an admission, and with 0 after a preemption.
   void ResetComputed(int32_t num_cached_tokens);
 
   SequenceStatus status = SequenceStatus::kWaiting;
-  int64_t turn = 0;  // among those of its priority (fair_order.h); set once, when it comes
+  int32_t slot = kNoSlot;    // while it runs (ScheduledSequence::slot)
+  bool new_in_slot = false;  // no step has named the slot yet
+  int64_t turn = 0;          // among those of its priority (fair_order.h); set once, when it comes
   SequenceBlocks blocks;
   int32_t times_overtaken = 0;  // admissions of later requests while this one did not fit
   FinishInfo info;              // counts and times so far; reason and status at the end
+
+  static constexpr int32_t kNoSlot = -1;
 
  private:
   static constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
@@ -118,8 +117,6 @@ class Sequence {
   int32_t num_computed_tokens_ = 0;
   int32_t dense_until_;
   int32_t first_sparse_ = kNone;
-  // The request's sampling with the stop tokens at -infinity; set when min_tokens needs it.
-  std::optional<SamplingParams> sampling_without_stop_;
 };
 
 // Who is served first: lower priority, then the earlier turn, then earlier arrival. Preemption

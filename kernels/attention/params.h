@@ -23,10 +23,12 @@ struct PagedKvCache {
   int32_t head_dim;    // a multiple of 16, at most 256
 };
 
-// Where each row's tokens live: token t of row r is row t % B of block block_tables[r][t / B].
+// Where each row's tokens live: token t of row r is row t % B of block
+// blocks[sequence_slots[r]][t / B].
 struct BlockTables {
-  const int32_t* blocks;  // [rows, stride]; entries past the context are never read
-  int32_t stride;         // entries from one row to the next
+  const int32_t* blocks;          // [sequence slots, stride]; entries past a context are never read
+  int32_t stride;                 // entries from one slot to the next
+  const int32_t* sequence_slots;  // [rows]
   // [rows], tokens in the cache, those of this step included. 0 in decode marks a row that pads a
   // batch: nothing is read or written for it.
   const int32_t* context_lens;
@@ -56,12 +58,25 @@ struct PrefillAttentionParams {
   int32_t window = 0;  // of FirstVisible()
 };
 
+// Rows of scores and of selections begin at multiples of this many tokens.
+inline constexpr int32_t kScoreAlignment = 128;
+
+// Room for up to `rows` such rows of `tokens` tokens in all.
+constexpr int64_t ScoreStride(int64_t tokens, int32_t rows) {
+  return tokens / kScoreAlignment * kScoreAlignment + int64_t{kScoreAlignment} * rows;
+}
+
 // The decode rows of a step: what every layer's decode operation is called with. A row with a token
 // budget is sparse: it is selected for in selecting layers and reads its selection in reuse layers.
 // Sparse rows come first. All others are dense in every layer.
 struct DecodeRows {
-  const int32_t* context_lens;   // [rows]
-  const int32_t* token_budgets;  // [rows], 1 .. max_token_budget; 0 = a dense row
+  const int32_t* sequence_slots;  // [rows], below max_decode_rows
+  const int32_t* context_lens;    // [rows]
+  const int32_t* token_budgets;   // [rows], at least 1; 0 = a dense row
+  // [rows], of sparse rows: where what is kept of a row's tokens, scores and selection, begins
+  // among that of all rows. A multiple of kScoreAlignment, with room for the row's context up to
+  // the next one's; the sum of all contexts is at most max_scored_tokens.
+  const int32_t* row_begins;
   int32_t rows;
 };
 
@@ -92,13 +107,19 @@ enum class SelectionScore : uint8_t {
 };
 
 // The persisted set of TidalDecode: written by a selecting layer, read by the reuse layers after it
-// in the same step. S = number of sets a row: 1 (kShared) or KV (kKvHead).
+// in the same step. S = number of sets a row: 1 (kShared) or KV (kKvHead). Set s of row r begins at
+// element SetBegin(r, s) of `positions` and of `slots`.
 struct TokenSelection {
-  int32_t* positions;  // [rows, S, capacity] logical token positions, ascending, unique
-  int32_t* slots;      // [rows, S, capacity] cache slots of the positions, via the block table
-  int32_t* counts;     // [rows, S] = min(token_budget, context_len)
-  int32_t capacity;    // most tokens a set can hold
+  int32_t* positions;         // [S, set_stride] logical token positions, ascending, unique
+  int32_t* slots;             // [S, set_stride] cache slots of the positions, via the block table
+  int32_t* counts;            // [rows, S] = min(token_budget, context_len)
+  const int32_t* row_begins;  // of DecodeRows
+  int64_t set_stride;         // elements from one set of a row to its next
   SelectionGranularity granularity;
+
+  constexpr int64_t SetBegin(int32_t row, int32_t set) const {
+    return set * set_stride + row_begins[row];
+  }
 };
 
 // Selection by one row over its context. Forced members: the first `sinks` tokens, the
@@ -108,7 +129,7 @@ struct TokenSelection {
 // lowest, level with -infinity.
 struct SelectTokensParams {
   TokenSelection selection;      // output
-  const int32_t* token_budgets;  // [rows], 1 .. capacity; 0: nothing is selected for this row
+  const int32_t* token_budgets;  // [rows], at least 1; 0: nothing is selected for this row
   const int32_t* recency;        // [rows], >= 0
   int32_t sinks;                 // >= 0
   SelectionScore score;
@@ -126,7 +147,7 @@ struct SparseDecodeParams {
   DType out_type;
   int32_t rows;
   int32_t num_heads;        // H
-  int32_t max_context_len;  // host copy, of the dense rows
+  int32_t max_context_len;  // host copy
   float softmax_scale;
 };
 

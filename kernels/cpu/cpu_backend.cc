@@ -72,6 +72,7 @@ class CpuBackend final : public Backend {
     return matmul_.Pack(weight.data(), out_features, in_features);
   }
 
+  void UpdateTables(const UpdateTablesParams& params) override { cpu::UpdateTables(params); }
   void Embedding(const EmbeddingParams& params) override { cpu::Embedding(params, pool_); }
   void RmsNorm(const RmsNormParams& params) override { cpu::RmsNorm(params, row_kernels_, pool_); }
   void MatMul(const MatMulParams& params) override { matmul_.MatMul(params); }
@@ -95,9 +96,10 @@ class CpuBackend final : public Backend {
     cpu::SparseDecode(params, attention_kernels_, pool_, decode_workspace_);
   }
 
-  void Sample(const SamplingParamsView& params) override {
+  void Sample(const SampleParams& params) override {
     cpu::Sample(params, row_kernels_, pool_, sampling_scratch_);
   }
+  void CountTokens(const CountTokensParams& params) override { cpu::CountTokens(params); }
 
  private:
   const bool avx512_bf16_;

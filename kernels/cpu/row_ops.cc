@@ -42,11 +42,15 @@ void Embedding(const EmbeddingParams& p, ThreadPool& pool) {
   ForRowRanges(pool, p.tokens, p.hidden, [&](int32_t first, int32_t last) {
     for (int32_t i = first; i < last; ++i) {
       const int32_t id = p.token_ids[i];
-      const bfloat16* row = p.table + int64_t{id < 0 ? p.sampled[~id] : id} * p.hidden;
+      const bfloat16* row = p.table + int64_t{id < 0 ? p.last_tokens[~id] : id} * p.hidden;
       float* out = p.out + int64_t{i} * p.hidden;
       for (int32_t j = 0; j < p.hidden; ++j) out[j] = ToFloat(row[j]);
     }
   });
+}
+
+void UpdateTables(const UpdateTablesParams& p) {
+  for (int32_t i = 0; i < *p.count; ++i) p.to[p.updates[2 * i]] = p.updates[2 * i + 1];
 }
 
 void RmsNorm(const RmsNormParams& p, const RowKernels& kernels, ThreadPool& pool) {

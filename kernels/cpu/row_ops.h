@@ -35,6 +35,7 @@ extern const RowKernels kAvx512RowKernels;
 const RowKernels& GetRowKernels(bool avx512_bf16);
 
 void Embedding(const EmbeddingParams& params, ThreadPool& pool);
+void UpdateTables(const UpdateTablesParams& params);
 void RmsNorm(const RmsNormParams& params, const RowKernels& kernels, ThreadPool& pool);
 void RopeStoreKv(const RopeStoreKvParams& params, const RowKernels& kernels, ThreadPool& pool);
 void SwiGlu(const SwiGluParams& params, const RowKernels& kernels, ThreadPool& pool);

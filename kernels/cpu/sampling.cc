@@ -27,11 +27,11 @@ float LogSumExp(const float* x, int32_t count, float max, const RowKernels& kern
 }
 
 // The best num_logprobs tokens by raw logit, ties to the lower id; the rest of the row says none.
-void WriteTopLogprobs(const SamplingParamsView& p, int32_t row, const float* logits,
+void WriteTopLogprobs(const SampleParams& p, int32_t row, int32_t num_logprobs, const float* logits,
                       float log_sum) {
   int32_t* ids = p.top_ids + int64_t{row} * p.max_logprobs;
   float* values = p.top_logprobs + int64_t{row} * p.max_logprobs;
-  const int32_t wanted = std::min({p.rows[row].num_logprobs, p.max_logprobs, p.vocab});
+  const int32_t wanted = std::min({num_logprobs, p.max_logprobs, p.vocab});
   int32_t held = 0;
   for (int32_t id = 0; wanted > 0 && id < p.vocab; ++id) {
     const float x = logits[id];
@@ -49,27 +49,40 @@ void WriteTopLogprobs(const SamplingParamsView& p, int32_t row, const float* log
   std::fill(values + held, values + p.max_logprobs, -kInfinity);
 }
 
+// A row, and what its slot holds.
+struct SampledRow {
+  const SamplingSettings& settings;
+  const TokenBias* biases;
+  TokenCount* counts;  // [vocab]
+  int32_t generated;
+
+  SampledRow(const SampleParams& p, int32_t row)
+      : settings(p.slots.settings[p.sequence_slots[row]]),
+        biases(p.slots.biases + int64_t{p.sequence_slots[row]} * p.slots.max_biases),
+        counts(p.slots.counts + int64_t{p.sequence_slots[row]} * p.vocab),
+        generated(p.generated[row]) {}
+};
+
 // Adds biases and penalties to the logits; remembers the values it replaces, oldest first.
-void ApplyBiasAndPenalties(const SamplingParamsView& p, const SamplingRow& row, float* logits,
+void ApplyBiasAndPenalties(const SampledRow& row, int32_t vocab, float* logits,
                            std::vector<std::pair<int32_t, float>>& raw_logits) {
   raw_logits.clear();
-  for (int32_t i = row.bias_begin; i < row.bias_end; ++i) {
-    const TokenBias& bias = p.biases[i];
+  const SamplingSettings& settings = row.settings;
+  for (int32_t i = 0; i < settings.BiasesAfter(row.generated); ++i) {
+    const TokenBias& bias = row.biases[i];
     raw_logits.emplace_back(bias.token, logits[bias.token]);
     logits[bias.token] += bias.bias;
   }
-  if (row.repetition_penalty == 1.0f && row.presence_penalty == 0.0f &&
-      row.frequency_penalty == 0.0f) {
-    return;
-  }
-  for (int32_t i = row.penalty_begin; i < row.penalty_end; ++i) {
-    const TokenOccurrence& seen = p.penalties[i];
-    float& logit = logits[seen.token];
-    raw_logits.emplace_back(seen.token, logit);
+  if (!settings.has_penalties()) return;
+  for (int32_t id = 0; id < vocab; ++id) {
+    const TokenCount count = row.counts[id];
+    if (!count.occurred()) continue;
+    float& logit = logits[id];
+    raw_logits.emplace_back(id, logit);
     if (std::isinf(logit)) continue;
-    logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
-    logit -= row.frequency_penalty * static_cast<float>(seen.output_count);
-    if (seen.output_count > 0) logit -= row.presence_penalty;
+    logit = logit > 0 ? logit / settings.repetition_penalty : logit * settings.repetition_penalty;
+    logit -= settings.frequency_penalty * static_cast<float>(count.outputs());
+    if (count.outputs() > 0) logit -= settings.presence_penalty;
   }
 }
 
@@ -98,36 +111,37 @@ int32_t SortTopP(std::vector<int32_t>& ids, const float* weights, double target)
 }
 
 // Cuts `scratch.ids` down to what min-p, top-k and top-p leave. The largest weight is 1.
-void Truncate(const SamplingRow& row, int32_t vocab, SamplingScratch& scratch) {
+void Truncate(const SamplingSettings& settings, int32_t vocab, SamplingScratch& scratch) {
   std::vector<int32_t>& ids = scratch.ids;
   const float* weights = scratch.weights.data();
   ids.clear();
   for (int32_t id = 0; id < vocab; ++id) {
-    if (weights[id] > 0 && weights[id] >= row.min_p) ids.push_back(id);
+    if (weights[id] > 0 && weights[id] >= settings.min_p) ids.push_back(id);
   }
-  if (row.top_k > 0 && row.top_k < static_cast<int32_t>(ids.size())) {
-    std::nth_element(ids.begin(), ids.begin() + (row.top_k - 1), ids.end(), Heavier{weights});
-    ids.resize(row.top_k);
+  if (settings.top_k > 0 && settings.top_k < static_cast<int32_t>(ids.size())) {
+    std::nth_element(ids.begin(), ids.begin() + (settings.top_k - 1), ids.end(), Heavier{weights});
+    ids.resize(settings.top_k);
   }
-  if (row.top_p < 1.0f) {
+  if (settings.top_p < 1.0f) {
     double total = 0;
     for (int32_t id : ids) total += weights[id];
-    ids.resize(SortTopP(ids, weights, row.top_p * total));
+    ids.resize(SortTopP(ids, weights, settings.top_p * total));
   }
   // One order whatever the algorithms above left, so that equal settings draw equal tokens.
   std::sort(ids.begin(), ids.end());
 }
 
 // Draws from the tempered and truncated distribution. max is finite.
-int32_t Draw(const SamplingRow& row, const float* logits, int32_t vocab, float max,
+int32_t Draw(const SampledRow& row, const float* logits, int32_t vocab, float max,
              const RowKernels& kernels, SamplingScratch& scratch) {
+  const SamplingSettings& settings = row.settings;
   scratch.weights.resize(vocab);
   double total =
-      kernels.sum_exp(logits, vocab, max, 1.0f / row.temperature, scratch.weights.data());
+      kernels.sum_exp(logits, vocab, max, 1.0f / settings.temperature, scratch.weights.data());
   const float* weights = scratch.weights.data();
-  const double uniform = UniformDraw(row.seed, row.counter);
+  const double uniform = UniformDraw(settings.seed, row.generated);
   double sum = 0;
-  if (row.min_p <= 0 && row.top_k <= 0 && row.top_p >= 1) {
+  if (settings.min_p <= 0 && settings.top_k <= 0 && settings.top_p >= 1) {
     int32_t last = 0;  // with a weight at all: where rounding lets the sum miss its target
     for (int32_t id = 0; id < vocab; ++id) {
       sum += weights[id];
@@ -136,7 +150,7 @@ int32_t Draw(const SamplingRow& row, const float* logits, int32_t vocab, float m
     }
     return last;
   }
-  Truncate(row, vocab, scratch);
+  Truncate(settings, vocab, scratch);
   total = 0;
   for (int32_t id : scratch.ids) total += weights[id];
   for (int32_t id : scratch.ids) {
@@ -146,23 +160,23 @@ int32_t Draw(const SamplingRow& row, const float* logits, int32_t vocab, float m
   return scratch.ids.back();
 }
 
-void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels& kernels,
+void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kernels,
                SamplingScratch& scratch) {
-  const SamplingRow& row = p.rows[row_index];
+  const SampledRow row(p, row_index);
   float* logits = p.logits + int64_t{row_index} * p.vocab;
   bool corrupt = false;
   const float raw_max = kernels.clean_max(logits, p.vocab, &corrupt);
   corrupt = corrupt || !std::isfinite(raw_max);
   // Log probabilities are differences to this: NaN is in all of them or in none.
   const float log_sum = corrupt ? kNan : LogSumExp(logits, p.vocab, raw_max, kernels);
-  WriteTopLogprobs(p, row_index, logits, log_sum);
-  ApplyBiasAndPenalties(p, row, logits, scratch.raw_logits);
+  WriteTopLogprobs(p, row_index, row.settings.num_logprobs, logits, log_sum);
+  ApplyBiasAndPenalties(row, p.vocab, logits, scratch.raw_logits);
 
   // Not looked at: an infinity and its ban make a NaN, of a corrupt row or below all finite logits.
   bool had_nan = false;
   const float max = kernels.clean_max(logits, p.vocab, &had_nan);
   int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
-  if (row.temperature >= kMinTemperature && std::isfinite(max)) {
+  if (row.settings.temperature >= kMinTemperature && std::isfinite(max)) {
     token = Draw(row, logits, p.vocab, max, kernels, scratch);
   }
   float raw = logits[token];
@@ -173,21 +187,31 @@ void SampleRow(const SamplingParamsView& p, int32_t row_index, const RowKernels&
   }
   p.token_ids[row_index] = token;
   p.logprobs[row_index] = raw - log_sum;
+  p.slots.last_tokens[p.sequence_slots[row_index]] = token;
+  if (row.settings.has_penalties()) row.counts[token] = row.counts[token].AfterOutput();
 }
 
 }  // namespace
 
-double UniformDraw(uint64_t seed, uint64_t counter) {
+double UniformDraw(uint64_t seed, uint64_t generated) {
   constexpr uint64_t kGoldenGamma = 0x9e3779b97f4a7c15u;
-  const uint64_t bits = Mix(Mix(seed + kGoldenGamma) + (counter + 1) * kGoldenGamma);
+  const uint64_t bits = Mix(Mix(seed + kGoldenGamma) + (generated + 1) * kGoldenGamma);
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-void Sample(const SamplingParamsView& params, const RowKernels& kernels, ThreadPool& pool,
+void Sample(const SampleParams& params, const RowKernels& kernels, ThreadPool& pool,
             std::vector<SamplingScratch>& scratch) {
   pool.ParallelFor(params.num_rows, [&](int32_t row, int worker) {
     SampleRow(params, row, kernels, scratch[worker]);
   });
+}
+
+void CountTokens(const CountTokensParams& p) {
+  std::fill_n(p.counts, p.vocab, TokenCount{});
+  for (int32_t i = 0; i < p.num_tokens; ++i) {
+    TokenCount& count = p.counts[p.tokens[i]];
+    count = i < p.num_prompt_tokens ? count.AfterPrompt() : count.AfterOutput();
+  }
 }
 
 }  // namespace tidal::cpu

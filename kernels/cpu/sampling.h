@@ -12,8 +12,8 @@
 
 namespace tidal::cpu {
 
-// The draw of (seed, counter): uniform in [0, 1).
-double UniformDraw(uint64_t seed, uint64_t counter);
+// The draw of (seed, tokens generated before): uniform in [0, 1).
+double UniformDraw(uint64_t seed, uint64_t generated);
 
 // Scratch memory of one worker; holds nothing between rows.
 struct SamplingScratch {
@@ -24,8 +24,10 @@ struct SamplingScratch {
 
 // A NaN logit counts as -infinity. A row that holds +infinity yields its first +infinity; a row of
 // -infinity only yields id 0. scratch: one entry a worker of the pool.
-void Sample(const SamplingParamsView& params, const RowKernels& kernels, ThreadPool& pool,
+void Sample(const SampleParams& params, const RowKernels& kernels, ThreadPool& pool,
             std::vector<SamplingScratch>& scratch);
+
+void CountTokens(const CountTokensParams& params);
 
 }  // namespace tidal::cpu
 

@@ -207,6 +207,9 @@ class CudaBackend final : public Backend {
     graphs_.End();
   }
 
+  void UpdateTables(const UpdateTablesParams& params) override {
+    cuda::UpdateTables(params, context_);
+  }
   void Embedding(const EmbeddingParams& params) override { cuda::Embedding(params, context_); }
   void RmsNorm(const RmsNormParams& params) override { cuda::RmsNorm(params, context_); }
   void MatMul(const MatMulParams& params) override { matmul_.MatMul(params); }
@@ -239,8 +242,11 @@ class CudaBackend final : public Backend {
     cuda::SparseDecode(params, decode_workspace_, context_);
   }
 
-  void Sample(const SamplingParamsView& params) override {
+  void Sample(const SampleParams& params) override {
     cuda::Sample(params, sampling_workspace_, context_);
+  }
+  void CountTokens(const CountTokensParams& params) override {
+    cuda::CountTokens(params, context_);
   }
 
  private:

@@ -1,5 +1,5 @@
-// Embedding, SwiGlu and GatherRows: every element is read once and written once, so that a block
-// takes a piece of one row and each thread 16 bytes or four elements of it.
+// Embedding, SwiGlu, GatherRows and UpdateTables: every element is read once and written once, so
+// that a block takes a piece of one row and each thread 16 bytes or four elements of it.
 #include <algorithm>
 
 #include "kernels/cuda/bf16.cuh"
@@ -27,12 +27,12 @@ LaunchShape RowShape(int32_t rows, int64_t items) {
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
     EmbeddingKernel(LaunchMark mark, const bfloat16* table, const int32_t* token_ids,
-                    const int32_t* sampled, float* out, int32_t items) {
+                    const int32_t* last_tokens, float* out, int32_t items) {
   LetNextKernelStart();
   WaitForPreviousKernel(mark);
   const int64_t row = blockIdx.x;
   const int32_t id = token_ids[row];
-  const bfloat16* in = table + int64_t{id < 0 ? sampled[~id] : id} * items * kWidth;
+  const bfloat16* in = table + int64_t{id < 0 ? last_tokens[~id] : id} * items * kWidth;
   float* to = out + row * items * kWidth;
   for (int32_t i = blockIdx.y * kThreads + threadIdx.x; i < items; i += gridDim.y * kThreads) {
     if constexpr (kWidth == 8) {
@@ -46,6 +46,14 @@ __global__ void __launch_bounds__(kThreads)
       to[i] = BFloat16ToFloat(in[i]);
     }
   }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    UpdateTablesKernel(LaunchMark mark, int32_t* to, const int2* updates, const int32_t* count) {
+  LetNextKernelStart();
+  WaitForPreviousKernel(mark);
+  const int32_t i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < *count) to[updates[i].x] = updates[i].y;
 }
 
 // An infinite exponential makes the result zero, as it must: silu(-large) = -0.
@@ -116,11 +124,18 @@ void Embedding(const EmbeddingParams& p, DeviceContext& context) {
   if (p.hidden % 8 == 0 && Aligned16(p.table, p.out)) {
     const int32_t items = p.hidden / 8;
     Launch(context, "Embedding", EmbeddingKernel<8>, RowShape(p.tokens, items), p.table,
-           p.token_ids, p.sampled, p.out, items);
+           p.token_ids, p.last_tokens, p.out, items);
   } else {
     Launch(context, "Embedding", EmbeddingKernel<1>, RowShape(p.tokens, p.hidden), p.table,
-           p.token_ids, p.sampled, p.out, p.hidden);
+           p.token_ids, p.last_tokens, p.out, p.hidden);
   }
+}
+
+void UpdateTables(const UpdateTablesParams& p, DeviceContext& context) {
+  if (p.max_count == 0) return;
+  Launch(context, "UpdateTables", UpdateTablesKernel,
+         RowShape((p.max_count + kThreads - 1) / kThreads, 1), p.to,
+         reinterpret_cast<const int2*>(p.updates), p.count);
 }
 
 void SwiGlu(const SwiGluParams& p, DeviceContext& context) {

@@ -11,6 +11,8 @@
 namespace tidal::cuda {
 
 void Embedding(const EmbeddingParams& params, DeviceContext& context);
+// params.updates is aligned to 8 bytes.
+void UpdateTables(const UpdateTablesParams& params, DeviceContext& context);
 void RmsNorm(const RmsNormParams& params, DeviceContext& context);
 void RopeStoreKv(const RopeStoreKvParams& params, DeviceContext& context);
 void SwiGlu(const SwiGluParams& params, DeviceContext& context);

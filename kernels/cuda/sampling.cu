@@ -165,7 +165,7 @@ __device__ inline RawRow ReadRow(Slice& s, const float* logits, int32_t vocab, b
 }
 
 // The best num_logprobs tokens by raw logit, ties to the lower id; the rest says none.
-__device__ inline void WriteTopLogprobs(Slice& s, const SamplingParamsView& p, int32_t row,
+__device__ inline void WriteTopLogprobs(Slice& s, const SampleParams& p, int32_t row,
                                         int32_t num_logprobs, const RawRow& raw) {
   const int32_t wanted = min(min(num_logprobs, p.max_logprobs), p.vocab);
   int32_t* const ids = p.top_ids + int64_t{row} * p.max_logprobs;
@@ -221,47 +221,87 @@ __device__ inline void WriteTopLogprobs(Slice& s, const SamplingParamsView& p, i
   __syncthreads();
 }
 
-// Adds biases and penalties to the slice. Says whether the row has any.
-__device__ inline bool Adjust(Slice& s, const SamplingParamsView& p, const SamplingRow& row) {
-  const bool penalised = row.penalty_begin < row.penalty_end &&
-                         (row.repetition_penalty != 1.0f || row.presence_penalty != 0.0f ||
-                          row.frequency_penalty != 0.0f);
-  if (row.bias_begin >= row.bias_end && !penalised) return false;
-  const uint32_t size = static_cast<uint32_t>(max(min(p.vocab - s.begin, kWarps * s.segment), 0));
-  __syncthreads();
+// A row's part of its slot.
+struct SampledRow {
+  const SamplingSettings& settings;
+  const TokenBias* biases;
+  TokenCount* counts;  // [vocab]
+  int32_t* last_token;
+  int32_t generated;
+
+  __device__ SampledRow(const SampleParams& p, int32_t row)
+      : SampledRow(p.slots, p.sequence_slots[row], p.generated[row], p.vocab) {}
+
+ private:
+  __device__ SampledRow(const SamplingSlots& slots, int32_t slot, int32_t generated, int32_t vocab)
+      : settings(slots.settings[slot]),
+        biases(slots.biases + int64_t{slot} * slots.max_biases),
+        counts(slots.counts + int64_t{slot} * vocab),
+        last_token(slots.last_tokens + slot),
+        generated(generated) {}
+};
+
+// Adds the first `count` biases of the row to the slice.
+__device__ inline void AddBiases(Slice& s, const TokenBias* biases, int32_t count, int32_t vocab) {
+  const uint32_t size = static_cast<uint32_t>(max(min(vocab - s.begin, kWarps * s.segment), 0));
   // A token may have several biases: the thread of the first one adds all of them, in order.
-  for (int32_t i = row.bias_begin + static_cast<int32_t>(threadIdx.x); i < row.bias_end;
-       i += kThreads) {
-    const int32_t token = p.biases[i].token;
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {
+    const int32_t token = biases[i].token;
     const uint32_t at = static_cast<uint32_t>(token - s.begin);
     if (at >= size) continue;
     bool is_first = true;
-    for (int32_t j = row.bias_begin; j < i && is_first; ++j) is_first = p.biases[j].token != token;
+    for (int32_t j = 0; j < i && is_first; ++j) is_first = biases[j].token != token;
     if (!is_first) continue;
     float x = s.values[at];
-    for (int32_t j = i; j < row.bias_end; ++j) {
-      const TokenBias bias = p.biases[j];
+    for (int32_t j = i; j < count; ++j) {
+      const TokenBias bias = biases[j];
       if (bias.token == token) x += bias.bias;
     }
     s.values[at] = Clean(x);
   }
   __syncthreads();
-  if (penalised) {
-    // Each token occurs once.
-    for (int32_t i = row.penalty_begin + static_cast<int32_t>(threadIdx.x); i < row.penalty_end;
-         i += kThreads) {
-      const TokenOccurrence seen = p.penalties[i];
-      const uint32_t at = static_cast<uint32_t>(seen.token - s.begin);
-      if (at >= size) continue;
-      float x = s.values[at];
-      if (isinf(x)) continue;
-      x = x > 0 ? x / row.repetition_penalty : x * row.repetition_penalty;
-      x -= row.frequency_penalty * static_cast<float>(seen.output_count);
-      if (seen.output_count > 0) x -= row.presence_penalty;
-      s.values[at] = Clean(x);
-    }
-    __syncthreads();
-  }
+}
+
+// Of tokens id .. id + 3; none where the row has ended. aligned: counts of rows are to 8 bytes.
+__device__ inline ushort4 LoadCounts(const TokenCount* counts, int32_t id, int32_t vocab,
+                                     bool aligned) {
+  if (aligned && id + 4 <= vocab) return *reinterpret_cast<const ushort4*>(counts + id);
+  const auto load = [&](int32_t at) { return at < vocab ? counts[at].bits : uint16_t{0}; };
+  return {load(id), load(id + 1), load(id + 2), load(id + 3)};
+}
+
+__device__ inline void SubtractPenalties(Slice& s, const SamplingSettings& settings,
+                                         const TokenCount* counts, int32_t vocab) {
+  const bool aligned = vocab % 4 == 0;
+  const auto penalise = [&](float x, uint16_t bits) {
+    const TokenCount count = {bits};
+    if (!count.occurred() || isinf(x)) return x;
+    x = x > 0 ? x / settings.repetition_penalty : x * settings.repetition_penalty;
+    x -= settings.frequency_penalty * static_cast<float>(count.outputs());
+    if (count.outputs() > 0) x -= settings.presence_penalty;
+    return Clean(x);
+  };
+  ForQuads(
+      s,
+      [&](int32_t at, const float4& v) {
+        const ushort4 count = LoadCounts(counts, s.begin + at, vocab, aligned);
+        if ((count.x | count.y | count.z | count.w) == 0) return;
+        *reinterpret_cast<float4*>(s.values + at) =
+            make_float4(penalise(v.x, count.x), penalise(v.y, count.y), penalise(v.z, count.z),
+                        penalise(v.w, count.w));
+      },
+      [] {});
+  __syncthreads();
+}
+
+// Adds biases and penalties to the slice. Says whether the row has any.
+__device__ inline bool Adjust(Slice& s, const SampledRow& row, int32_t vocab) {
+  const int32_t num_biases = row.settings.BiasesAfter(row.generated);
+  const bool penalised = row.settings.has_penalties();
+  if (num_biases == 0 && !penalised) return false;
+  __syncthreads();
+  if (num_biases > 0) AddBiases(s, row.biases, num_biases, vocab);
+  if (penalised) SubtractPenalties(s, row.settings, row.counts, vocab);
   return true;
 }
 
@@ -269,7 +309,7 @@ __device__ inline bool Adjust(Slice& s, const SamplingParamsView& p, const Sampl
 // values go to shared memory, else [rows, kWarps * segment], and ranks is 1.
 template <bool kScratch>
 __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
-    SampleKernel(LaunchMark mark, const SamplingParamsView p, const Cut cut, float* scratch) {
+    SampleKernel(LaunchMark mark, const SampleParams p, const Cut cut, float* scratch) {
   extern __shared__ float4 dynamic[];
   __shared__ SharedState shared;
   ArriveAtStart(cut.ranks);
@@ -285,21 +325,21 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const bool aligned = p.vocab % 4 == 0 && (reinterpret_cast<uintptr_t>(p.logits) & 15u) == 0;
 
   WaitForPreviousKernel(mark);
-  const SamplingRow& row = p.rows[index];
+  const SampledRow row(p, index);
   // Early: these also bring the rest of the row's settings close.
-  const int32_t num_logprobs = row.num_logprobs;
-  const float temperature = row.temperature;
+  const int32_t num_logprobs = row.settings.num_logprobs;
+  const float temperature = row.settings.temperature;
   const RawRow raw = ReadRow(s, logits, p.vocab, aligned);
   LetNextKernelStart();
   WriteTopLogprobs(s, p, index, num_logprobs, raw);
-  const bool adjusted = Adjust(s, p, row);
+  const bool adjusted = Adjust(s, row, p.vocab);
   const Best best = adjusted ? FindBest(s) : raw.best;
 
   int32_t token = kNoToken;
   float logit = OfKey(best.key);
   const bool drawn = temperature >= kMinTemperature && isfinite(logit);
   if (drawn) {
-    token = DrawToken(s, row, logit);
+    token = DrawToken(s, row.settings, row.generated, logit);
   } else if (rank == 0 && threadIdx.x == 0) {
     token = best.id == INT_MAX ? 0 : best.id;
   }
@@ -307,6 +347,9 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   if (drawn || adjusted) logit = Clean(logits[token]);
   p.token_ids[index] = token;
   p.logprobs[index] = logit - raw.LogSum();
+  *row.last_token = token;
+  // No block reads counts any more: they have exchanged what they found since.
+  if (row.settings.has_penalties()) row.counts[token] = row.counts[token].AfterOutput();
 }
 
 constexpr int32_t kSliceElements = 16384;  // that one block of several should hold
@@ -352,7 +395,7 @@ bool SamplingWorkspace::Reserve(const BackendLimits& limits, DeviceContext& cont
   return false;
 }
 
-void Sample(const SamplingParamsView& p, SamplingWorkspace& workspace, DeviceContext& context) {
+void Sample(const SampleParams& p, SamplingWorkspace& workspace, DeviceContext& context) {
   using namespace sampling;
   if (p.vocab < 1 || std::min(p.max_logprobs, p.vocab) > kListSize) {
     std::fprintf(stderr, "Sample: vocab %d, max_logprobs %d: at most %d alternatives\n", p.vocab,

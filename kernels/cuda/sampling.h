@@ -1,7 +1,6 @@
 // Sampling on the device: kernels/sampling_params.h says what is computed. A cluster of up
 // to eight blocks works on a row, which it reads once; no sort of the vocabulary. Differs from the
-// CPU back end in that the logits are left as they are, and in that the tokens of a row's penalties
-// must be distinct.
+// CPU back end in that the logits are left as they are.
 #ifndef TIDAL_KERNELS_CUDA_SAMPLING_H_
 #define TIDAL_KERNELS_CUDA_SAMPLING_H_
 
@@ -34,7 +33,9 @@ class SamplingWorkspace {
   size_t bytes_ = 0;
 };
 
-void Sample(const SamplingParamsView& params, SamplingWorkspace& workspace, DeviceContext& context);
+void Sample(const SampleParams& params, SamplingWorkspace& workspace, DeviceContext& context);
+
+void CountTokens(const CountTokensParams& params, DeviceContext& context);
 
 }  // namespace tidal::cuda
 

@@ -21,9 +21,9 @@ __device__ inline uint64_t Mix(uint64_t x) {
 }
 
 // Uniform in [0, 1); the same function as the CPU back end's.
-__device__ inline double UniformDraw(uint64_t seed, uint64_t counter) {
+__device__ inline double UniformDraw(uint64_t seed, uint64_t generated) {
   constexpr uint64_t kGoldenGamma = 0x9e3779b97f4a7c15u;
-  const uint64_t bits = Mix(Mix(seed + kGoldenGamma) + (counter + 1) * kGoldenGamma);
+  const uint64_t bits = Mix(Mix(seed + kGoldenGamma) + (generated + 1) * kGoldenGamma);
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
@@ -148,10 +148,11 @@ __device__ inline Threshold CutBySum(const Bracket& b, Threshold t, double targe
 
 // Turns the slice's logits into weights and draws. max: the row's largest logit, finite. One thread
 // of the cluster gets the token, all others kNoToken.
-__device__ inline int32_t DrawToken(Slice& s, const SamplingRow& row, float max) {
+__device__ inline int32_t DrawToken(Slice& s, const SamplingSettings& settings, int32_t generated,
+                                    float max) {
   // A weight of zero is never kept, the largest one, which is 1, always.
-  const float lowest = fminf(fmaxf(row.min_p, __int_as_float(1)), 1.0f);
-  const float scale = 1.0f / row.temperature;
+  const float lowest = fminf(fmaxf(settings.min_p, __int_as_float(1)), 1.0f);
+  const float scale = 1.0f / settings.temperature;
   Partial sum = {};
   float run = 0;
   const auto weigh = [&](float x) {
@@ -172,11 +173,11 @@ __device__ inline int32_t DrawToken(Slice& s, const SamplingRow& row, float max)
         sum.mass[0] += static_cast<double>(run);
         run = 0;
       });
-  const int32_t top_k = row.top_k;
-  const float top_p = row.top_p;
+  const int32_t top_k = settings.top_k;
+  const float top_p = settings.top_p;
   Threshold kept = {lowest, INT_MAX};
   if (top_k <= 0 && !(top_p < 1)) {
-    return DrawFromRow(s, kept, UniformDraw(row.seed, row.counter));
+    return DrawFromRow(s, kept, UniformDraw(settings.seed, generated));
   }
 
   sum = SumCluster<true, true>(s, sum);
@@ -212,7 +213,7 @@ __device__ inline int32_t DrawToken(Slice& s, const SamplingRow& row, float max)
     }
     count = b.count_lo;
   }
-  if (count > kListSize) return DrawFromRow(s, kept, UniformDraw(row.seed, row.counter));
+  if (count > kListSize) return DrawFromRow(s, kept, UniformDraw(settings.seed, generated));
 
   const int32_t listed = MakeList(s, kept);
   if (s.rank != 0) return kNoToken;
@@ -232,7 +233,7 @@ __device__ inline int32_t DrawToken(Slice& s, const SamplingRow& row, float max)
     Narrow<true>(list, top_p * mass, 0, b);
     kept = CutBySum(b, kept, top_p * mass);
   }
-  return DrawFromList(s, part, kept, UniformDraw(row.seed, row.counter));
+  return DrawFromList(s, part, kept, UniformDraw(settings.seed, generated));
 }
 
 }  // namespace tidal::cuda::sampling

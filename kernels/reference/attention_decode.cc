@@ -23,7 +23,8 @@ std::vector<int64_t> ContextSlots(const PagedKvCache& cache, const BlockTables& 
   std::vector<int64_t> slots;
   for (int64_t t = 0; t < tables.context_lens[row]; ++t) {
     if (window > 0 && t <= tables.context_lens[row] - 1 - window) continue;
-    const int64_t block = tables.blocks[int64_t{row} * tables.stride + t / cache.block_size];
+    const int64_t block =
+        tables.blocks[int64_t{tables.sequence_slots[row]} * tables.stride + t / cache.block_size];
     slots.push_back(block * cache.block_size + t % cache.block_size);
   }
   return slots;
@@ -93,9 +94,9 @@ std::vector<double> SparseDecode(const SparseDecodeParams& params) {
   std::vector<double> out(int64_t{params.rows} * params.num_heads * dim);
   for (int32_t row = 0; row < params.rows; ++row) {
     for (int32_t h = 0; h < params.num_heads; ++h) {
-      const int64_t set = int64_t{row} * sets + (shared ? 0 : h / group);
-      const int32_t* first = selection.slots + set * selection.capacity;
-      const std::vector<int64_t> slots(first, first + selection.counts[set]);
+      const int32_t set = shared ? 0 : h / group;
+      const int32_t* first = selection.slots + selection.SetBegin(row, set);
+      const std::vector<int64_t> slots(first, first + selection.counts[int64_t{row} * sets + set]);
       const int64_t at = (int64_t{row} * params.num_heads + h) * dim;
       Attend(params.q + at, params.kv, slots, h / group, params.softmax_scale, &out[at]);
     }

@@ -11,7 +11,7 @@ namespace {
 void AttendRow(const PrefillAttentionParams& p, int32_t s, int32_t kv_head, int32_t begin,
                int32_t end, const bfloat16* q, double* out) {
   const PagedKvCache& kv = p.kv;
-  const int32_t* blocks = p.tables.blocks + int64_t{s} * p.tables.stride;
+  const int32_t* blocks = p.tables.blocks + int64_t{p.tables.sequence_slots[s]} * p.tables.stride;
   const auto row = [&](int32_t t) {
     return ((int64_t{blocks[t / kv.block_size]} * kv.num_kv_heads + kv_head) * kv.block_size +
             t % kv.block_size) *

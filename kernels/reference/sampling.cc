@@ -8,7 +8,7 @@
 namespace tidal::reference {
 namespace {
 
-std::vector<double> RawLogits(const SamplingParamsView& p, int32_t row) {
+std::vector<double> RawLogits(const SampleParams& p, int32_t row) {
   std::vector<double> logits(p.logits + int64_t{row} * p.vocab,
                              p.logits + int64_t{row + 1} * p.vocab);
   for (double& x : logits) {
@@ -17,26 +17,31 @@ std::vector<double> RawLogits(const SamplingParamsView& p, int32_t row) {
   return logits;
 }
 
-void ApplyBiasAndPenalties(const SamplingParamsView& p, const SamplingRow& r,
+void ApplyBiasAndPenalties(const SampleParams& p, int32_t row, const SamplingSettings& settings,
                            std::vector<double>& logits) {
-  for (int32_t i = r.bias_begin; i < r.bias_end; ++i) {
-    logits[p.biases[i].token] += p.biases[i].bias;
+  const int64_t slot = p.sequence_slots[row];
+  const TokenBias* biases = p.slots.biases + slot * p.slots.max_biases;
+  for (int32_t i = 0; i < settings.BiasesAfter(p.generated[row]); ++i) {
+    logits[biases[i].token] += biases[i].bias;
   }
-  for (int32_t i = r.penalty_begin; i < r.penalty_end; ++i) {
-    double& x = logits[p.penalties[i].token];
-    const int32_t count = p.penalties[i].output_count;
-    x = x > 0 ? x / r.repetition_penalty : x * r.repetition_penalty;
-    x -= double{r.frequency_penalty} * count;
-    if (count > 0) x -= r.presence_penalty;
+  if (!settings.has_penalties()) return;
+  for (int32_t id = 0; id < p.vocab; ++id) {
+    const TokenCount count = p.slots.counts[slot * p.vocab + id];
+    double& x = logits[id];
+    if (count.occurred()) {
+      x = x > 0 ? x / settings.repetition_penalty : x * settings.repetition_penalty;
+    }
+    x -= double{settings.frequency_penalty} * count.outputs();
+    if (count.outputs() > 0) x -= settings.presence_penalty;
   }
 }
 
 }  // namespace
 
-std::vector<double> SamplingDistribution(const SamplingParamsView& p, int32_t row) {
-  const SamplingRow& r = p.rows[row];
+std::vector<double> SamplingDistribution(const SampleParams& p, int32_t row) {
+  const SamplingSettings& r = p.slots.settings[p.sequence_slots[row]];
   std::vector<double> probs = RawLogits(p, row);
-  ApplyBiasAndPenalties(p, r, probs);
+  ApplyBiasAndPenalties(p, row, r, probs);
   const auto best = std::max_element(probs.begin(), probs.end());
   if (r.temperature == 0) {
     const int64_t greedy = best - probs.begin();
@@ -68,7 +73,7 @@ std::vector<double> SamplingDistribution(const SamplingParamsView& p, int32_t ro
   return probs;
 }
 
-std::vector<double> LogProbabilities(const SamplingParamsView& p, int32_t row) {
+std::vector<double> LogProbabilities(const SampleParams& p, int32_t row) {
   std::vector<double> logits(p.logits + int64_t{row} * p.vocab,
                              p.logits + int64_t{row + 1} * p.vocab);
   const double max = *std::max_element(logits.begin(), logits.end());

@@ -11,10 +11,10 @@ namespace tidal::reference {
 
 // The probability of each token under row `row`; 1 for the greedy choice at temperature 0. Does not
 // write to params. The logits of the row must hold a finite largest value.
-std::vector<double> SamplingDistribution(const SamplingParamsView& params, int32_t row);
+std::vector<double> SamplingDistribution(const SampleParams& params, int32_t row);
 
 // log softmax of the row's raw logits; NaN, all of them, of a corrupt row (sampling_params.h).
-std::vector<double> LogProbabilities(const SamplingParamsView& params, int32_t row);
+std::vector<double> LogProbabilities(const SampleParams& params, int32_t row);
 
 }  // namespace tidal::reference
 

@@ -27,6 +27,7 @@ constexpr int32_t kBlockSize = 16;
 constexpr int32_t kMaxContext = 32768;
 constexpr int64_t kCacheBytes = int64_t{512} << 20;  // beyond any last-level cache
 constexpr int kRepeats = 60;
+constexpr int32_t kFirst = 0;  // the only row's slot, and where its selection begins
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -61,14 +62,14 @@ class AttentionBench {
     if (shuffled) std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(1));
     BackendLimits limits{};
     limits.max_decode_rows = 1;
-    limits.max_context_len = limits.max_token_budget = kMaxContext;
+    limits.max_context_len = kMaxContext;
     limits.num_heads = shape.num_heads;
     limits.num_kv_heads = shape.num_kv_heads;
     limits.head_dim = shape.head_dim;
     if (!workspace_.Reserve(limits, pool.num_threads())) std::abort();
-    positions_.resize(kMaxContext * shape.num_kv_heads);
+    positions_.resize(kMaxContext);
     slots_.resize(positions_.size());
-    counts_.resize(shape.num_kv_heads);
+    counts_.resize(1);
   }
 
   void Run() {
@@ -144,7 +145,7 @@ class AttentionBench {
     PagedDecodeParams params{};
     params.q = q_.data();
     params.kv = Layer(call);
-    params.tables = {blocks_.data(), static_cast<int32_t>(blocks_.size()), context};
+    params.tables = {blocks_.data(), static_cast<int32_t>(blocks_.size()), &kFirst, context};
     params.out = out_.data();
     params.out_type = DType::kF32;
     params.rows = 1;
@@ -154,8 +155,8 @@ class AttentionBench {
     return params;
   }
   TokenSelection Selection() {
-    return {positions_.data(), slots_.data(), counts_.data(), kMaxContext,
-            SelectionGranularity::kShared};
+    return {positions_.data(), slots_.data(), counts_.data(),
+            &kFirst,           kMaxContext,   SelectionGranularity::kShared};
   }
 
   const Shape shape_;

@@ -271,14 +271,18 @@ TEST(EngineDeathTest, BrokenPromisesOfTheSchedulerAbort) {
   EXPECT_DEATH(run([](auto& s) { s.num_new_tokens = 21; }), "CHECK failed");
   EXPECT_DEATH(run([](auto& s) { s.num_computed_tokens = -1; }), "CHECK failed");
   EXPECT_DEATH(run([](auto& s) { s.block_table = s.block_table.subspan(1); }), "CHECK failed");
-  EXPECT_DEATH(run([](auto& s) { s.is_decode = true; }), "CHECK failed");
+  EXPECT_DEATH(run([](auto& s) { s.kind = RowKind::kDecode; }), "CHECK failed");
   EXPECT_DEATH(run([](auto& s) { s.sampling = nullptr; }), "CHECK failed");
   const std::vector<BlockId> outside = {0, 1 << 20};
   EXPECT_DEATH(run([&](auto& s) { s.block_table = outside; }), "CHECK failed");
   std::vector<TokenId> tokens = Prompt(20);
   tokens[7] = 101;
   EXPECT_DEATH(run([&](auto& s) { s.tokens = tokens; }), "CHECK failed");
-  EXPECT_DEATH(run([](auto& s) { s.pending_row = 0; }), "CHECK failed") << "no step before";
+  EXPECT_DEATH(run([](auto& s) { s.num_pending_tokens = 1; }), "CHECK failed") << "no step before";
+  EXPECT_DEATH(run([](auto& s) { s.slot = -1; }), "CHECK failed");
+  EXPECT_DEATH(run([](auto& s) { s.slot = 1 << 20; }), "CHECK failed");
+  EXPECT_DEATH(run([](auto& s) { s.new_in_slot = false; }), "CHECK failed") << "nobody's slot";
+  EXPECT_DEATH(run([](auto& s) { s.num_sent_blocks = 1; }), "CHECK failed");
 }
 
 }  // namespace

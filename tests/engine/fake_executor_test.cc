@@ -111,7 +111,8 @@ TEST(FakeExecutorTest, ShapeErrorsNameTheSequence) {
   }
   {
     FakeExecutor executor(Options());
-    EXPECT_THAT(ErrorOf(executor, {a.Prefill(5), a.Prefill(5)}), HasSubstr("scheduled twice"));
+    EXPECT_THAT(ErrorOf(executor, {a.Prefill(5), a.Prefill(5)}),
+                HasSubstr("sequence 7 in slot 6: the slot is another's in the same step"));
   }
   {
     FakeExecutor executor(Options());
@@ -128,6 +129,30 @@ TEST(FakeExecutorTest, ShapeErrorsNameTheSequence) {
     EXPECT_THAT(ErrorOf(executor, {a.Prefill(5), b.Prefill(3)}),
                 HasSubstr("also written by sequence 7"));
   }
+}
+
+TEST(FakeExecutorTest, StepsMayRelyOnWhatTheSlotHasOnly) {
+  const TestSequence a(7, {1, 2, 3, 4, 5, 6}, {0, 1});
+  const auto error_after = [&](auto change) {
+    FakeExecutor executor(Options());
+    EXPECT_EQ(ErrorOf(executor, {a.Prefill(3)}), "");
+    ScheduledSequence next = a.Prefill(3);
+    next.num_computed_tokens = 3;
+    next.wanted = Wanted::kLastToken;
+    next.new_in_slot = false;
+    next.num_sent_blocks = 2;
+    change(next);
+    return ErrorOf(executor, {next});
+  };
+  EXPECT_EQ(error_after([](auto&) {}), "");
+  EXPECT_THAT(error_after([](auto& s) { s.slot = 5; }), HasSubstr("the slot is another's"));
+  EXPECT_THAT(error_after([](auto& s) { s.num_sent_blocks = 3; }), HasSubstr("2 blocks, not 3"));
+  EXPECT_THAT(error_after([](auto& s) { s.new_in_slot = true; }), HasSubstr("0 blocks, not 2"));
+  const std::vector<BlockId> replaced = {0, 2};
+  EXPECT_THAT(error_after([&](auto& s) { s.block_table = replaced; }),
+              HasSubstr("not what the slot has"));
+  EXPECT_THAT(error_after([](auto& s) { s.num_pending_tokens = 1; }),
+              HasSubstr("no token is pending"));
 }
 
 TEST(FakeExecutorTest, SeedCountsOnlyWhenSampling) {

@@ -55,6 +55,8 @@ class Driver {
     sequences_[2].sampling.num_logprobs = 3;
     sequences_[2].sampling.logit_bias = {{4, 3.0f}};
     sequences_[3].attention = {AttentionMode::kTidal, 16, 0};
+    sequences_[0].sampling.repetition_penalty = 1.3f;
+    sequences_[3].sampling.frequency_penalty = 0.4f;
     sequences_[3].sampling.temperature = 0.7f;
     sequences_[3].sampling.top_p = 0.8f;
     sequences_[3].sampling.seed = 6;
@@ -73,8 +75,10 @@ class Driver {
       if (!follows) continue;
       ScheduledSequence& row = input.sequences.back();
       row.num_computed_tokens = s.size();
-      row.needs_token = true;
-      row.pending_row = RowOf(index);
+      row.wanted = Wanted::kLastToken;
+      row.new_in_slot = false;
+      row.num_sent_blocks = static_cast<int32_t>(s.blocks.size());
+      row.num_pending_tokens = 1;
       ++num_ahead_;
     }
     executor_.Launch(input);
@@ -269,7 +273,8 @@ TEST_F(StepInPartsTest, RunsAheadToo) {
   engine_->Launch(step);
   for (int32_t i = 0; i < kSequences; ++i) {
     step.sequences[i].num_computed_tokens += 1;
-    step.sequences[i].pending_row = i;
+    step.sequences[i].new_in_slot = false;
+    step.sequences[i].num_pending_tokens = 1;
   }
   engine_->Launch(step);
   ASSERT_TRUE(engine_->Collect().ok());

@@ -5,6 +5,8 @@
 #include <set>
 #include <vector>
 
+#include "engine/input_batch.h"
+#include "engine/sequence_slots.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -18,38 +20,39 @@ using ::testing::ElementsAre;
 class SamplerTest : public ::testing::Test {
  protected:
   void Create(int32_t vocab_size, int32_t max_rows) {
-    vocab_size_ = vocab_size;
     backend_ = MakeCpuBackend({});
     BackendLimits limits = {};
     limits.max_tokens = limits.max_decode_rows = max_rows;
     limits.max_context_len = 16;
     limits.num_heads = limits.num_kv_heads = 1;
     limits.head_dim = 16;
-    limits.max_token_budget = 1;
     limits.vocab = vocab_size;
     ASSERT_TRUE(backend_->Reserve(limits));
     MemoryPlan plan = {};
     plan.max_num_seqs = max_rows;
-    plan.max_model_len = 1 << 20;
+    plan.max_model_len = plan.block_size = plan.max_num_batched_tokens = 1 << 20;
+    plan.max_blocks_per_sequence = 1;
+    slots_ = SequenceSlots::Create(plan, vocab_size, backend_.get()).value();
+    batch_ = InputBatch::Create(plan, backend_.get()).value();
     sampler_ = Sampler::Create(plan, vocab_size, backend_.get()).value();
   }
-  // One row of these logits a sequence.
+  // One row of these logits a sequence, each in a slot of its own, the last one's the first.
   std::vector<SampledToken> Sample(const std::vector<TestSequence>& sequences,
                                    const std::vector<float>& logits) {
     StepInput input;
-    for (const TestSequence& sequence : sequences) {
-      input.sequences.push_back(sequence.Prefill(sequence.remaining()));
-    }
-    std::vector<const ScheduledSequence*> rows;
-    for (const ScheduledSequence& sequence : input.sequences) rows.push_back(&sequence);
     std::vector<float> all;
-    for (size_t i = 0; i < rows.size(); ++i) all.insert(all.end(), logits.begin(), logits.end());
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const TestSequence& sequence = sequences[i];
+      input.sequences.push_back(sequence.Prefill(sequence.remaining()));
+      input.sequences.back().id = i + 1;
+      input.sequences.back().slot = static_cast<int32_t>(sequences.size() - 1 - i);
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
     void* device = backend_->Allocate(all.size() * sizeof(float));
     backend_->CopyToDevice(device, all.data(), all.size() * sizeof(float));
-    const int32_t first = sampler_.Begin(input);
-    sampler_.Sample(rows, static_cast<float*>(device));
-    places_.clear();
-    for (size_t i = 0; i < rows.size(); ++i) places_.push_back(first + static_cast<int32_t>(i));
+    const Batch& batch = batch_.Pack(input, {}, &slots_);
+    sampler_.Begin(input);
+    sampler_.Sample(input, batch_.logit_order(), batch, slots_, static_cast<float*>(device));
     const SampledRows sampled = sampler_.End();
     EXPECT_EQ(backend_->Synchronize(), "");
     backend_->Free(device);
@@ -59,15 +62,15 @@ class SamplerTest : public ::testing::Test {
     return Sample({sequence}, logits)[0].id;
   }
 
-  int32_t vocab_size_ = 0;
   std::unique_ptr<Backend> backend_;
+  SequenceSlots slots_;
+  InputBatch batch_;
   Sampler sampler_;
-  std::vector<int32_t> places_;  // in sampled(), of the last step's tokens
 };
 
 // A prompt {1} and an output {2, 2}.
 TestSequence PromptAndOutput() {
-  TestSequence sequence(1, {1}, {});
+  TestSequence sequence(1, {1}, {0});
   sequence.tokens = {1, 2, 2};
   return sequence;
 }
@@ -166,37 +169,41 @@ TEST_F(SamplerTest, TopKMinusOneAndBeyondTheVocabularyAreOff) {
   EXPECT_EQ(seen.size(), 8u);
 }
 
-// More penalties and biases than one group holds: the rows are sampled in several.
-TEST_F(SamplerTest, ManyPenaltiesAreSampledInGroups) {
+TEST_F(SamplerTest, PenaltiesOfAWholeVocabulary) {
   const int32_t vocab = 100000;
   Create(vocab, 8);
-  TestSequence heavy(1, {}, {});
+  TestSequence heavy(1, {}, {0});
   for (TokenId token = 0; token < vocab - 1; ++token) heavy.tokens.push_back(token);
   heavy.num_prompt_tokens = heavy.size();
   heavy.sampling.repetition_penalty = 2;
   std::vector<float> logits(vocab, 3);
   logits[vocab - 1] = 2;  // the only token without a penalty
   const TestSequence light = PromptAndOutput();
-  const auto tokens = Sample({heavy, heavy, light, heavy, heavy, light, heavy}, logits);
+  const auto tokens = Sample({heavy, light, heavy}, logits);
   std::vector<TokenId> ids;
   for (const SampledToken& token : tokens) ids.push_back(token.id);
-  EXPECT_THAT(ids, ElementsAre(vocab - 1, vocab - 1, 0, vocab - 1, vocab - 1, 0, vocab - 1));
+  EXPECT_THAT(ids, ElementsAre(vocab - 1, 0, vocab - 1));
 }
 
-// The step in flight is read from device memory while the next one's tokens are written.
-TEST_F(SamplerTest, TheTokensOfTwoStepsStayOnTheDevice) {
+TEST_F(SamplerTest, BannedTokensMayComeAfterMinTokens) {
   Create(8, 4);
-  TestSequence sequence = PromptAndOutput();
-  sequence.sampling.num_logprobs = 2;
-  std::vector<int32_t> places;
-  for (TokenId best = 0; best < 4; ++best) {
-    std::vector<float> logits(8, 0);
-    logits[best] = 1;
-    Sample({sequence, sequence}, logits);
-    for (const int32_t place : places) EXPECT_EQ(sampler_.sampled()[place], best - 1);
-    places = places_;
-    for (const int32_t place : places) EXPECT_EQ(sampler_.sampled()[place], best);
-  }
+  TestSequence sequence = PromptAndOutput();  // two tokens of output
+  sequence.sampling.banned_tokens = {5, 6};
+  sequence.sampling.logit_bias = {{5, 3}};
+  const std::vector<float> logits = {0, 1, 0, 0, 0, 9, 8, 0};
+  sequence.sampling.min_tokens = 3;
+  EXPECT_EQ(SampleOne(sequence, logits), 1);
+  sequence.sampling.min_tokens = 2;
+  EXPECT_EQ(SampleOne(sequence, logits), 5);
+}
+
+TEST_F(SamplerTest, SlotsHoldTheLastToken) {
+  Create(8, 4);
+  std::vector<TestSequence> sequences(2, PromptAndOutput());
+  sequences[0].sampling.logit_bias = {{3, 10}};
+  Sample(sequences, {0, 1, 0, 0, 0, 0, 0, 0});
+  EXPECT_EQ(slots_.last_tokens()[1], 3);
+  EXPECT_EQ(slots_.last_tokens()[0], 1);
 }
 
 TEST_F(SamplerTest, NoRowsIsFine) {

@@ -100,7 +100,7 @@ TEST_P(AttentionDecodeTest, Bf16OutputIsTheRoundedFloatOutput) {
   params.out_type = DType::kBF16;
   cpu::ThreadPool pool(1);
   cpu::DecodeWorkspace workspace;
-  ASSERT_TRUE(workspace.Reserve(c.Limits(1), 1));
+  ASSERT_TRUE(workspace.Reserve(c.Limits(), 1));
   cpu::PagedDecode(params, kernels(), pool, workspace);
   for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i].bits, ToBFloat16(floats[i]).bits);
 }
@@ -112,7 +112,7 @@ TEST_P(AttentionDecodeTest, LargeScoresDoNotOverflow) {
   params.softmax_scale = 60.0f;  // softmax is one token; most weights underflow
   cpu::ThreadPool pool(1);
   cpu::DecodeWorkspace workspace;
-  ASSERT_TRUE(workspace.Reserve(c.Limits(1), 1));
+  ASSERT_TRUE(workspace.Reserve(c.Limits(), 1));
   cpu::PagedDecode(params, kernels(), pool, workspace);
   ExpectClose(out, reference::PagedDecode(params), 5e-3, "scale 60");
 }
@@ -174,7 +174,7 @@ TEST_P(AttentionDecodeTest, SparseEqualsReference) {
     for (int32_t group : {1, 2, 3, 8}) {
       const DecodeShape shape{2 * group, 2, group == 3 ? 80 : 64, 16 << (group % 3)};
       DecodeCase c(shape, {5, 40, 1500, 2000, 1}, 20 + group);
-      SelectionBuffer selection(c.rows(), 2, 1100, granularity);
+      SelectionBuffer selection(c, granularity);
       for (int32_t row = 0; row < c.rows(); ++row) {
         for (int32_t set = 0; set < selection.sets(); ++set) {
           // 600 of 1500 and 1100 of 2000: several splits.
@@ -194,7 +194,7 @@ TEST_P(AttentionDecodeTest, SparseEqualsReference) {
 TEST_P(AttentionDecodeTest, SparseOverTheWholeContextIsPagedDecodeBitForBit) {
   for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
     DecodeCase c({4, 2, 64, 16}, {1, 300, kSplit, 1300}, 30);
-    SelectionBuffer selection(c.rows(), 2, 1300, granularity);
+    SelectionBuffer selection(c, granularity);
     for (int32_t row = 0; row < c.rows(); ++row) {
       for (int32_t set = 0; set < selection.sets(); ++set) {
         selection.Assign(c, row, set, Iota(c.context_len(row)));
@@ -209,7 +209,7 @@ TEST_P(AttentionDecodeTest, SparseReadsSelectedRowsOnly) {
   for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
     const DecodeShape shape{4, 2, 64, 16};
     DecodeCase clean(shape, {200, 1000}, 40), poisoned(shape, {200, 1000}, 40);
-    SelectionBuffer selection(2, 2, 75, granularity);
+    SelectionBuffer selection(clean, granularity);
     for (int32_t row = 0; row < 2; ++row) {
       for (int32_t kv = 0; kv < 2; ++kv) {
         const int32_t set = selection.sets() == 1 ? 0 : kv;

@@ -60,7 +60,6 @@ TEST_P(CpuBackendTest, ReservesForALongContext) {
                                  .num_heads = 32,
                                  .num_kv_heads = 8,
                                  .head_dim = 128,
-                                 .max_token_budget = 4096,
                                  .vocab = 128256}));
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -17,6 +18,7 @@
 #include "kernels/cpu/attention/paged_decode.h"
 #include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/row_slots.h"
 
 namespace tidal {
 
@@ -26,19 +28,28 @@ struct DecodeShape {
 };
 
 // The caches hold every row's K and V in blocks of their own, in a random physical order; every
-// other slot (an unused block, the rest of each row's last block) holds NaN.
+// other cache slot (an unused block, the rest of each row's last block) holds NaN. Block tables
+// lie in sequence slots as RowSlots() has them; no entry but those of contexts is to be read.
 class DecodeCase {
  public:
   // Equal (shape, context_lens, seed) give equal tokens, whatever the block_seed.
   DecodeCase(const DecodeShape& shape, const std::vector<int32_t>& context_lens, uint32_t seed,
              uint32_t block_seed = 1)
-      : shape_(shape), context_lens_(context_lens), budgets_(context_lens.size(), 1) {
+      : shape_(shape),
+        context_lens_(context_lens),
+        sequence_slots_(RowSlots(rows())),
+        budgets_(context_lens.size(), 1) {
     const int32_t b = shape.block_size;
     stride_ = (*std::max_element(context_lens.begin(), context_lens.end()) + b - 1) / b + 1;
     const int32_t num_blocks = stride_ * rows() + 3;
-    blocks_.resize(num_blocks);
-    std::iota(blocks_.begin(), blocks_.end(), 0);
-    std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(block_seed));
+    std::vector<int32_t> physical(num_blocks);
+    std::iota(physical.begin(), physical.end(), 0);
+    std::shuffle(physical.begin(), physical.end(), std::mt19937(block_seed));
+    blocks_.assign(NumSlots(rows()) * stride_, std::numeric_limits<int32_t>::max());
+    for (int32_t row = 0; row < rows(); ++row) {
+      std::copy_n(physical.begin() + row * stride_, (context_lens[row] + b - 1) / b,
+                  blocks_.begin() + sequence_slots_[row] * stride_);
+    }
     const int64_t size = int64_t{num_blocks} * shape.num_kv_heads * b * shape.head_dim;
     const bfloat16 nan = ToBFloat16(std::numeric_limits<float>::quiet_NaN());
     k_.assign(size, nan);
@@ -65,10 +76,17 @@ class DecodeCase {
   std::vector<int32_t>& budgets() { return budgets_; }
   int64_t out_size() const { return int64_t{rows()} * shape_.num_heads * shape_.head_dim; }
   int32_t context_len(int32_t row) const { return context_lens_[row]; }
+  const std::vector<int32_t>& context_lens() const { return context_lens_; }
+  const std::vector<int32_t>& sequence_slots() const { return sequence_slots_; }
+  const std::vector<int32_t>& blocks() const { return blocks_; }
+  const std::vector<bfloat16>& q() const { return q_; }
+  const std::vector<bfloat16>& k() const { return k_; }
+  const std::vector<bfloat16>& v() const { return v_; }
+  const DecodeShape& shape() const { return shape_; }
 
   int32_t Slot(int32_t row, int32_t position) const {
     const int32_t b = shape_.block_size;
-    return blocks_[row * stride_ + position / b] * b + position % b;
+    return blocks_[sequence_slots_[row] * stride_ + position / b] * b + position % b;
   }
   bfloat16* KRow(int32_t row, int32_t position, int32_t kv) {
     return &k_[RowOffset(Slot(row, position), kv)];
@@ -81,7 +99,7 @@ class DecodeCase {
     PagedDecodeParams params{};
     params.q = q_.data();
     params.kv = {k_.data(), v_.data(), shape_.num_kv_heads, shape_.block_size, shape_.head_dim};
-    params.tables = {blocks_.data(), stride_, context_lens_.data()};
+    params.tables = {blocks_.data(), stride_, sequence_slots_.data(), context_lens_.data()};
     params.out = out;
     params.out_type = DType::kF32;
     params.rows = rows();
@@ -92,14 +110,14 @@ class DecodeCase {
     return params;
   }
 
-  BackendLimits Limits(int32_t max_token_budget) const {
+  BackendLimits Limits() const {
     BackendLimits limits{};
-    limits.max_tokens = limits.max_decode_rows = rows();
+    limits.max_tokens = limits.max_decode_rows = NumSlots(rows());
     limits.max_context_len = *std::max_element(context_lens_.begin(), context_lens_.end());
     limits.num_heads = shape_.num_heads;
     limits.num_kv_heads = shape_.num_kv_heads;
     limits.head_dim = shape_.head_dim;
-    limits.max_token_budget = max_token_budget;
+    limits.block_size = shape_.block_size;
     limits.window = shape_.window;
     return limits;
   }
@@ -115,25 +133,49 @@ class DecodeCase {
   }
 
   DecodeShape shape_;
-  std::vector<int32_t> context_lens_, budgets_;
+  std::vector<int32_t> context_lens_, sequence_slots_, budgets_;
   int32_t stride_ = 0;
-  std::vector<int32_t> blocks_;  // [rows, stride], and the unused ones
+  std::vector<int32_t> blocks_;  // [NumSlots(rows), stride]
   std::vector<bfloat16> q_, k_, v_;
 };
 
-// A set of every row, with room for its positions and slots.
+// A set of every sparse row, those of the last row first, with room for its context.
 class SelectionBuffer {
  public:
-  SelectionBuffer(int32_t rows, int32_t num_kv_heads, int32_t capacity,
-                  SelectionGranularity granularity)
-      : sets_(granularity == SelectionGranularity::kShared ? 1 : num_kv_heads),
-        positions_(rows * sets_ * capacity, -1),
-        slots_(positions_.size(), -1),
-        counts_(rows * sets_, -1),
-        view_{positions_.data(), slots_.data(), counts_.data(), capacity, granularity} {}
+  static constexpr int32_t kPoison = -7;  // where nothing is written
+
+  // budgets: 0 for a dense row, which has no room.
+  SelectionBuffer(const DecodeShape& shape, const std::vector<int32_t>& context_lens,
+                  const std::vector<int32_t>& budgets, SelectionGranularity granularity)
+      : sets_(granularity == SelectionGranularity::kShared ? 1 : shape.num_kv_heads),
+        row_begins_(context_lens.size(), kPoison) {
+    const auto rows = static_cast<int32_t>(context_lens.size());
+    int32_t end = 0;
+    for (int32_t row = rows - 1; row >= 0; --row) {
+      if (budgets[row] == 0) continue;
+      row_begins_[row] = end;
+      end += (context_lens[row] + kScoreAlignment - 1) / kScoreAlignment * kScoreAlignment;
+    }
+    positions_.assign(int64_t{sets_} * end, kPoison);
+    slots_ = positions_;
+    counts_.assign(rows * sets_, kPoison);
+    view_ = {positions_.data(),  slots_.data(), counts_.data(),
+             row_begins_.data(), end,           granularity};
+  }
+  // Every row is sparse.
+  SelectionBuffer(const DecodeCase& c, SelectionGranularity granularity)
+      : SelectionBuffer(c.shape(), c.context_lens(), std::vector<int32_t>(c.rows(), 1),
+                        granularity) {}
+  SelectionBuffer(const SelectionBuffer&) = delete;
+  SelectionBuffer& operator=(const SelectionBuffer&) = delete;
 
   int32_t sets() const { return sets_; }
   const TokenSelection& view() const { return view_; }
+  const std::vector<int32_t>& row_begins() const { return row_begins_; }
+  std::vector<int32_t>& positions() { return positions_; }
+  std::vector<int32_t>& slots() { return slots_; }
+  std::vector<int32_t>& counts() { return counts_; }  // [rows, sets]
+  int32_t count(int32_t row, int32_t set) const { return counts_[row * sets_ + set]; }
   std::vector<int32_t> Positions(int32_t row, int32_t set) const {
     return Of(positions_, row, set);
   }
@@ -141,23 +183,35 @@ class SelectionBuffer {
   // Sets a set by hand.
   void Assign(const DecodeCase& c, int32_t row, int32_t set,
               const std::vector<int32_t>& positions) {
-    const int32_t at = row * sets_ + set;
-    counts_[at] = static_cast<int32_t>(positions.size());
-    for (size_t i = 0; i < positions.size(); ++i) {
-      positions_[at * view_.capacity + i] = positions[i];
-      slots_[at * view_.capacity + i] = c.Slot(row, positions[i]);
+    counts_[row * sets_ + set] = static_cast<int32_t>(positions.size());
+    int64_t at = view_.SetBegin(row, set);
+    for (int32_t position : positions) {
+      positions_[at] = position;
+      slots_[at++] = c.Slot(row, position);
     }
+  }
+  // Nothing but sets is written.
+  void ExpectPoisonElsewhere() const {
+    for (std::vector<int32_t> rest : {positions_, slots_}) {
+      for (int32_t i = 0; i < static_cast<int32_t>(counts_.size()); ++i) {
+        if (counts_[i] == kPoison) continue;  // of a row that no set was asked for
+        std::fill_n(rest.begin() + view_.SetBegin(i / sets_, i % sets_), counts_[i], kPoison);
+      }
+      EXPECT_TRUE(std::count(rest.begin(), rest.end(), kPoison) == std::ssize(rest));
+    }
+  }
+  friend bool operator==(const SelectionBuffer& a, const SelectionBuffer& b) {
+    return a.positions_ == b.positions_ && a.slots_ == b.slots_ && a.counts_ == b.counts_;
   }
 
  private:
   std::vector<int32_t> Of(const std::vector<int32_t>& array, int32_t row, int32_t set) const {
-    const int32_t at = row * sets_ + set;
-    const auto first = array.begin() + int64_t{at} * view_.capacity;
-    return {first, first + counts_[at]};
+    const auto first = array.begin() + view_.SetBegin(row, set);
+    return {first, first + count(row, set)};
   }
 
   int32_t sets_;
-  std::vector<int32_t> positions_, slots_, counts_;
+  std::vector<int32_t> row_begins_, positions_, slots_, counts_;
   TokenSelection view_;
 };
 
@@ -211,7 +265,7 @@ class DecodeKernelTest : public testing::TestWithParam<bool> {
     std::vector<float> out(c.out_size(), -1.0f);
     cpu::ThreadPool pool(num_threads);
     cpu::DecodeWorkspace workspace;
-    EXPECT_TRUE(workspace.Reserve(c.Limits(1), num_threads));
+    EXPECT_TRUE(workspace.Reserve(c.Limits(), num_threads));
     cpu::PagedDecode(c.Params(out.data()), kernels(), pool, workspace);
     return out;
   }
@@ -220,7 +274,7 @@ class DecodeKernelTest : public testing::TestWithParam<bool> {
     std::vector<float> out(c.out_size(), -1.0f);
     cpu::ThreadPool pool(num_threads);
     cpu::DecodeWorkspace workspace;
-    EXPECT_TRUE(workspace.Reserve(c.Limits(selection.capacity), num_threads));
+    EXPECT_TRUE(workspace.Reserve(c.Limits(), num_threads));
     cpu::SparseDecode(SparseParams(c, selection, out.data()), kernels(), pool, workspace);
     return out;
   }
@@ -229,7 +283,7 @@ class DecodeKernelTest : public testing::TestWithParam<bool> {
     std::vector<float> out(c.out_size(), -1.0f);
     cpu::ThreadPool pool(num_threads);
     cpu::DecodeWorkspace workspace;
-    EXPECT_TRUE(workspace.Reserve(c.Limits(select.selection.capacity), num_threads));
+    EXPECT_TRUE(workspace.Reserve(c.Limits(), num_threads));
     cpu::SelectingDecode(c.Params(out.data()), select, kernels(), pool, workspace);
     return out;
   }

@@ -1,85 +1,46 @@
-#include "kernels/cpu/sampling.h"
+#include "kernels/reference/sampling.h"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <iterator>
+#include <numeric>
 #include <set>
 #include <vector>
 
-#include "kernels/reference/sampling.h"
 #include "tests/kernels/cpu_backend_fixture.h"
+#include "tests/kernels/sampling_case.h"
 
 namespace tidal {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
-SamplingRow PlainRow(float temperature) {
-  return {.temperature = temperature,
-          .top_k = 0,
-          .top_p = 1,
-          .min_p = 0,
-          .repetition_penalty = 1,
-          .presence_penalty = 0,
-          .frequency_penalty = 0,
-          .seed = 0,
-          .counter = 0,
-          .num_logprobs = 0,
-          .penalty_begin = 0,
-          .penalty_end = 0,
-          .bias_begin = 0,
-          .bias_end = 0};
-}
-
-struct Sampled {
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs;
-  std::vector<int32_t> top_ids;
-  std::vector<float> top_logprobs;
-};
-
-class SamplingTest : public CpuBackendFixture {
+class SamplingTest : public SamplingFixture {
  protected:
-  // Each row of `rows` samples from `logits`.
-  SamplingParamsView View(const std::vector<float>& logits, const std::vector<SamplingRow>& rows,
-                          int32_t max_logprobs) {
-    all_logits_.clear();
-    for (size_t i = 0; i < rows.size(); ++i) {
-      all_logits_.insert(all_logits_.end(), logits.begin(), logits.end());
+  // `draws` tokens by `row` after 0, 1, ... others.
+  std::vector<int32_t> Draws(const std::vector<float>& logits, const SamplingRow& row,
+                             int32_t draws) {
+    std::vector<int32_t> tokens;
+    while (std::ssize(tokens) < draws) {
+      std::vector<SamplingRow> rows(std::min(draws, kMaxRows), row);
+      for (SamplingRow& each : rows) {
+        each.generated = static_cast<int32_t>(tokens.size() + (&each - rows.data()));
+      }
+      const Sampled s = Sample(logits, rows);
+      tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
     }
-    const size_t tops = rows.size() * max_logprobs;
-    result_ = {std::vector<int32_t>(rows.size(), -5), std::vector<float>(rows.size(), -5),
-               std::vector<int32_t>(tops, -5), std::vector<float>(tops, -5)};
-    return {.logits = all_logits_.data(),
-            .rows = rows.data(),
-            .penalties = penalties_.data(),
-            .biases = biases_.data(),
-            .token_ids = result_.tokens.data(),
-            .logprobs = result_.logprobs.data(),
-            .top_ids = result_.top_ids.data(),
-            .top_logprobs = result_.top_logprobs.data(),
-            .num_rows = static_cast<int32_t>(rows.size()),
-            .vocab = static_cast<int32_t>(logits.size()),
-            .max_logprobs = max_logprobs};
-  }
-  const Sampled& Sample(const std::vector<float>& logits, const std::vector<SamplingRow>& rows,
-                        int32_t max_logprobs = 0) {
-    backend_->Sample(View(logits, rows, max_logprobs));
-    return result_;
+    return tokens;
   }
 
-  // Draws many tokens by `row` and compares their frequencies with the reference (chi-square).
-  void ExpectDistribution(const std::vector<float>& logits, SamplingRow row) {
-    constexpr int32_t kDraws = 3000;
-    std::vector<SamplingRow> rows(kDraws, row);
-    for (int32_t i = 0; i < kDraws; ++i) rows[i].counter = i;
-    const auto want = reference::SamplingDistribution(View(logits, {row}, 0), 0);
+  // Compares the frequencies of many tokens with the reference (chi-square).
+  void ExpectDistribution(const std::vector<float>& logits, const SamplingRow& row) {
+    const SamplingCase on_host(*host_, {row}, logits, 0);
+    const std::vector<double> want = reference::SamplingDistribution(on_host.Params(), 0);
+    const std::vector<int32_t> tokens = Draws(logits, row, 3000);
     std::vector<int32_t> seen(logits.size());
-    for (const int32_t token : Sample(logits, rows).tokens) ++seen[token];
+    for (const int32_t token : tokens) ++seen[token];
     double chi_square = 0;
     int32_t cells = 0;
     for (size_t i = 0; i < want.size(); ++i) {
-      const double expected = want[i] * kDraws;
+      const double expected = want[i] * static_cast<double>(tokens.size());
       if (expected == 0) {
         ASSERT_EQ(seen[i], 0) << "token " << i << " is cut off";
         continue;
@@ -92,13 +53,8 @@ class SamplingTest : public CpuBackendFixture {
     // Mean cells - 1, deviation sqrt(2 (cells - 1)).
     EXPECT_LT(chi_square, cells - 1 + 5 * std::sqrt(2.0 * cells)) << cells << " cells";
   }
-
-  std::vector<float> all_logits_;
-  std::vector<TokenOccurrence> penalties_;
-  std::vector<TokenBias> biases_;
-  Sampled result_;
 };
-TIDAL_INSTANTIATE_FOR_EVERY_ISA(SamplingTest);
+TIDAL_INSTANTIATE_FOR_EVERY_BACKEND(SamplingTest);
 
 TEST_P(SamplingTest, GreedyTakesTheLargestTiesToTheLowerId) {
   EXPECT_EQ(Sample({1, 5, 5, 2}, {PlainRow(0)}).tokens, std::vector<int32_t>{1});
@@ -107,6 +63,11 @@ TEST_P(SamplingTest, GreedyTakesTheLargestTiesToTheLowerId) {
   EXPECT_EQ(Sample(logits, {PlainRow(0), PlainRow(1e-6f)}).tokens,
             std::vector<int32_t>({998, 998}));
   EXPECT_EQ(Sample({-8}, {PlainRow(0)}).tokens, std::vector<int32_t>{0});
+  EXPECT_EQ(Sample({-1, -0.0f, 0.0f}, {PlainRow(0)}).tokens, std::vector<int32_t>{1});
+  // So many tokens that several blocks of a GPU work on a row.
+  std::vector<float> wide(128256, 0.5f);
+  wide[128255] = wide[70001] = wide[70000] = 3;
+  EXPECT_EQ(Sample(wide, {PlainRow(0)}).tokens, std::vector<int32_t>{70000});
 }
 
 TEST_P(SamplingTest, DrawsFollowTheDistribution) {
@@ -122,9 +83,9 @@ TEST_P(SamplingTest, TruncatedDrawsFollowTheDistribution) {
     for (const float top_p : {1.0f, 0.9f, 0.3f}) {
       for (const float min_p : {0.0f, 0.05f}) {
         SamplingRow row = PlainRow(0.8f);
-        row.top_k = top_k;
-        row.top_p = top_p;
-        row.min_p = min_p;
+        row.settings.top_k = top_k;
+        row.settings.top_p = top_p;
+        row.settings.min_p = min_p;
         SCOPED_TRACE(testing::Message() << top_k << " " << top_p << " " << min_p);
         ExpectDistribution(logits, row);
       }
@@ -133,75 +94,74 @@ TEST_P(SamplingTest, TruncatedDrawsFollowTheDistribution) {
 }
 
 TEST_P(SamplingTest, TheTightestTruncationsAreGreedy) {
-  const auto logits = RandomFloats(90, 4, 2);
-  const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-  std::vector<SamplingRow> rows(3 * 20, PlainRow(2));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i].seed = i;
-    if (i % 3 == 0) rows[i].top_k = 1;
-    if (i % 3 == 1) rows[i].top_p = 1e-6f;
-    if (i % 3 == 2) rows[i].min_p = 1;
+  for (const int32_t vocab : {90, 50000}) {
+    const auto logits = RandomFloats(vocab, 4, 2);
+    const float best = *std::max_element(logits.begin(), logits.end());
+    std::vector<SamplingRow> rows(3 * 20, PlainRow(2));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i].settings.seed = i;
+      if (i % 3 == 0) rows[i].settings.top_k = 1;
+      if (i % 3 == 1) rows[i].settings.top_p = 1e-7f;
+      if (i % 3 == 2) rows[i].settings.min_p = 1;
+    }
+    for (const int32_t token : Sample(logits, rows).tokens) EXPECT_EQ(logits[token], best);
   }
-  for (int32_t token : Sample(logits, rows).tokens) EXPECT_EQ(token, best);
 }
 
 TEST_P(SamplingTest, TopKTiesGoToTheLowerIds) {
   SamplingRow row = PlainRow(1);
-  row.top_k = 3;
-  std::set<int32_t> seen;
-  std::vector<SamplingRow> rows(500, row);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i].counter = i;
-  for (int32_t token : Sample(std::vector<float>(40, 1.5f), rows).tokens) seen.insert(token);
-  EXPECT_EQ(seen, std::set<int32_t>({0, 1, 2}));
+  row.settings.top_k = 3;
+  for (const int32_t vocab : {40, 30000}) {
+    const auto draws = Draws(std::vector<float>(vocab, 1.5f), row, 100);
+    EXPECT_EQ(std::set<int32_t>(draws.begin(), draws.end()), std::set<int32_t>({0, 1, 2}));
+  }
 }
 
 TEST_P(SamplingTest, TopPOfManyEqualTokensKeepsTheirShare) {
   SamplingRow row = PlainRow(1);
-  row.top_p = 0.5f;
-  std::vector<SamplingRow> rows(10000, row);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i].counter = i;
-  std::set<int32_t> seen;
-  for (int32_t token : Sample(std::vector<float>(400, 0.0f), rows).tokens) seen.insert(token);
+  row.settings.top_p = 0.5f;
+  const auto draws = Draws(std::vector<float>(400, 0.0f), row, 10000);
+  const std::set<int32_t> seen(draws.begin(), draws.end());
   EXPECT_EQ(seen.size(), 200u);
   EXPECT_EQ(*seen.rbegin(), 199);
+  // More ties than a list of the GPU's holds.
+  for (const int32_t token : Draws(std::vector<float>(20000, 0.0f), row, 100)) {
+    EXPECT_LT(token, 10000);
+  }
 }
 
 TEST_P(SamplingTest, BiasAndPenaltiesShapeTheDistribution) {
   const auto logits = RandomFloats(40, 5, 2);
-  biases_ = {{3, 2.5f}, {4, -1}, {5, -kInf}, {6, 100}, {6, -99}};
-  penalties_ = {{0, 0}, {1, 1}, {2, 5}, {3, 2}, {20, 0}, {21, 3}};
   SamplingRow row = PlainRow(0.9f);
-  row.bias_end = 5;
-  row.penalty_begin = 1;
-  row.penalty_end = 6;
-  row.repetition_penalty = 1.3f;
-  row.presence_penalty = 0.4f;
-  row.frequency_penalty = 0.25f;
+  row.biases = {{3, 2.5f}, {4, -1}, {5, -kInf}, {6, 100}, {6, -99}};
+  row.counts = {{1, {1}}, {2, {5}}, {3, {2}}, {20, kInPrompt}, {21, TokenCount{3}.AfterPrompt()}};
+  row.settings.repetition_penalty = 1.3f;
+  row.settings.presence_penalty = 0.4f;
+  row.settings.frequency_penalty = 0.25f;
   ExpectDistribution(logits, row);
-  row.top_k = 10;
-  row.top_p = 0.8f;
+  row.settings.top_k = 10;
+  row.settings.top_p = 0.8f;
   ExpectDistribution(logits, row);
 }
 
 TEST_P(SamplingTest, EachRowHasItsOwnSettings) {
-  biases_ = {{0, 50}, {7, 50}};
-  SamplingRow first = PlainRow(0), second = PlainRow(0), plain = PlainRow(0);
-  first.bias_end = 1;
-  second.bias_begin = 1;
-  second.bias_end = 2;
-  EXPECT_EQ(Sample({0, 0, 9, 0, 0, 0, 0, 0}, {first, second, plain}).tokens,
+  SamplingRow first = PlainRow(0), second = PlainRow(0);
+  first.biases = {{0, 50}};
+  second.biases = {{7, 50}};
+  EXPECT_EQ(Sample({0, 0, 9, 0, 0, 0, 0, 0}, {first, second, PlainRow(0)}).tokens,
             std::vector<int32_t>({0, 7, 2}));
 }
 
-TEST_P(SamplingTest, ADrawIsAFunctionOfSeedAndCounter) {
-  const auto logits = RandomFloats(500, 6);
+TEST_P(SamplingTest, ADrawIsAFunctionOfSeedAndTokensGenerated) {
+  const auto logits = RandomFloats(40000, 6);
   std::vector<SamplingRow> rows(64, PlainRow(1));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i].seed = i / 8;
-    rows[i].counter = i % 8;
+  for (int32_t i = 0; i < std::ssize(rows); ++i) {
+    rows[i].settings.seed = i / 8;
+    rows[i].generated = i % 8;
+    if (i % 2 == 0) rows[i].settings.top_p = 0.9f;
   }
   const std::vector<int32_t> tokens = Sample(logits, rows).tokens;
-  for (size_t i = 0; i < rows.size(); ++i) {
+  for (size_t i = 0; i < rows.size(); i += 5) {
     EXPECT_EQ(Sample(logits, {rows[i]}).tokens[0], tokens[i]);  // alone as in the batch
   }
   EXPECT_GT(std::set<int32_t>(tokens.begin(), tokens.end()).size(), 40u);
@@ -209,21 +169,19 @@ TEST_P(SamplingTest, ADrawIsAFunctionOfSeedAndCounter) {
 
 TEST_P(SamplingTest, LogprobsAreThoseOfTheRawLogits) {
   const auto logits = RandomFloats(100, 7, 3);
-  biases_ = {{11, 1000}};
-  penalties_ = {{11, 2}};
   SamplingRow row = PlainRow(1.7f);
-  row.bias_end = 1;
-  row.penalty_end = 1;
-  row.frequency_penalty = 1;
-  row.num_logprobs = 5;
-  SamplingRow none = PlainRow(0);
-  const auto want = reference::LogProbabilities(View(logits, {row}, 0), 0);
-  const Sampled& s = Sample(logits, {row, none}, 8);
+  row.biases = {{11, 1000}};
+  row.counts = {{11, {2}}};
+  row.settings.frequency_penalty = 1;
+  row.settings.num_logprobs = 5;
+  const SamplingCase on_host(*host_, {row}, logits, 0);
+  const std::vector<double> want = reference::LogProbabilities(on_host.Params(), 0);
+  const Sampled s = Sample(logits, {row, PlainRow(0)}, 8);
   EXPECT_EQ(s.tokens[0], 11);
   EXPECT_NEAR(s.logprobs[0], want[11], 1e-5);
   EXPECT_NEAR(s.logprobs[1], *std::max_element(want.begin(), want.end()), 1e-5);
   std::vector<int32_t> order(100);
-  for (int32_t i = 0; i < 100; ++i) order[i] = i;
+  std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return want[a] > want[b]; });
   for (int32_t i = 0; i < 5; ++i) {
     EXPECT_EQ(s.top_ids[i], order[i]);
@@ -235,134 +193,109 @@ TEST_P(SamplingTest, LogprobsAreThoseOfTheRawLogits) {
   }
 }
 
-TEST_P(SamplingTest, TopLogprobTiesGoToTheLowerId) {
+TEST_P(SamplingTest, TopLogprobTiesAndShortRows) {
   SamplingRow row = PlainRow(0);
-  row.num_logprobs = 4;
-  const Sampled& s = Sample({2, 7, 2, 7, 2, 1}, {row}, 4);
-  EXPECT_EQ(s.top_ids, std::vector<int32_t>({1, 3, 0, 2}));
-}
-
-TEST_P(SamplingTest, MoreLogprobsThanTokens) {
-  SamplingRow row = PlainRow(0);
-  row.num_logprobs = 5;
+  row.settings.num_logprobs = 4;
+  EXPECT_EQ(Sample({2, 7, 2, 7, 2, 1}, {row}, 4).top_ids, std::vector<int32_t>({1, 3, 0, 2}));
+  // More ties than a list of the GPU's holds.
+  EXPECT_EQ(Sample(std::vector<float>(30000, -2), {row}, 4).top_ids,
+            std::vector<int32_t>({0, 1, 2, 3}));
+  row.settings.num_logprobs = 5;
   EXPECT_EQ(Sample({1, 2}, {row}, 5).top_ids, std::vector<int32_t>({1, 0, -1, -1, -1}));
 }
 
-TEST_P(SamplingTest, RowsWithoutAFiniteMaximumYieldAValidId) {
-  for (const float temperature : {0.0f, 1.0f}) {
-    SamplingRow row = PlainRow(temperature);
-    row.top_p = 0.9f;
-    row.num_logprobs = 2;
-    EXPECT_EQ(Sample(std::vector<float>(20, -kInf), {row}, 2).tokens[0], 0);
-    EXPECT_EQ(Sample(std::vector<float>(20, NAN), {row}, 2).tokens[0], 0);
-    std::vector<float> logits(20, 1.0f);
-    logits[13] = logits[15] = kInf;
-    EXPECT_EQ(Sample(logits, {row}, 2).tokens[0], 13);
-    std::fill(logits.begin(), logits.end(), NAN);
-    logits[18] = -5;
-    EXPECT_EQ(Sample(logits, {row}, 2).tokens[0], 18);
-    EXPECT_EQ(result_.top_ids[0], 18);
-  }
-}
-
-// Each way a row can be corrupt, beside a sound row of the same call: odd and even lengths, the
-// place at either end and in between, greedy and drawn, with and without alternatives, adjusted or
-// not. All its log probabilities are NaN, and the sound row's are what they are alone.
-TEST_P(SamplingTest, ACorruptRowHasNoLogprobsAndAValidId) {
-  for (const int32_t vocab : {1, 20, 1000, 1037}) {
-    const std::vector<float> sound = RandomFloats(vocab, 9, 3);
-    for (const float bad : {std::nanf(""), -std::nanf(""), kInf, -kInf}) {
-      for (const int32_t place : {0, vocab / 2, vocab - 1}) {
-        for (const float temperature : {0.0f, 1.0f}) {
-          for (const int32_t alternatives : {0, 3}) {
-            SCOPED_TRACE(testing::Message() << vocab << " " << bad << " " << place << " "
-                                            << temperature << " " << alternatives);
-            SamplingRow row = PlainRow(temperature);
-            row.top_p = alternatives > 0 ? 0.9f : 1;
-            row.num_logprobs = alternatives;
-            biases_ = {{0, -kInf}};
-            row.bias_end = alternatives > 0 ? 1 : 0;
-            const Sampled alone = Sample(sound, {row}, alternatives);
-            ASSERT_FALSE(std::isnan(alone.logprobs[0]));
-
-            SamplingParamsView view = View(sound, {row, row}, alternatives);
-            float* const corrupt = view.logits + vocab;
-            if (bad == -kInf) {
-              std::fill_n(corrupt, vocab, bad);
-            } else {
-              corrupt[place] = bad;
-            }
-            const std::vector<double> want = reference::LogProbabilities(view, 1);
-            for (const double x : want) ASSERT_TRUE(std::isnan(x));
-            const std::vector<SamplingRow> rows = {row, row};
-            view.rows = rows.data();
-            backend_->Sample(view);
-            EXPECT_EQ(result_.tokens[0], alone.tokens[0]);
-            EXPECT_EQ(result_.logprobs[0], alone.logprobs[0]);
-            EXPECT_GE(result_.tokens[1], 0);
-            EXPECT_LT(result_.tokens[1], vocab);
-            EXPECT_TRUE(std::isnan(result_.logprobs[1])) << result_.logprobs[1];
-            for (int32_t i = 0; i < std::min(alternatives, vocab); ++i) {
-              EXPECT_EQ(result_.top_logprobs[i], alone.top_logprobs[i]);
-              EXPECT_TRUE(std::isnan(result_.top_logprobs[alternatives + i]));
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-// -infinity is a way to say "never", of a model (its padding tokens) and of a ban.
-TEST_P(SamplingTest, MinusInfinityIsNoCorruption) {
-  std::vector<float> logits(40, -kInf);
-  logits[7] = 2;
-  logits[30] = 1;
-  biases_ = {{7, -kInf}};
-  for (const float temperature : {0.0f, 1.0f}) {
-    SamplingRow row = PlainRow(temperature);
-    EXPECT_FALSE(std::isnan(Sample(logits, {row}).logprobs[0]));
-    row.bias_end = 1;
-    row.num_logprobs = 3;
-    const Sampled& s = Sample(logits, {row}, 3);
-    EXPECT_EQ(s.tokens[0], 30);
-    EXPECT_NEAR(s.logprobs[0], std::log(1 / (1 + std::exp(1.0))), 1e-6);
-    EXPECT_EQ(s.top_logprobs[2], -kInf);
-    // Every finite token banned: a sound row all the same.
-    biases_ = {{7, -kInf}, {30, -kInf}};
-    row.bias_end = 2;
-    EXPECT_FALSE(std::isnan(Sample(logits, {row}, 3).logprobs[0]));
-    biases_ = {{7, -kInf}};
-  }
-}
-
 TEST_P(SamplingTest, ABannedTokenIsNeverDrawn) {
-  biases_ = {{1, -kInf}};
   SamplingRow row = PlainRow(1);
-  row.bias_end = 1;
-  std::vector<SamplingRow> rows(200, row);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i].seed = i;
-  for (int32_t token : Sample({0, 20, 0}, rows).tokens) EXPECT_NE(token, 1);
+  row.biases = {{1, -kInf}};
+  for (const int32_t token : Draws({0, 20, 0}, row, kMaxRows)) EXPECT_NE(token, 1);
 }
 
-TEST(UniformDrawTest, IsUniformAndUncorrelated) {
-  constexpr int kCells = 64, kDraws = 64000;
-  std::vector<int> by_counter(kCells), by_seed(kCells), pairs(kCells);
-  for (int i = 0; i < kDraws; ++i) {
-    const double a = cpu::UniformDraw(42, i), b = cpu::UniformDraw(i, 0);
-    ASSERT_GE(a, 0);
-    ASSERT_LT(a, 1);
-    ++by_counter[static_cast<int>(a * kCells)];
-    ++by_seed[static_cast<int>(b * kCells)];
-    const double next = cpu::UniformDraw(42, i + 1);
-    ++pairs[static_cast<int>(a * 8) * 8 + static_cast<int>(next * 8)];
+TEST_P(SamplingTest, BansEndAfterTheFirstMinTokens) {
+  SamplingRow row = PlainRow(0);
+  row.settings.min_tokens = 3;
+  row.biases = {{0, 5}};  // beside the bans, and on a banned token
+  row.bans = {2, 0};
+  std::vector<SamplingRow> rows(5, row);
+  for (int32_t i = 0; i < 5; ++i) rows[i].generated = i;
+  EXPECT_EQ(Sample({4, 7, 8, 0}, rows).tokens, std::vector<int32_t>({1, 1, 1, 0, 0}));
+}
+
+// Without the host: each call counts what it sampled.
+TEST_P(SamplingTest, ASampledTokenCountsInTheNextCall) {
+  SamplingRow frequency = PlainRow(0), presence = PlainRow(0), repetition = PlainRow(0);
+  frequency.settings.frequency_penalty = 0.4f;
+  presence.settings.presence_penalty = 1.5f;
+  repetition.settings.repetition_penalty = 4;
+  const std::vector<float> logits = {0.4f, 2, 1, -1};
+  std::vector<float> all;
+  for (int i = 0; i < 4; ++i) all.insert(all.end(), logits.begin(), logits.end());
+  SamplingCase c(*backend_, {frequency, PlainRow(0), presence, repetition}, all, 0);
+  const std::vector<std::vector<int32_t>> expected = {{1, 1, 1, 1}, {1, 1, 2, 2}, {1, 1, 1, 1},
+                                                      {2, 1, 1, 1}, {1, 1, 1, 1}, {2, 1, 1, 1}};
+  for (const std::vector<int32_t>& tokens : expected) EXPECT_EQ(c.Sample().tokens, tokens);
+}
+
+// The counts of a slot may be what its former owner left, as the case has them.
+TEST_P(SamplingTest, RowsWithoutPenaltiesHaveNoCounts) {
+  SamplingRow row = PlainRow(0);
+  row.biases = {{1, 1}};
+  SamplingCase c(*backend_, {row, PlainRow(0)}, {0, 1.5f, 2, 0, 1.5f, 2}, 0);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(c.Sample().tokens, std::vector<int32_t>({1, 2}));
+}
+
+// Counts of one slot of several.
+class CountTokensTest : public BackendFixture {
+ protected:
+  static constexpr TokenCount kFormer = {0xffff};
+
+  std::vector<uint16_t> Count(const std::vector<int32_t>& tokens, int32_t num_prompt_tokens,
+                              int32_t vocab) {
+    const DeviceArray<int32_t> device_tokens(*backend_, tokens);
+    const DeviceArray<TokenCount> counts(*backend_, std::vector<TokenCount>(3 * vocab, kFormer));
+    backend_->CountTokens({.tokens = device_tokens.get(),
+                           .num_tokens = static_cast<int32_t>(tokens.size()),
+                           .num_prompt_tokens = num_prompt_tokens,
+                           .counts = counts.get() + vocab,
+                           .vocab = vocab});
+    std::vector<uint16_t> bits;
+    for (const TokenCount count : counts.Read()) bits.push_back(count.bits);
+    for (int32_t id = 0; id < vocab; ++id) {  // of other slots
+      EXPECT_EQ(bits[id], kFormer.bits);
+      EXPECT_EQ(bits[2 * vocab + id], kFormer.bits);
+    }
+    return {bits.begin() + vocab, bits.end() - vocab};
   }
-  for (const auto& cells : {by_counter, by_seed, pairs}) {
-    double chi_square = 0;
-    for (int count : cells) chi_square += (count - 1000.0) * (count - 1000.0) / 1000.0;
-    EXPECT_LT(chi_square, 63 + 5 * std::sqrt(126.0));
-    EXPECT_GT(chi_square, 63 - 5 * std::sqrt(126.0));
+};
+TIDAL_INSTANTIATE_FOR_EVERY_BACKEND(CountTokensTest);
+
+TEST_P(CountTokensTest, OfPromptAndOutputReplaceTheFormerOnes) {
+  constexpr uint16_t kPrompt = TokenCount::kInPrompt;
+  EXPECT_EQ(Count({3, 0, 3, 6, 0, 4, 4, 4}, 4, 7),
+            std::vector<uint16_t>({kPrompt | 1, 0, 0, kPrompt, 3, 0, kPrompt}));
+  EXPECT_EQ(Count({2, 2}, 2, 3), std::vector<uint16_t>({0, 0, kPrompt}));
+  EXPECT_EQ(Count({2, 2}, 0, 3), std::vector<uint16_t>({0, 0, 2}));
+  EXPECT_EQ(Count({}, 0, 5), std::vector<uint16_t>(5));
+}
+
+TEST_P(CountTokensTest, OfManyTokens) {
+  constexpr int32_t kVocab = 50257, kTokens = 100000, kPromptTokens = 60000;
+  std::vector<int32_t> tokens;
+  std::vector<TokenCount> expected(kVocab);
+  for (int32_t i = 0; i < kTokens; ++i) {
+    // Every third is token 7.
+    tokens.push_back(i % 3 == 0 ? 7 : static_cast<int32_t>(i * int64_t{7919} % kVocab));
+    TokenCount& count = expected[tokens.back()];
+    count = i < kPromptTokens ? count.AfterPrompt() : count.AfterOutput();
   }
+  const std::vector<uint16_t> bits = Count(tokens, kPromptTokens, kVocab);
+  EXPECT_TRUE(std::ranges::equal(bits, expected, {}, {}, &TokenCount::bits));
+}
+
+TEST_P(CountTokensTest, EndAtTheLargest) {
+  const int32_t most = TokenCount::kMaxOutputs;
+  EXPECT_EQ(Count(std::vector<int32_t>(most - 1, 1), 0, 2)[1], most - 1);
+  EXPECT_EQ(Count(std::vector<int32_t>(most + 100, 1), 0, 2)[1], most);
+  EXPECT_EQ(Count(std::vector<int32_t>(most + 101, 1), 1, 2)[1], most | TokenCount::kInPrompt);
 }
 
 }  // namespace

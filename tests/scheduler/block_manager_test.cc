@@ -234,26 +234,6 @@ TEST_F(RememberedMatchTest, OutlivesAPreemption) {
   blocks_.Free(first.get());
 }
 
-TEST_F(RememberedMatchTest, EndsWhereTokensAreDecodedSparsely) {
-  auto exact = Run(Prompt(9));
-  auto request = MakeRequest(2, Prompt(5), 50);
-  request->attention = Tidal(5);
-  waiting_ = std::make_unique<Sequence>(std::move(request), 1);
-  EXPECT_EQ(Admit(blocks_, *waiting_), 4);
-  waiting_->AdvanceComputed(1, false);
-  for (TokenId token = 6; token <= 9; ++token) {
-    waiting_->AppendToken(token, 100);
-    if (blocks_.NeedsBlock(*waiting_)) blocks_.Append(waiting_.get());
-    if (token < 9) waiting_->AdvanceComputed(1, /*ran_sparse=*/false);  // as it may, and not again
-    blocks_.Publish(waiting_.get());
-  }
-  EXPECT_EQ(waiting_->blocks.num_published, 2) << "one is the other sequence's";
-  blocks_.Free(waiting_.get());
-  waiting_->ResetComputed(0);
-  EXPECT_EQ(NumFound(), 1);
-  blocks_.Free(exact.get());
-}
-
 TEST(BlockManagerTest, EqualPrefixesHaveEqualBlocksFromTheFirst) {
   const BlockManager blocks(8, kBlockSize, true);
   auto a = MakeSequence(Prompt(12)), b = MakeSequence(Prompt(12));
@@ -303,7 +283,7 @@ TEST(BlockManagerTest, PublishesExactTokensOnly) {
   blocks.Free(other.get());
 }
 
-TEST(BlockManagerTest, DoesNotTakeExactBlocksForTokensDecodedSparsely) {
+TEST(BlockManagerTest, TakesExactBlocksForTokensItHadDecodedSparsely) {
   BlockManager blocks(8, kBlockSize, true);
   auto exact = MakeSequence({1, 2, 3, 4, 5, 6, 7, 8, 9});
   Admit(blocks, *exact);
@@ -320,7 +300,7 @@ TEST(BlockManagerTest, DoesNotTakeExactBlocksForTokensDecodedSparsely) {
   }
   blocks.Free(&sequence);
   sequence.ResetComputed(0);
-  EXPECT_EQ(Admit(blocks, sequence), 4) << "tokens 6, 7, 8 must be decoded sparsely again";
+  EXPECT_EQ(Admit(blocks, sequence), 8) << "what it had decoded sparsely is there exactly";
   blocks.Free(&sequence);
   blocks.Free(exact.get());
 }

@@ -58,7 +58,7 @@ Harness::Harness(const SchedulerConfig& config, int32_t vocab_size)
 void Harness::Add(std::unique_ptr<Request> request) {
   ASSERT_TRUE(CheckAdmissible(*request, config_).ok()) << CheckAdmissible(*request, config_);
   request->arrival = now;
-  results_[request->id].expected = KvExecutor::ExpectedOutput(*request, config_, vocab_size_);
+  results_[request->id].request = *request;
   scheduler_->Add(std::move(request));
 }
 
@@ -71,7 +71,8 @@ void Harness::Launch(const StepInput& input) {
   executor_.Launch(input);
   std::vector<Row>& rows = launched_.emplace_back();
   for (const ScheduledSequence& s : input.sequences) {
-    rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.is_decode, s.needs_token});
+    rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.kind == RowKind::kDecode,
+                    s.wants_token()});
   }
 }
 
@@ -129,7 +130,7 @@ void Harness::TakeEvents() {
 void Harness::ExpectOutputs() const {
   for (const auto& [id, result] : results_) {
     ASSERT_TRUE(result.finish.has_value()) << "request " << id;
-    std::vector<TokenId> expected = result.expected;
+    std::vector<TokenId> expected = Expected(id);
     if (result.finish->reason == FinishReason::kError) {
       EXPECT_EQ(result.finish->status.code(), absl::StatusCode::kInternal);
     }

@@ -40,14 +40,14 @@ class Harness {
   struct Row {
     SequenceId id;
     int32_t num_computed_tokens, num_new_tokens;
-    bool is_decode, needs_token;
+    bool is_decode, wants_token;
 
     friend bool operator==(const Row&, const Row&) = default;
   };
   // What a request has received.
   struct Result {
     std::vector<TokenId> tokens;
-    std::vector<TokenId> expected;
+    Request request;  // as it was added
     std::optional<FinishInfo> finish;
   };
 
@@ -67,6 +67,11 @@ class Harness {
   // Fails the test unless every request received what it must: all of it, or the beginning where it
   // was cancelled or was corrupt.
   void ExpectOutputs() const;
+  // What the request should have received, whole.
+  std::vector<TokenId> Expected(SequenceId id) const {
+    return KvExecutor::ExpectedOutput(results_.at(id).request, config_, vocab_size_,
+                                      executor_.outputs_at_start(id));
+  }
 
   Scheduler& scheduler() { return *scheduler_; }
   const Result& result(SequenceId id) const { return results_.at(id); }

@@ -18,7 +18,8 @@ using ::testing::IsEmpty;
 SchedulerSnapshot Sound() {
   SchedulerSnapshot snapshot;
   snapshot.block_size = 4;
-  snapshot.max_num_seqs = 2;
+  snapshot.max_num_seqs = 3;
+  snapshot.free_slots = {0};
   snapshot.max_model_len = 100;
   snapshot.ref_counts = {0, 0, 2, 1, 1, 0};
   snapshot.is_published = {false, true, true, false, false, false};
@@ -37,8 +38,11 @@ SchedulerSnapshot Sound() {
   sequence.dense_until = 5;
   sequence.block_table = {2, 3};
   sequence.num_published = 1;
+  sequence.num_sent = 2;
+  sequence.slot = 1;
   snapshot.running.push_back(sequence);
   sequence.id = 8;
+  sequence.slot = 2;
   sequence.arrival_number = 2;
   sequence.block_table = {2, 4};
   snapshot.running.push_back(sequence);
@@ -47,7 +51,8 @@ SchedulerSnapshot Sound() {
   sequence.arrival_number = 0;
   sequence.num_computed_tokens = sequence.num_exact_tokens = 0;
   sequence.block_table.clear();
-  sequence.num_published = 0;
+  sequence.num_published = sequence.num_sent = 0;
+  sequence.slot = Sequence::kNoSlot;
   snapshot.waiting.push_back(sequence);
   return snapshot;
 }
@@ -64,6 +69,7 @@ TEST(InvariantsTest, ASoundStateHasNoViolation) {
   SchedulerSnapshot empty;
   empty.block_size = 4;
   empty.max_num_seqs = empty.max_model_len = 1;
+  empty.free_slots = {0};
   empty.num_sequences = 0;
   EXPECT_THAT(FindViolations(empty), IsEmpty());
 }
@@ -87,6 +93,21 @@ TEST(InvariantsTest, FindsWrongBlocks) {
               Contains(HasSubstr("block 1 is parked and not published")));
   EXPECT_THAT(After([](auto& s) { s.running[0].block_table[1] = -1; }),
               Contains(HasSubstr("names block -1")));
+}
+
+TEST(InvariantsTest, FindsWrongSlots) {
+  EXPECT_THAT(After([](auto& s) { s.free_slots.clear(); }),
+              Contains(HasSubstr("slot 0 is in 0 places")));
+  EXPECT_THAT(After([](auto& s) { s.running[1].slot = 1; }),
+              Contains(HasSubstr("slot 1 is in 2 places")));
+  EXPECT_THAT(After([](auto& s) { s.free_slots.push_back(1); }),
+              Contains(HasSubstr("slot 1 is in 2 places")));
+  EXPECT_THAT(After([](auto& s) { s.running[0].slot = 3; }),
+              Contains(HasSubstr("slot 3 is out of range")));
+  EXPECT_THAT(After([](auto& s) { s.waiting[0].slot = 0; }),
+              Contains(HasSubstr("sequence 9 waits and has slot 0")));
+  EXPECT_THAT(After([](auto& s) { s.running[0].num_sent = 3; }),
+              Contains(HasSubstr("sequence 7 has sent 3 of 2 blocks")));
 }
 
 TEST(InvariantsTest, FindsWrongSequences) {

@@ -1,7 +1,6 @@
 #include "tests/scheduler/kv_executor.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -23,13 +22,14 @@ uint64_t Extend(uint64_t before, TokenId token, bool sparse) {
   return Mix(before ^ Mix(static_cast<uint32_t>(token) * 2u + sparse)) | 1;
 }
 
-TokenId Choose(uint64_t value, const SamplingParams& sampling, int32_t vocab_size) {
+TokenId Choose(uint64_t value, const SamplingParams& sampling, int32_t generated,
+               int32_t vocab_size) {
   const uint64_t seed = sampling.temperature > 0 ? Mix(sampling.seed) : 0;
   auto token = static_cast<TokenId>(Mix(value ^ seed) % static_cast<uint64_t>(vocab_size));
-  auto forbidden = [&](TokenId candidate) {
-    return std::any_of(
-        sampling.logit_bias.begin(), sampling.logit_bias.end(),
-        [&](const auto& bias) { return bias.first == candidate && std::isinf(bias.second); });
+  const std::vector<TokenId>& banned = sampling.banned_tokens;
+  const auto forbidden = [&](TokenId candidate) {
+    return generated < sampling.min_tokens &&
+           std::find(banned.begin(), banned.end(), candidate) != banned.end();
   };
   while (forbidden(token)) token = (token + 1) % vocab_size;
   return token;
@@ -54,7 +54,11 @@ absl::StatusOr<StepOutput> KvExecutor::Run(const StepInput& input) {
     if (!seen.insert(row.id).second) return Broken(row, "scheduled twice");
     if (absl::Status status = CheckRow(row); !status.ok()) return status;
     tokens += row.num_new_tokens;
-    (row.is_decode ? output.stats.decode_rows : output.stats.prefill_tokens) += row.num_new_tokens;
+    if (row.new_in_slot) {
+      outputs_at_start_[row.id].push_back(row.num_tokens() - row.num_prompt_tokens);
+    }
+    (row.kind == RowKind::kDecode ? output.stats.decode_rows : output.stats.prefill_tokens) +=
+        row.num_new_tokens;
   }
   if (tokens > config_.max_num_batched_tokens || seen.size() > config_.max_num_seqs) {
     return absl::InternalError(
@@ -73,8 +77,11 @@ absl::StatusOr<StepOutput> KvExecutor::Run(const StepInput& input) {
 absl::Status KvExecutor::CheckRow(const ScheduledSequence& row) const {
   const int32_t end = row.num_computed_tokens + row.num_new_tokens;
   if (row.num_new_tokens < 1 || end > row.tokens.size()) return Broken(row, "runs no known token");
-  if (row.is_decode && row.num_new_tokens != 1) return Broken(row, "a decode row of many tokens");
-  if (row.needs_token != (end == row.tokens.size())) return Broken(row, "needs_token is wrong");
+  if (row.kind == RowKind::kDecode && row.num_new_tokens != 1)
+    return Broken(row, "a decode row of many tokens");
+  if (row.wants_token() != (end == row.tokens.size())) {
+    return Broken(row, "what is wanted is wrong");
+  }
   if (row.sampling == nullptr) return Broken(row, "no sampling parameters");
   if (static_cast<int64_t>(row.block_table.size()) * config_.block_size < end) {
     return Broken(row, "the block table is too short");
@@ -92,16 +99,19 @@ absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* ou
     value = Extend(value, row.tokens[p], slot.sparse);
     if (slot.value != value) return Broken(row, absl::StrCat("position ", p, " is not its own"));
   }
-  output->ran_sparse = row.is_decode && row.attention.RunsSparse(end);
+  output->ran_sparse = row.kind == RowKind::kDecode && row.attention.RunsSparse(end);
   for (int32_t p = row.num_computed_tokens; p < end; ++p) {
     value = Extend(value, row.tokens[p], output->ran_sparse);
     Slot& slot = SlotOf(row, p);
     if (slot.written_at == num_steps_) return Broken(row, "writes what another row writes");
     slot = {value, output->ran_sparse, bad, num_steps_};
   }
-  if (!row.needs_token) return absl::OkStatus();
+  if (!row.wants_token()) return absl::OkStatus();
   output->corrupt = bad;
-  output->sampled = SampledToken{Choose(value, *row.sampling, vocab_size_), -1.0f, {}};
+  output->sampled = SampledToken{
+      Choose(value, *row.sampling, row.num_tokens() - row.num_prompt_tokens, vocab_size_),
+      -1.0f,
+      {}};
   return absl::OkStatus();
 }
 
@@ -112,7 +122,8 @@ KvExecutor::Slot& KvExecutor::SlotOf(const ScheduledSequence& row, int32_t posit
 }
 
 std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
-                                                const SchedulerConfig& config, int32_t vocab_size) {
+                                                const SchedulerConfig& config, int32_t vocab_size,
+                                                const std::vector<int32_t>& outputs_at_start) {
   const StopCriteria& stop = request.stop;
   std::vector<TokenId> tokens = request.prompt;
   std::vector<uint64_t> values;  // of all tokens but the newest
@@ -127,11 +138,14 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
   size_t first_sparse = 0, num_sparse = 0;
   for (;;) {
     const auto num_output = static_cast<int32_t>(tokens.size() - request.prompt.size());
-    SamplingParams sampling = request.sampling;
-    if (num_output < stop.min_tokens) {
-      for (TokenId token : stop.stop_token_ids) sampling.logit_bias.emplace_back(token, -INFINITY);
+    if (std::count(outputs_at_start.begin(), outputs_at_start.end(), num_output) > 0) {
+      run_densely(0);
+      num_sparse = 0;
     }
-    const TokenId token = Choose(values.back(), sampling, vocab_size);
+    SamplingParams sampling = request.sampling;
+    sampling.min_tokens = stop.min_tokens;
+    sampling.banned_tokens = stop.stop_token_ids;
+    const TokenId token = Choose(values.back(), sampling, num_output, vocab_size);
     tokens.push_back(token);
     const bool is_stop = std::count(stop.stop_token_ids.begin(), stop.stop_token_ids.end(), token);
     if ((is_stop && num_output >= stop.min_tokens) || num_output + 1 == stop.max_tokens ||

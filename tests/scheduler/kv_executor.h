@@ -2,8 +2,7 @@
 //
 // The value stored for a token depends on its token, on all values before it, and on whether its
 // row ran sparse; the sampled token depends on the last value. So a wrong block, a stale block, a
-// shared inexact block, a skipped correction or a replay that differs from the first run changes
-// the text. (FakeExecutor of tests/support checks the block tables themselves, and knows nothing of
+// shared inexact block or a skipped correction changes the text. (FakeExecutor of tests/support checks the block tables themselves, and knows nothing of
 // exactness.)
 #ifndef TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
 #define TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
@@ -11,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/step.h"
@@ -30,10 +30,18 @@ class KvExecutor : public EagerExecutor {
   // written until something else is; every row that reads them is corrupt.
   void Fault(SequenceId id) { faults_.insert(id); }
 
+  // How many tokens of output the sequence had each time it got a slot.
+  std::vector<int32_t> outputs_at_start(SequenceId id) const {
+    const auto found = outputs_at_start_.find(id);
+    return found == outputs_at_start_.end() ? std::vector<int32_t>() : found->second;
+  }
+
   // What a request must receive however it is scheduled: computed without a scheduler, one token
-  // after the other, by the rules of docs/sparse_attention.md.
+  // after the other, by the rules of docs/sparse_attention.md. `outputs_at_start`: when it began
+  // anew, from exact KV.
   static std::vector<TokenId> ExpectedOutput(const Request& request, const SchedulerConfig& config,
-                                             int32_t vocab_size);
+                                             int32_t vocab_size,
+                                             const std::vector<int32_t>& outputs_at_start = {});
 
  protected:
   absl::StatusOr<StepOutput> Run(const StepInput& input) override;
@@ -54,6 +62,7 @@ class KvExecutor : public EagerExecutor {
   const int32_t vocab_size_;
   std::vector<Slot> slots_;                 // [num_blocks * block_size]
   absl::flat_hash_set<SequenceId> faults_;  // to come
+  absl::flat_hash_map<SequenceId, std::vector<int32_t>> outputs_at_start_;
   int64_t num_steps_ = 0;
 };
 

@@ -38,9 +38,9 @@ class ScheduleAheadTest : public ::testing::Test {
     StepOutput output;
     for (const ScheduledSequence& sequence : input.sequences) {
       SequenceOutput& row = output.sequences.emplace_back();
-      if (sequence.needs_token) row.sampled = SampledToken{kToken, -1.0f, {}};
-      row.ran_sparse =
-          sequence.is_decode && sequence.attention.RunsSparse(sequence.num_computed_tokens + 1);
+      if (sequence.wants_token()) row.sampled = SampledToken{kToken, -1.0f, {}};
+      row.ran_sparse = sequence.kind == RowKind::kDecode &&
+                       sequence.attention.RunsSparse(sequence.context_len());
     }
     return output;
   }
@@ -53,7 +53,9 @@ class ScheduleAheadTest : public ::testing::Test {
     for (;;) {
       StepInput input = scheduler_->Schedule(kNow);
       if (std::all_of(input.sequences.begin(), input.sequences.end(),
-                      [](const ScheduledSequence& s) { return s.is_decode && s.needs_token; })) {
+                      [](const ScheduledSequence& s) {
+                        return s.kind == RowKind::kDecode && s.wants_token();
+                      })) {
         return input;
       }
       Commit(input);
@@ -85,12 +87,15 @@ TEST_F(ScheduleAheadTest, ContinuesEverySequenceByItsPendingToken) {
   for (int32_t i = 0; i < 2; ++i) {
     const ScheduledSequence& before = first.sequences[i];
     const ScheduledSequence& row = second->sequences[i];
-    EXPECT_EQ(row.pending_row, i);
+    EXPECT_EQ(row.num_pending_tokens, 1);
+    EXPECT_EQ(row.slot, before.slot);
+    EXPECT_FALSE(row.new_in_slot);
+    EXPECT_EQ(row.num_sent_blocks, before.block_table.size()) << "only new blocks are sent";
     EXPECT_EQ(row.tokens.size(), before.tokens.size()) << "the pending one is not known";
     EXPECT_EQ(row.num_tokens(), before.num_tokens() + 1);
     EXPECT_EQ(row.num_computed_tokens, before.num_computed_tokens + 1);
     EXPECT_EQ(row.num_new_tokens, 1);
-    EXPECT_TRUE(row.is_decode && row.needs_token);
+    EXPECT_TRUE(row.kind == RowKind::kDecode && row.wants_token());
     EXPECT_GE(row.block_table.size() * 4, row.num_tokens());
   }
   Commit(first);
@@ -132,21 +137,18 @@ TEST_F(ScheduleAheadTest, PromptChunksAreNotCertain) {
   EXPECT_TRUE(Ahead().has_value());
 }
 
-TEST_F(ScheduleAheadTest, ReplayedRowsAreNotCertain) {
+TEST_F(ScheduleAheadTest, APreemptionCostsOneStepThatIsNotCertain) {
   Start(TinyPoolConfig());
   Add(1, 12, 25);
   Add(2, 12, 25).attention = Tidal(14);
-  int32_t replayed = 0;
   while (!scheduler_->empty()) {
     const StepInput input = scheduler_->Schedule(kNow);
-    if (std::any_of(input.sequences.begin(), input.sequences.end(),
-                    [](const ScheduledSequence& s) { return s.is_decode && !s.needs_token; })) {
-      ++replayed;
-      EXPECT_FALSE(Ahead().has_value());
+    for (const ScheduledSequence& s : input.sequences) {
+      EXPECT_TRUE(s.wants_token()) << "what was preempted comes back in one chunk";
     }
     Commit(input);
   }
-  EXPECT_GT(replayed, 0);
+  EXPECT_GE(scheduler_->totals().preemptions, 1);
 }
 
 TEST_F(ScheduleAheadTest, LeavesOutWhatEndsByItsLength) {
@@ -162,7 +164,7 @@ TEST_F(ScheduleAheadTest, LeavesOutWhatEndsByItsLength) {
   const auto second = Ahead();
   ASSERT_TRUE(second.has_value());
   EXPECT_THAT(Ids(*second), ElementsAre(3));
-  EXPECT_EQ(second->sequences[0].pending_row, 2);
+  EXPECT_EQ(second->sequences[0].slot, first.sequences[2].slot);
   Commit(first);
   EXPECT_FALSE(Ahead().has_value()) << "all of it ends";
   Commit(*second);
@@ -233,39 +235,24 @@ TEST_F(ScheduleAheadTest, ABetterPriorityIsLeftToSchedule) {
   EXPECT_FALSE(Ahead().has_value());
 }
 
-TEST_F(ScheduleAheadTest, PenaltiesNeedTheTokenOnTheHost) {
-  for (float SamplingParams::*penalty :
-       {&SamplingParams::repetition_penalty, &SamplingParams::presence_penalty,
-        &SamplingParams::frequency_penalty}) {
-    Start();
-    Add(1, 5);
-    Add(2, 5).sampling.*penalty = 1.5f;
-    LaunchDecodeStep();
-    EXPECT_FALSE(Ahead().has_value());
-    TearDown();
-  }
+TEST_F(ScheduleAheadTest, SamplingNeverNeedsTheTokenOnTheHost) {
   Start();
   SamplingParams& sampling = Add(1, 5).sampling;
+  sampling.repetition_penalty = sampling.presence_penalty = sampling.frequency_penalty = 1.5f;
   sampling.temperature = 1;
   sampling.seed = 7;
   sampling.logit_bias = {{3, 2.0f}};
   sampling.num_logprobs = 4;
-  LaunchDecodeStep();
-  EXPECT_TRUE(Ahead().has_value()) << "these do not";
-}
-
-TEST_F(ScheduleAheadTest, MinTokensCountsThePendingToken) {
-  Start();
-  auto request = MakeRequest(1, Prompt(5), 50);
+  auto request = MakeRequest(2, Prompt(5), 50);
   request->stop.min_tokens = 3;
   request->stop.stop_token_ids = {11, 12};
   scheduler_->Add(std::move(request));
-  const StepInput second_token = LaunchDecodeStep();
-  EXPECT_THAT(second_token.sequences[0].sampling->logit_bias, SizeIs(2));
-  const auto third_token = Ahead();
-  EXPECT_THAT(third_token.value().sequences[0].sampling->logit_bias, SizeIs(2));
-  Commit(second_token);
-  EXPECT_THAT(Ahead().value().sequences[0].sampling->logit_bias, IsEmpty()) << "the fourth";
+  const StepInput first = LaunchDecodeStep();
+  const auto second = Ahead();
+  ASSERT_TRUE(second.has_value());
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(second->sequences[i].sampling, first.sequences[i].sampling) << "it stays in the slot";
+  }
 }
 
 TEST_F(ScheduleAheadTest, ACorrectionBeginsAtItsToken) {
@@ -285,7 +272,7 @@ TEST_F(ScheduleAheadTest, ACorrectionBeginsAtItsToken) {
   EXPECT_FALSE(Ahead().has_value());
   Commit(step);
   const StepInput correction = scheduler_->Schedule(kNow);
-  EXPECT_FALSE(correction.sequences[0].is_decode);
+  EXPECT_EQ(correction.sequences[0].kind, RowKind::kPrefill);
   EXPECT_EQ(correction.sequences[0].num_computed_tokens, 11);
 }
 
@@ -303,7 +290,7 @@ TEST_F(ScheduleAheadTest, TheRowOfAnEndedSequenceIsIgnored) {
   EXPECT_EQ(scheduler_->num_running(), 1);
   const auto third = Ahead();
   ASSERT_THAT(Ids(third.value()), ElementsAre(2));
-  EXPECT_EQ(third->sequences[0].pending_row, 1) << "rows keep their places";
+  EXPECT_EQ(third->sequences[0].slot, first.sequences[1].slot);
   Commit(*second);
   Commit(*third);
   const SchedulerEvents events = scheduler_->TakeEvents();
@@ -321,7 +308,7 @@ TEST_F(ScheduleAheadTest, AbortsBetweenLaunchAndCommit) {
   scheduler_->Abort(1, absl::CancelledError("gone"), kNow);
   const auto second = Ahead();
   ASSERT_THAT(Ids(second.value()), ElementsAre(2, 3));
-  EXPECT_EQ(second->sequences[0].pending_row, 1);
+  EXPECT_EQ(second->sequences[0].slot, first.sequences[1].slot);
   scheduler_->Abort(2, absl::CancelledError("gone"), kNow);
   Commit(first);
   Commit(*second);

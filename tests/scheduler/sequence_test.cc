@@ -1,6 +1,5 @@
 #include "scheduler/sequence.h"
 
-#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -11,8 +10,8 @@
 namespace tidal {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::Pair;
-using ::testing::UnorderedElementsAre;
 
 constexpr int32_t kLength = 1000;
 
@@ -20,22 +19,22 @@ constexpr int32_t kLength = 1000;
 void RunRow(Sequence& sequence, int32_t count) {
   const NextRun run = sequence.GetNextRun();
   ASSERT_LE(count, run.max_tokens);
-  const bool sparse =
-      run.is_decode && sequence.request().attention.RunsSparse(sequence.num_computed_tokens() + 1);
+  const bool sparse = run.is_decode() &&
+                      sequence.request().attention.RunsSparse(sequence.num_computed_tokens() + 1);
   sequence.AdvanceComputed(count, sparse);
 }
 
 TEST(SequenceTest, PromptRunsInChunksThenDecodes) {
   Sequence sequence(MakeRequest(1, Prompt(10), 5), 0);
   EXPECT_EQ(sequence.GetNextRun().max_tokens, 10);
-  EXPECT_FALSE(sequence.GetNextRun().is_decode);
+  EXPECT_FALSE(sequence.GetNextRun().is_decode());
   RunRow(sequence, 9);
   EXPECT_EQ(sequence.GetNextRun().max_tokens, 1);
-  EXPECT_FALSE(sequence.GetNextRun().is_decode) << "a prompt's last token is no decode row";
+  EXPECT_FALSE(sequence.GetNextRun().is_decode()) << "a prompt's last token is no decode row";
   RunRow(sequence, 1);
   EXPECT_EQ(sequence.AppendToken(77, kLength), std::nullopt);
   EXPECT_EQ(sequence.GetNextRun().max_tokens, 1);
-  EXPECT_TRUE(sequence.GetNextRun().is_decode);
+  EXPECT_TRUE(sequence.GetNextRun().is_decode());
 }
 
 TEST(SequenceTest, FullModeRecomputesInChunks) {
@@ -47,10 +46,10 @@ TEST(SequenceTest, FullModeRecomputesInChunks) {
   }
   sequence.ResetComputed(0);
   EXPECT_EQ(sequence.GetNextRun().max_tokens, 7);
-  EXPECT_FALSE(sequence.GetNextRun().is_decode);
+  EXPECT_FALSE(sequence.GetNextRun().is_decode());
 }
 
-TEST(SequenceTest, TidalReplaysWhatRanSparseRowByRow) {
+TEST(SequenceTest, APreemptedOneRunsAllItsTokensDensely) {
   auto request = MakeRequest(1, Prompt(4), 20);
   request->attention = Tidal(6);
   Sequence sequence(std::move(request), 0);
@@ -64,18 +63,14 @@ TEST(SequenceTest, TidalReplaysWhatRanSparseRowByRow) {
   EXPECT_EQ(sequence.num_computed_tokens(), 9);
   EXPECT_EQ(sequence.num_exact_tokens(), 6);
   EXPECT_EQ(sequence.num_inexact_tokens(), 3);
-  EXPECT_EQ(sequence.DenseLimit(), 6);
 
   sequence.ResetComputed(0);
-  EXPECT_EQ(sequence.GetNextRun().max_tokens, 6);
-  EXPECT_FALSE(sequence.GetNextRun().is_decode);
-  RunRow(sequence, 6);
-  for (int32_t computed = 6; computed < 10; ++computed) {
-    EXPECT_EQ(sequence.num_computed_tokens(), computed);
-    EXPECT_TRUE(sequence.GetNextRun().is_decode);
-    RunRow(sequence, 1);
-  }
-  EXPECT_EQ(sequence.num_exact_tokens(), 6);
+  EXPECT_EQ(sequence.GetNextRun().max_tokens, 10) << "all that is known";
+  EXPECT_EQ(sequence.GetNextRun().kind, RowKind::kPrefill);
+  RunRow(sequence, 10);
+  EXPECT_EQ(sequence.num_exact_tokens(), 10);
+  sequence.AppendToken(56, kLength);
+  EXPECT_EQ(sequence.GetNextRun().kind, RowKind::kDecode);
 }
 
 TEST(SequenceTest, CorrectionRewindsToTheFirstInexactToken) {
@@ -94,14 +89,11 @@ TEST(SequenceTest, CorrectionRewindsToTheFirstInexactToken) {
   EXPECT_EQ(sequence.num_inexact_tokens(), 0);
   EXPECT_EQ(sequence.dense_until(), 8);
   EXPECT_EQ(sequence.GetNextRun().max_tokens, 4);
-  EXPECT_FALSE(sequence.GetNextRun().is_decode);
+  EXPECT_FALSE(sequence.GetNextRun().is_decode());
   RunRow(sequence, 4);
   EXPECT_EQ(sequence.num_exact_tokens(), 8);
   sequence.AppendToken(54, kLength);
-  EXPECT_TRUE(sequence.GetNextRun().is_decode);
-  // After a preemption the corrected tokens are dense, as they were.
-  sequence.ResetComputed(0);
-  EXPECT_EQ(sequence.GetNextRun().max_tokens, 8);
+  EXPECT_TRUE(sequence.GetNextRun().is_decode());
 }
 
 TEST(SequenceTest, EndsAtMaxTokens) {
@@ -128,22 +120,22 @@ TEST(SequenceTest, AStopTokenEndsItAlsoAtTheLimit) {
   EXPECT_EQ(sequence.AppendToken(11, kLength), FinishReason::kStop);
 }
 
-TEST(SequenceTest, StopTokensAreForbiddenBeforeMinTokens) {
+TEST(SequenceTest, StopTokensAreBannedBeforeMinTokens) {
   auto request = MakeRequest(1, Prompt(2), 9);
   request->stop.stop_token_ids = {9, 11};
   request->stop.min_tokens = 2;
   request->sampling.logit_bias = {{9, 5.0f}, {3, 1.0f}};
   request->sampling.top_k = 7;
   Sequence sequence(std::move(request), 0);
-  EXPECT_THAT(sequence.sampling()->logit_bias,
-              UnorderedElementsAre(Pair(3, 1.0f), Pair(9, -INFINITY), Pair(11, -INFINITY)));
-  EXPECT_EQ(sequence.sampling()->top_k, 7);
+  const SamplingParams& sampling = sequence.request().sampling;
+  EXPECT_EQ(sampling.min_tokens, 2);
+  EXPECT_THAT(sampling.banned_tokens, ElementsAre(9, 11));
+  EXPECT_THAT(sampling.logit_bias, ElementsAre(Pair(9, 5.0f), Pair(3, 1.0f)));
+  EXPECT_EQ(sampling.top_k, 7);
   RunRow(sequence, 2);
   EXPECT_EQ(sequence.AppendToken(1, kLength), std::nullopt);
-  EXPECT_EQ(sequence.sampling()->logit_bias.size(), 3);
   RunRow(sequence, 1);
   EXPECT_EQ(sequence.AppendToken(1, kLength), std::nullopt);
-  EXPECT_EQ(sequence.sampling(), &sequence.request().sampling);
   RunRow(sequence, 1);
   EXPECT_EQ(sequence.AppendToken(9, kLength), FinishReason::kStop);
 }

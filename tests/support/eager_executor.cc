@@ -1,23 +1,45 @@
 #include "tests/support/eager_executor.h"
 
+#include <set>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace tidal {
+namespace {
+
+absl::Status Broken(const ScheduledSequence& sequence, const std::string& what) {
+  return absl::InternalError(
+      absl::StrCat("sequence ", sequence.id, " in slot ", sequence.slot, ": ", what));
+}
+
+}  // namespace
 
 void EagerExecutor::Launch(const StepInput& input) {
   Step& step = launched_.emplace_back();
   if (launched_.size() > kMaxInFlight) step.status = absl::InternalError("too many steps launched");
+  std::set<int32_t> slots;
+  for (const ScheduledSequence& sequence : input.sequences) {
+    step.status.Update(UpdateSlot(sequence));
+    if (!slots.insert(sequence.slot).second) {
+      step.status.Update(Broken(sequence, "the slot is another's in the same step"));
+    }
+  }
   std::deque<std::vector<TokenId>> tokens;
   const absl::StatusOr<StepInput> known = WithPendingTokens(input, &tokens);
   step.status.Update(known.status());
-  sampled_.clear();
   if (!step.status.ok()) return;
   absl::StatusOr<StepOutput> output = Run(*known);
   step.status = output.status();
   if (!output.ok()) return;
   step.output = *std::move(output);
-  for (const SequenceOutput& sequence : step.output.sequences) {
-    sampled_.push_back(sequence.sampled ? std::optional(sequence.sampled->id) : std::nullopt);
+  ++num_launched_;
+  for (size_t i = 0; i < input.sequences.size(); ++i) {
+    const std::optional<SampledToken>& sampled = step.output.sequences[i].sampled;
+    if (!sampled) continue;
+    Slot& slot = slots_[input.sequences[i].slot];
+    slot.last_token = sampled->id;
+    slot.sampled_in = num_launched_;
   }
 }
 
@@ -29,15 +51,35 @@ absl::StatusOr<StepOutput> EagerExecutor::Collect() {
   return std::move(step.output);
 }
 
+absl::Status EagerExecutor::UpdateSlot(const ScheduledSequence& sequence) {
+  Slot& slot = slots_[sequence.slot];
+  if (sequence.new_in_slot) {
+    slot = Slot();
+    slot.owner = sequence.id;
+  }
+  if (slot.owner != sequence.id) return Broken(sequence, "the slot is another's");
+  if (sequence.num_sent_blocks < 0 ||
+      sequence.num_sent_blocks > static_cast<int32_t>(slot.blocks.size())) {
+    return Broken(sequence, absl::StrCat("the slot has ", slot.blocks.size(), " blocks, not ",
+                                         sequence.num_sent_blocks));
+  }
+  slot.blocks.resize(sequence.num_sent_blocks);
+  const auto sent = sequence.block_table.subspan(sequence.num_sent_blocks);
+  slot.blocks.insert(slot.blocks.end(), sent.begin(), sent.end());
+  if (sequence.block_table != absl::MakeConstSpan(slot.blocks)) {
+    return Broken(sequence, "the block table is not what the slot has");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<StepInput> EagerExecutor::WithPendingTokens(
     StepInput input, std::deque<std::vector<TokenId>>* tokens) const {
   for (ScheduledSequence& sequence : input.sequences) {
-    const int32_t row = std::exchange(sequence.pending_row, -1);
-    if (row < 0) continue;
-    if (row >= static_cast<int32_t>(sampled_.size()) || !sampled_[row]) {
-      return absl::InternalError("a pending row without a token");
-    }
-    tokens->emplace_back(sequence.tokens.begin(), sequence.tokens.end()).push_back(*sampled_[row]);
+    if (std::exchange(sequence.num_pending_tokens, 0) == 0) continue;
+    const Slot& slot = slots_.at(sequence.slot);
+    if (slot.sampled_in != num_launched_) return Broken(sequence, "no token is pending");
+    tokens->emplace_back(sequence.tokens.begin(), sequence.tokens.end())
+        .push_back(*slot.last_token);
     sequence.tokens = tokens->back();
   }
   return input;

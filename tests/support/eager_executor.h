@@ -1,8 +1,11 @@
-// An Executor whose steps run when they are launched: what executors without a device share.
+// An Executor whose steps run when they are launched: what executors without a device share. It
+// keeps what slots hold and refuses a step that relies on more.
 #ifndef TIDAL_TESTS_SUPPORT_EAGER_EXECUTOR_H_
 #define TIDAL_TESTS_SUPPORT_EAGER_EXECUTOR_H_
 
+#include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -28,11 +31,20 @@ class EagerExecutor : public Executor {
     StepOutput output;
   };
 
-  // The input with every token known; those of sequences with a pending row are put into `tokens`.
+  struct Slot {
+    SequenceId owner = 0;
+    std::vector<BlockId> blocks;
+    std::optional<TokenId> last_token;
+    int64_t sampled_in = -1;  // the step that sampled it
+  };
+
+  absl::Status UpdateSlot(const ScheduledSequence& sequence);
+  // The input with every token known; those of sequences with a pending one are put into `tokens`.
   absl::StatusOr<StepInput> WithPendingTokens(StepInput input,
                                               std::deque<std::vector<TokenId>>* tokens) const;
 
-  std::vector<std::optional<TokenId>> sampled_;  // by each sequence of the last step
+  std::map<int32_t, Slot> slots_;
+  int64_t num_launched_ = 0;
   std::deque<Step> launched_;
 };
 

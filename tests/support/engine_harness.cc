@@ -62,7 +62,7 @@ std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequ
   std::vector<StepTrace> traces(input.sequences.size());
 
   model.PoisonSelection(batch);
-  model.Begin(batch);
+  model.Embed(batch);
   for (int32_t layer = 0; layer < runner.info().num_layers; ++layer) {
     model.RunLayer(layer, batch, runner.kv_cache());
     const LayerRole role = model.layer_plan().roles[layer];
@@ -71,8 +71,7 @@ std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequ
       StepTrace& trace = traces[runner.batch().order()[row]];
       trace.ran_sparse = true;
       for (int32_t set = 0; set < model.selection().num_sets(); ++set) {
-        trace.selected[layer].push_back(
-            model.selection().Read(row, set, batch.shape.max_token_budget));
+        trace.selected[layer].push_back(model.selection().Read(batch.row_begins, row, set));
       }
       std::vector<bfloat16> query(runner.model_config().q_size());
       runner.backend().CopyToHost(query.data(),

@@ -48,7 +48,7 @@ absl::StatusOr<StepOutput> FakeExecutor::Run(const StepInput& input) {
     output.sequences.push_back(Sample(sequence));
     const int32_t context = sequence.num_computed_tokens + sequence.num_new_tokens;
     const bool sparse = output.sequences.back().ran_sparse;
-    if (!sequence.is_decode) {
+    if (sequence.kind != RowKind::kDecode) {
       output.stats.prefill_tokens += sequence.num_new_tokens;
       continue;
     }
@@ -110,11 +110,11 @@ absl::Status FakeExecutor::CheckSequence(const ScheduledSequence& sequence) cons
                                          size, " tokens"));
   }
   if (sequence.sampling == nullptr) return Broken(sequence, "no sampling parameters");
-  // Without needs_token it replays a token that was decoded before a preemption.
-  if (sequence.is_decode && sequence.num_new_tokens != 1) {
+  // Where none is wanted it replays a token that was decoded before a preemption.
+  if (sequence.kind == RowKind::kDecode && sequence.num_new_tokens != 1) {
     return Broken(sequence, "a decode row runs one token");
   }
-  if (sequence.needs_token && end != size) {
+  if (sequence.wants_token() && end != size) {
     return Broken(sequence, absl::StrCat("needs a token after ", end, " of ", size, " tokens"));
   }
   const int64_t covered = static_cast<int64_t>(sequence.block_table.size()) * options_.block_size;
@@ -140,7 +140,7 @@ int64_t FakeExecutor::SlotOf(const ScheduledSequence& sequence, int32_t position
 absl::Status FakeExecutor::Write(const ScheduledSequence& sequence) {
   if (!status_.ok()) return absl::OkStatus();  // the shape is wrong: indices cannot be trusted
   const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
-  const bool sparse = sequence.is_decode && sequence.attention.RunsSparse(end);
+  const bool sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
   uint64_t hash = 0;
   for (int32_t p = 0; p < end; ++p) {
     hash = Extend(hash, sequence.tokens[p]);
@@ -184,8 +184,8 @@ absl::Status FakeExecutor::CheckCache(const ScheduledSequence& sequence) const {
 SequenceOutput FakeExecutor::Sample(const ScheduledSequence& sequence) const {
   SequenceOutput output;
   const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
-  output.ran_sparse = sequence.is_decode && sequence.attention.RunsSparse(end);
-  if (!sequence.needs_token) return output;
+  output.ran_sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
+  if (!sequence.wants_token()) return output;
   SampledToken sampled;
   sampled.id = NextToken(sequence.tokens, *sequence.sampling);
   sampled.logprob = -0.5f;

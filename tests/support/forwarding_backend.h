@@ -61,6 +61,7 @@ class ForwardingBackend : public Backend {
   void EndGraph() override {
     if (!eager) backend_->EndGraph();
   }
+  void UpdateTables(const UpdateTablesParams& params) override { backend_->UpdateTables(params); }
   void Embedding(const EmbeddingParams& params) override { backend_->Embedding(params); }
   void RmsNorm(const RmsNormParams& params) override { backend_->RmsNorm(params); }
   void MatMul(const MatMulParams& params) override { backend_->MatMul(params); }
@@ -76,7 +77,8 @@ class ForwardingBackend : public Backend {
     backend_->SelectingDecode(params, select);
   }
   void SparseDecode(const SparseDecodeParams& params) override { backend_->SparseDecode(params); }
-  void Sample(const SamplingParamsView& params) override { backend_->Sample(params); }
+  void Sample(const SampleParams& params) override { backend_->Sample(params); }
+  void CountTokens(const CountTokensParams& params) override { backend_->CountTokens(params); }
 
  private:
   std::unique_ptr<Backend> backend_;

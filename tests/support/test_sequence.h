@@ -1,4 +1,5 @@
-// A sequence as a test keeps it, and its share of a step.
+// A sequence as a test keeps it, and its share of a step. Every step brings what its slot holds
+// anew.
 #ifndef TIDAL_TESTS_SUPPORT_TEST_SEQUENCE_H_
 #define TIDAL_TESTS_SUPPORT_TEST_SEQUENCE_H_
 
@@ -19,19 +20,21 @@ inline SamplingParams GreedySampling() {
 struct TestSequence {
   TestSequence(SequenceId id, std::vector<TokenId> prompt, std::vector<BlockId> blocks)
       : id(id),
+        slot(static_cast<int32_t>(id) - 1),
         tokens(std::move(prompt)),
         num_prompt_tokens(static_cast<int32_t>(tokens.size())),
         blocks(std::move(blocks)) {}
 
   // The next `count` tokens as a prompt chunk; a token is wanted where they are the last.
-  ScheduledSequence Prefill(int32_t count) const { return Schedule(count, /*is_decode=*/false); }
+  ScheduledSequence Prefill(int32_t count) const { return Schedule(count, RowKind::kPrefill); }
   // The one token that is not computed yet, as a decode row.
-  ScheduledSequence Decode() const { return Schedule(1, /*is_decode=*/true); }
+  ScheduledSequence Decode() const { return Schedule(1, RowKind::kDecode); }
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   int32_t remaining() const { return size() - num_computed_tokens; }
 
   SequenceId id;
+  int32_t slot;  // that of the id
   std::vector<TokenId> tokens;
   int32_t num_prompt_tokens;
   int32_t num_computed_tokens = 0;
@@ -40,16 +43,18 @@ struct TestSequence {
   AttentionPolicy attention;
 
  private:
-  ScheduledSequence Schedule(int32_t count, bool is_decode) const {
+  ScheduledSequence Schedule(int32_t count, RowKind kind) const {
     ScheduledSequence sequence = {};
     sequence.id = id;
+    sequence.slot = slot;
+    sequence.new_in_slot = true;
+    sequence.kind = kind;
     sequence.tokens = tokens;
     sequence.num_prompt_tokens = num_prompt_tokens;
     sequence.num_computed_tokens = num_computed_tokens;
     sequence.num_new_tokens = count;
     sequence.block_table = blocks;
-    sequence.is_decode = is_decode;
-    sequence.needs_token = num_computed_tokens + count == size();
+    if (num_computed_tokens + count == size()) sequence.wanted = Wanted::kLastToken;
     sequence.sampling = &sampling;
     sequence.attention = attention;
     return sequence;

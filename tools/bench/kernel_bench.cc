@@ -209,7 +209,14 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
   const int64_t q_size = int64_t{o_.num_heads} * o_.head_dim;
   bfloat16* const q = TakeRandom(q_size * batch * copies);
   PagedDecodeParams params = {};
-  params.tables = {Upload(blocks), stride, Upload(std::vector<int32_t>(batch, context))};
+  std::vector<int32_t> slots(batch), row_begins(batch);
+  const int32_t row_tokens = (context + kScoreAlignment - 1) / kScoreAlignment * kScoreAlignment;
+  for (int32_t row = 0; row < batch; ++row) {
+    slots[row] = row;
+    row_begins[row] = row * row_tokens;
+  }
+  params.tables = {Upload(blocks), stride, Upload(slots),
+                   Upload(std::vector<int32_t>(batch, context))};
   params.out = Take<bfloat16>(q_size * batch);
   params.out_type = DType::kBF16;
   params.rows = batch;
@@ -222,9 +229,11 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
     rows.kv = Layer(kv_caches_, num_blocks, copy);
     return rows;
   };
+  const int32_t* const begins = Upload(row_begins);
   const auto plan = [&](const int32_t* budgets) {
-    return [this, &params, budgets] {
-      backend_.PlanDecode({params.tables.context_lens, budgets, params.rows});
+    return [this, &params, begins, budgets] {
+      backend_.PlanDecode(
+          {params.tables.sequence_slots, params.tables.context_lens, budgets, begins, params.rows});
     };
   };
   const std::string shape = absl::StrCat("batch ", batch, ", context ", context);
@@ -236,11 +245,15 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
   Report("paged_decode", shape, *seconds, bytes);
 
   const int32_t sets = o_.granularity == SelectionGranularity::kShared ? 1 : o_.num_kv_heads;
+  const int64_t set_stride = int64_t{batch} * row_tokens;
+  const TokenSelection selection = {Take<int32_t>(sets * set_stride),
+                                    Take<int32_t>(sets * set_stride),
+                                    Take<int32_t>(int64_t{batch} * sets),
+                                    begins,
+                                    set_stride,
+                                    o_.granularity};
   for (int32_t budget : o_.token_budgets) {
     if (budget >= context) continue;
-    const int64_t size = int64_t{batch} * sets * budget;
-    const TokenSelection selection = {Take<int32_t>(size), Take<int32_t>(size),
-                                      Take<int32_t>(int64_t{batch} * sets), budget, o_.granularity};
     const int32_t* const budgets = Upload(std::vector<int32_t>(batch, budget));
     const int32_t* const recency = Upload(std::vector<int32_t>(batch, budget / 4));
     const std::string sparse_shape = absl::StrCat(shape, ", budget ", budget);
@@ -275,7 +288,8 @@ absl::Status KernelBench::Prefill(int32_t length) {
   PrefillAttentionParams params = {};
   params.q = TakeRandom(q_size);
   params.kv = Layer(TakeRandom(elements), stride, 0);
-  params.tables = {Upload(blocks), stride, Upload(std::vector<int32_t>{length})};
+  params.tables = {Upload(blocks), stride, Upload(std::vector<int32_t>{0}),
+                   Upload(std::vector<int32_t>{length})};
   params.cu_query_lens = Upload(std::vector<int32_t>{0, length});
   params.out = Take<bfloat16>(q_size);
   params.out_type = DType::kBF16;
@@ -340,24 +354,33 @@ absl::Status KernelBench::Sampling() {
   float* const logits = Take<float>(int64_t{most_rows} * o_.vocab);
   if (head == nullptr || out_of_memory_)
     return absl::ResourceExhaustedError("no memory for logits");
-  int32_t* const ids = Take<int32_t>(most_rows);
-  float* const logprobs = Take<float>(most_rows);
-  SamplingRow greedy = {}, nucleus = {};
-  for (SamplingRow* row : {&greedy, &nucleus}) {
-    row->top_p = 1;
-    row->repetition_penalty = 1;
+  std::vector<int32_t> first_rows(most_rows);
+  std::iota(first_rows.begin(), first_rows.end(), 0);
+  SampleParams params = {};
+  params.logits = logits;
+  params.sequence_slots = Upload(first_rows);
+  params.generated = Take<int32_t>(most_rows);
+  params.slots.counts = Take<TokenCount>(int64_t{most_rows} * o_.vocab);
+  params.slots.last_tokens = Take<int32_t>(most_rows);
+  params.token_ids = Take<int32_t>(most_rows);
+  params.logprobs = Take<float>(most_rows);
+  params.vocab = o_.vocab;
+  SamplingSettings greedy = {}, nucleus = {};
+  for (SamplingSettings* settings : {&greedy, &nucleus}) {
+    settings->top_p = 1;
+    settings->repetition_penalty = 1;
   }
   nucleus.temperature = 0.8f;
   nucleus.top_k = 50;
   nucleus.top_p = 0.95f;
-  for (const auto& [name, row] : {std::pair("greedy", greedy), std::pair("top-k top-p", nucleus)}) {
+  for (const auto& [name, settings] :
+       {std::pair("greedy", greedy), std::pair("top-k top-p", nucleus)}) {
+    params.slots.settings = Upload(std::vector<SamplingSettings>(most_rows, settings));
     for (int32_t rows : o_.matmul_rows) {
-      const SamplingRow* const params = Upload(std::vector<SamplingRow>(rows, row));
+      params.num_rows = rows;
       backend_.MatMul({head.get(), x, logits, rows, false});
-      const absl::StatusOr<double> seconds = Time(1, [&](int /*copy*/) {
-        backend_.Sample(
-            {logits, params, nullptr, nullptr, ids, logprobs, nullptr, nullptr, rows, o_.vocab, 0});
-      });
+      const absl::StatusOr<double> seconds =
+          Time(1, [&](int /*copy*/) { backend_.Sample(params); });
       if (!seconds.ok()) return seconds.status();
       Report("sample", absl::StrCat(name, ", rows ", rows), *seconds,
              static_cast<double>(rows) * o_.vocab * sizeof(float));
@@ -375,11 +398,8 @@ absl::Status KernelBench::Run() {
   limits.num_heads = o_.num_heads;
   limits.num_kv_heads = o_.num_kv_heads;
   limits.head_dim = o_.head_dim;
-  limits.max_token_budget = Largest(o_.token_budgets, 1);
   limits.vocab = o_.vocab;
   limits.block_size = o_.block_size;
-  limits.hidden = o_.hidden;
-  limits.intermediate = o_.intermediate;
   limits.max_scored_tokens = int64_t{limits.max_context_len} * limits.max_decode_rows;
   if (!backend_.Reserve(limits)) return absl::ResourceExhaustedError("no memory for scratch");
   if (!TakeKvCaches()) return absl::ResourceExhaustedError("no memory for KV caches");

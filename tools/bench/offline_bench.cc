@@ -28,6 +28,7 @@ double Median(std::vector<double> values) {
 struct BenchSequence {
   std::vector<TokenId> tokens;
   std::vector<BlockId> blocks;
+  bool in_slot = false;  // has run a step
 };
 
 class OfflineBench {
@@ -42,12 +43,12 @@ class OfflineBench {
   absl::StatusOr<BenchResult> TimeDecode(AttentionMode mode, int32_t context, int32_t batch);
 
  private:
-  ScheduledSequence Scheduled(int32_t index, int32_t computed, int32_t count, bool is_decode,
-                              const AttentionPolicy& policy) const;
+  ScheduledSequence Scheduled(int32_t index, int32_t computed, int32_t count, RowKind kind,
+                              const AttentionPolicy& policy);
   // `batch` sequences decode a token after `computed` others: their own, or where it is pending the
   // one that the step before samples.
   StepInput DecodeStep(int32_t batch, int32_t computed, bool pending,
-                       const AttentionPolicy& policy) const;
+                       const AttentionPolicy& policy);
   // Blocks as a server that has run for a while hands them out.
   void ShuffleBlocks(std::mt19937& random);
   absl::Status Prefill(int32_t index, int32_t length);
@@ -62,29 +63,34 @@ class OfflineBench {
 };
 
 ScheduledSequence OfflineBench::Scheduled(int32_t index, int32_t computed, int32_t count,
-                                          bool is_decode, const AttentionPolicy& policy) const {
-  const BenchSequence& sequence = sequences_[index];
+                                          RowKind kind, const AttentionPolicy& policy) {
+  BenchSequence& sequence = sequences_[index];
+  const bool decodes = kind == RowKind::kDecode;
+  const bool in_slot = std::exchange(sequence.in_slot, true);
   return {.id = static_cast<SequenceId>(index + 1),
+          .slot = index,
+          .new_in_slot = !in_slot,
+          .kind = kind,
+          .wanted = decodes ? Wanted::kLastToken : Wanted::kNone,
           .tokens = absl::MakeSpan(sequence.tokens).first(computed + count),
-          .num_prompt_tokens = is_decode ? computed : computed + count,
+          .num_prompt_tokens = decodes ? computed : computed + count,
           .num_computed_tokens = computed,
           .num_new_tokens = count,
           .block_table = sequence.blocks,
-          .is_decode = is_decode,
-          .needs_token = is_decode,
+          .num_sent_blocks = in_slot ? static_cast<int32_t>(sequence.blocks.size()) : 0,
           .sampling = &sampling_,
           .attention = policy};
 }
 
 StepInput OfflineBench::DecodeStep(int32_t batch, int32_t computed, bool pending,
-                                   const AttentionPolicy& policy) const {
+                                   const AttentionPolicy& policy) {
   StepInput input;
   for (int32_t i = 0; i < batch; ++i) {
-    ScheduledSequence& row = input.sequences.emplace_back(
-        Scheduled(i, computed, /*count=*/1, /*is_decode=*/true, policy));
+    ScheduledSequence& row =
+        input.sequences.emplace_back(Scheduled(i, computed, /*count=*/1, RowKind::kDecode, policy));
     if (!pending) continue;
     row.tokens.remove_suffix(1);
-    row.pending_row = i;
+    row.num_pending_tokens = 1;
   }
   return input;
 }
@@ -137,7 +143,7 @@ absl::Status OfflineBench::Prefill(int32_t index, int32_t length) {
   for (int32_t done = 0; done < length;) {
     const int32_t chunk = std::min(length - done, info_.max_num_batched_tokens);
     StepInput input;
-    input.sequences.push_back(Scheduled(index, done, chunk, /*is_decode=*/false, {}));
+    input.sequences.push_back(Scheduled(index, done, chunk, RowKind::kPrefill, {}));
     TIDAL_RETURN_IF_ERROR(engine_.Execute(input).status());
     done += chunk;
   }

@@ -121,13 +121,14 @@ void AttendSplit(const DecodeCall& call, const RowGroup& group, int32_t split, i
   task.v = call.kv.v;
   if (call.tables) {
     const int32_t position = FirstToken(call, row) + start;
-    task.blocks =
-        call.tables->blocks + int64_t{row} * call.tables->stride + position / call.kv.block_size;
+    task.blocks = call.tables->blocks +
+                  int64_t{call.tables->sequence_slots[row]} * call.tables->stride +
+                  position / call.kv.block_size;
     task.block_offset = position % call.kv.block_size;
   } else {
     const int32_t sets = NumSets(*call.selection, call.kv.num_kv_heads);
-    const int64_t set = int64_t{row} * sets + (sets == 1 ? 0 : kv_begin);
-    task.slots = call.selection->slots + set * call.selection->capacity + start;
+    const int32_t set = sets == 1 ? 0 : kv_begin;
+    task.slots = call.selection->slots + call.selection->SetBegin(row, set) + start;
   }
   task.num_tokens = std::clamp(NumTokens(call, row, kv_begin) - start, 0, kSplitTokens);
   task.kv_begin = kv_begin;
@@ -217,8 +218,7 @@ DecodeWorkspace::~DecodeWorkspace() = default;
 
 bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
   Buffers& b = *buffers_;
-  const int32_t row_splits =
-      CeilDiv(std::max(limits.max_context_len, limits.max_token_budget), kSplitTokens);
+  const int32_t row_splits = CeilDiv(limits.max_context_len, kSplitTokens);
   const int64_t all_splits = int64_t{limits.max_decode_rows} * row_splits;
   b.max_splits = static_cast<int32_t>(
       std::max<int64_t>(row_splits, std::min<int64_t>(all_splits, kGroupSplits)));

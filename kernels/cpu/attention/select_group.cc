@@ -67,10 +67,11 @@ class GroupSelector {
   }
 
   SelectTask TaskOf(int32_t row, int32_t set) const {
-    const int64_t at = (int64_t{row} * sets_ + set) * select_.selection.capacity;
+    const int64_t at = select_.selection.SetBegin(row, set);
     SelectTask task{};
     task.keys = &buffers_.keys[SetOffset(row, set)];
-    task.blocks = params_.tables.blocks + int64_t{row} * params_.tables.stride;
+    task.blocks =
+        params_.tables.blocks + int64_t{params_.tables.sequence_slots[row]} * params_.tables.stride;
     task.block_size = params_.kv.block_size;
     task.context_len = params_.tables.context_lens[row];
     task.token_budget = select_.token_budgets[row];

@@ -37,11 +37,6 @@ constexpr int64_t RoundUp(int64_t x, int64_t multiple) {
   return (x + multiple - 1) / multiple * multiple;
 }
 
-// Every row's scores begin at a multiple of 128.
-int64_t HeadStride(const BackendLimits& limits) {
-  return RoundUp(limits.max_scored_tokens + int64_t{128} * limits.max_decode_rows, 128);
-}
-
 // Gives out pieces of one allocation; with a null base it only counts.
 class Carver {
  public:
@@ -75,7 +70,6 @@ struct DecodeWorkspace::Buffers {
   int32_t* items_drawn = nullptr;
   int32_t* splits_done = nullptr;
   int32_t* scoring_order = nullptr;
-  int64_t* row_offsets = nullptr;
   size_t zeroed_bytes = 0;
   // Written before they are read.
   float* partial_out = nullptr;
@@ -97,14 +91,12 @@ struct DecodeWorkspace::Buffers {
     splits_done = carver.Take<int32_t>(rows * of.num_kv_heads);
     scores.splits_scored = carver.Take<int32_t>(rows);
     scoring_order = carver.Take<int32_t>(rows);
-    row_offsets = carver.Take<int64_t>(rows);
     zeroed_bytes = carver.used();
     partial_out = carver.Take<float>(items * group * of.head_dim);
     partial_sums = carver.Take<float2>(items * group);
-    const int64_t head_stride = HeadStride(of);
+    const int64_t head_stride = ScoreStride(of.max_scored_tokens, of.max_decode_rows);
     scores.logits = carver.Take<__half>(of.num_heads * head_stride);
     scores.head_stride = head_stride;
-    scores.row_offsets = row_offsets;
     scores.scoring_order = scoring_order;
     scores.keys = carver.Take<uint32_t>(of.num_kv_heads * head_stride);
     return carver.used();
@@ -149,9 +141,10 @@ bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
     blocks_per_sm = mode == 0 ? blocks_of_mode : std::min(blocks_per_sm, blocks_of_mode);
   }
   rule = {blocks_per_sm * context.num_sms, limits.num_kv_heads};
-  if (rule.MaxItems(1, limits.max_context_len, limits.max_context_len) >
-      int64_t{DecodeItem::kMaxSplits} * limits.num_kv_heads) {
-    Fail("more splits of a row than an item can count");
+  if (rule.MaxRowSplits(limits.max_context_len) > DecodeItem::kMaxSplits ||
+      rule.MaxItems(limits.max_decode_rows, limits.max_context_len, limits.max_scored_tokens) >
+          DecodeItem::kMaxResults) {
+    Fail("more splits than an item can count");
   }
   return true;
 }
@@ -182,17 +175,15 @@ SelectionScores DecodeWorkspace::scores() const { return buffers_->scores; }
 void PlanDecode(const DecodeRows& rows, DecodeWorkspace& workspace, DeviceContext& context) {
   DecodeWorkspace::Buffers& b = workspace.buffers();
   if (rows.rows > b.limits.max_decode_rows) Fail("more rows than reserved for");
-  decode::Plan({.context_lens = rows.context_lens,
-                .token_budgets = rows.token_budgets,
-                .rows = rows.rows,
+  b.scores.row_begins = rows.row_begins;
+  decode::Plan({.rows = rows,
                 .rule = b.rule,
                 .window = b.limits.window,
                 .dense = b.dense,
                 .windowed = b.windowed,
                 .scoring = b.scoring,
                 .reuse = b.reuse,
-                .scoring_order = b.scoring_order,
-                .row_offsets = b.row_offsets},
+                .scoring_order = b.scoring_order},
                context);
   context.next_launch_is_full = true;  // for what decode operations read early
 }
@@ -272,13 +263,10 @@ void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,
   Args args = MakeArgs(params, b.reuse, b);
   const TokenSelection& selection = params.selection;
   args.slots = selection.slots;
-  args.slots_capacity = selection.capacity;
+  args.set_stride = selection.set_stride;
   args.num_sets =
       selection.granularity == SelectionGranularity::kShared ? 1 : params.kv.num_kv_heads;
-  // The lengths of sparse rows are not known here; a selection can be as long as its capacity.
-  Run("SparseDecode", Mode::kSparse, args, params.rows,
-      std::max(params.max_context_len, std::min(selection.capacity, b.limits.max_context_len)), b,
-      context);
+  Run("SparseDecode", Mode::kSparse, args, params.rows, params.max_context_len, b, context);
 }
 
 }  // namespace tidal::cuda

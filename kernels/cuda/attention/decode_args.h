@@ -21,11 +21,12 @@ enum class Mode : uint8_t {
 };
 
 struct Args {
-  const bfloat16* q;        // [rows, H, D]
-  const bfloat16* k;        // [num_blocks, KV, B, D]
-  const bfloat16* v;        // the same
-  const int32_t* blocks;    // [rows, table_stride]
-  const int32_t* slots;     // [rows, num_sets, slots_capacity]; kSparse only
+  const bfloat16* q;      // [rows, H, D]
+  const bfloat16* k;      // [num_blocks, KV, B, D]
+  const bfloat16* v;      // the same
+  const int32_t* blocks;  // [sequence slots, table_stride]
+  const int32_t* slots;   // [num_sets, set_stride]; kSparse only, like the next
+  int64_t set_stride;
   void* out;                // [rows, H, D], float or bf16
   const DecodeItem* items;  // [*item_count], at least as many as there are blocks are readable
   const int32_t* item_count;
@@ -39,7 +40,7 @@ struct Args {
   int32_t* splits_done;    // [rows, KV]; zero between two operations
   SelectionScores scores;  // kScoring only, like the next
   SelectionRule rule;
-  int32_t table_stride, slots_capacity, num_sets;
+  int32_t table_stride, num_sets;
   int32_t num_kv_heads, group;
   int32_t block_shift;  // log2 of B
   int32_t stages;       // chunks in flight a warp

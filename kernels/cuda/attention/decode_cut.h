@@ -122,6 +122,12 @@ struct SplitRule {
     return cut;
   }
 
+  // Splits of one row of up to `max_tokens` tokens: at most.
+  int64_t MaxRowSplits(int32_t max_tokens) const {
+    return std::min<int64_t>(DivideUp(max_tokens, LeastTokens(0)),
+                             int64_t{blocks} * kMaxRounds / num_kv_heads + 1 +
+                                 DivideUp(max_tokens, kMaxScoredSplitTokens) + kMaxTailSplits);
+  }
   // Work items of up to `rows` rows of up to `max_tokens` tokens, of which `scored_tokens` are in
   // rows whose logits are kept: at most.
   int64_t MaxItems(int64_t rows, int32_t max_tokens, int64_t scored_tokens) const {

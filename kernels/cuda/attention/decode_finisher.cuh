@@ -85,7 +85,7 @@ __device__ void HandOver(const WarpAttention<kDim>& attention, int group, int wa
 // Where the logits of an item's first token go, in the plane of its group's first head.
 __device__ inline __half* LogitsOf(const Args& args, const DecodeItem& item) {
   return args.scores.logits + int64_t{item.kv_head()} * args.group * args.scores.head_stride +
-         args.scores.row_offsets[item.row()] + item.begin();
+         args.scores.row_begins[item.row()] + item.begin();
 }
 
 template <int kDim, Mode kMode>

@@ -9,33 +9,38 @@
 
 namespace tidal::cuda::decode {
 
-// One (row, KV head, split). No tokens: no item.
+// One (row, KV head, split), with all that a block has to know to find its tokens: what it would
+// have to look up first would cost it another trip to memory. No tokens: no item.
 struct DecodeItem {
-  static constexpr int32_t kMaxRows = 1 << 20, kMaxKvHeads = 1 << 11, kMaxSplits = (1 << 15) - 1;
+  static constexpr int32_t kMaxRows = 1 << 16, kMaxKvHeads = 1 << 8, kMaxSplits = (1 << 14) - 1,
+                           kMaxResults = 1 << 24;
 
   int4 words = {0, 0, 0, 0};
 
-  __host__ __device__ static DecodeItem Make(int32_t row, int32_t kv_head, int32_t result,
-                                             int32_t begin, int32_t tokens, bool sparse,
-                                             int32_t num_splits) {
-    return {
-        {static_cast<int32_t>(row | static_cast<uint32_t>(kv_head) << 20 | uint32_t{sparse} << 31),
-         result, begin, static_cast<int32_t>(tokens | static_cast<uint32_t>(num_splits) << 16)}};
+  __host__ __device__ static DecodeItem Make(int32_t row, int32_t sequence_slot, int32_t kv_head,
+                                             int32_t result, int32_t begin, int32_t tokens,
+                                             bool sparse, int32_t num_splits) {
+    const auto join = [](int32_t low, int32_t high, int shift) {
+      return static_cast<int32_t>(low | static_cast<uint32_t>(high) << shift);
+    };
+    return {{join(row, sequence_slot, 16), join(result, kv_head, 24), begin,
+             join(tokens, num_splits | int32_t{sparse} << 14, 16)}};
   }
-  __host__ __device__ int32_t row() const { return words.x & (kMaxRows - 1); }
-  __host__ __device__ int32_t kv_head() const { return words.x >> 20 & (kMaxKvHeads - 1); }
-  __host__ __device__ bool sparse() const { return words.x < 0; }  // the row has a token budget
+  __host__ __device__ int32_t row() const { return words.x & 0xffff; }
+  __host__ __device__ int32_t sequence_slot() const { return words.x >> 16 & 0xffff; }
+  __host__ __device__ int32_t kv_head() const { return words.y >> 24 & 0xff; }
   // Where its partial results lie: those of a row lie together, split s of KV head h at
   // RowItems::first + s * KV + h.
-  __host__ __device__ int32_t result() const { return words.y; }
-  // First token of the split, among the tokens of the context or of the selection. A multiple
-  // of 16.
+  __host__ __device__ int32_t result() const { return words.y & 0xffffff; }
+  // First token of the split: of a context counted in the row, of a selection in its set of all
+  // rows' tokens (TokenSelection). A multiple of 16.
   __host__ __device__ int32_t begin() const { return words.z & ~15; }
   // So many of its first tokens do not count: a window begins where it wants to.
   __host__ __device__ int32_t hidden() const { return words.z & 15; }
   __host__ __device__ void Hide(int32_t tokens) { words.z |= tokens; }
   __host__ __device__ int32_t tokens() const { return words.w & 0xffff; }
   __host__ __device__ int32_t num_splits() const { return words.w >> 16 & kMaxSplits; }
+  __host__ __device__ bool sparse() const { return words.w >> 30 & 1; }  // has a token budget
   // The row's last split, and so with the row's last token.
   __host__ __device__ bool ends_row() const { return words.w < 0; }
   __host__ __device__ void MarkEnd() { words.w |= INT32_MIN; }

@@ -115,14 +115,12 @@ class ChunkLoader {
       const int token = FirstToken(to->first + lane_ / kChunkTokens) + lane_ % kChunkTokens;
       if (token < item.tokens()) {
         const int set = args_.num_sets == 1 ? 0 : item.kv_head();
-        to->value =
-            args_.slots[(int64_t{item.row()} * args_.num_sets + set) * args_.slots_capacity +
-                        item.begin() + token];
+        to->value = args_.slots[set * args_.set_stride + item.begin() + token];
       }
     } else {
       const int token = FirstToken(to->first + lane_);
       if (token < item.tokens()) {
-        to->value = args_.blocks[int64_t{item.row()} * args_.table_stride +
+        to->value = args_.blocks[int64_t{item.sequence_slot()} * args_.table_stride +
                                  ((item.begin() + token) >> args_.block_shift)];
       }
     }

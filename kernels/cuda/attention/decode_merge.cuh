@@ -188,8 +188,8 @@ __device__ void MergeHeads(const Args& args, unsigned char* shared) {
     int32_t counted = 0;
     if (threadIdx.x == 0) counted = atomicAdd(done, kHeads);
     MergeSplits<kDim, kMode, kHeads>(
-        args, DecodeItem::Make(row, kv_head, 0, 0, 0, items.sparse, items.num_splits), items.first,
-        head % args.group, shared);
+        args, DecodeItem::Make(row, 0, kv_head, 0, 0, 0, items.sparse, items.num_splits),
+        items.first, head % args.group, shared);
     // The last of the group's heads leaves a zero for the next operation.
     if (threadIdx.x == 0 && counted == items.num_splits + args.group - kHeads) *done = 0;
   }

@@ -22,9 +22,9 @@ constexpr int kLists = 4;
 // Tokens of a row that are read.
 template <Work kWork>
 __device__ int32_t TokensOf(const PlanArgs& args, int row) {
-  const int32_t length = args.context_lens[row];
+  const int32_t length = args.rows.context_lens[row];
   if (kWork == Work::kWindowed) return length - FirstVisible(length - 1, args.window) / 16 * 16;
-  const int32_t budget = kWork == Work::kReuse ? args.token_budgets[row] : 0;
+  const int32_t budget = kWork == Work::kReuse ? args.rows.token_budgets[row] : 0;
   return budget > 0 ? min(budget, length) : length;
 }
 
@@ -36,7 +36,7 @@ class RowCutter {
     // Rows that are scored are to be complete, and pooled, early: no tails.
     if constexpr (kWork != Work::kScoring) {
       int64_t tokens = 0;
-      for (int row = lane; row < args.rows; row += 32) tokens += TokensOf<kWork>(args, row);
+      for (int row = lane; row < args.rows.rows; row += 32) tokens += TokensOf<kWork>(args, row);
       lengths_ = args.rule.Tails(SumOfWarp(tokens));
     }
     ChooseMost(lane);
@@ -49,7 +49,7 @@ class RowCutter {
  private:
   // Where splits may have up to `most` tokens.
   __device__ SplitLengths LengthsOf(int row, int32_t most) const {
-    const bool scored = kWork == Work::kScoring && args_.token_budgets[row] > 0;
+    const bool scored = kWork == Work::kScoring && args_.rows.token_budgets[row] > 0;
     SplitLengths lengths = lengths_.OfRow(row, TokensOf<kWork>(args_, row));
     lengths.most = scored ? min(most, kMaxScoredSplitTokens) : most;
     return lengths;
@@ -62,7 +62,7 @@ class RowCutter {
     constexpr int kChoices = 4;
     static_assert(1 << (kChoices - 1) == SplitRule::kMaxRounds);
     int64_t tokens = 0, share_tokens = 0;
-    for (int row = lane; row < args_.rows; row += 32) {
+    for (int row = lane; row < args_.rows.rows; row += 32) {
       const int32_t row_tokens = TokensOf<kWork>(args_, row);
       const SplitLengths lengths = LengthsOf(row, 0);
       tokens += args_.rule.LongTokens(row_tokens, lengths);
@@ -72,7 +72,7 @@ class RowCutter {
     share_tokens = SumOfWarp(share_tokens);
     int32_t shares[kChoices], splits[kChoices] = {};
     for (int i = 0; i < kChoices; ++i) shares[i] = args_.rule.Share(share_tokens, 1 << i);
-    for (int row = lane; row < args_.rows; row += 32) {
+    for (int row = lane; row < args_.rows.rows; row += 32) {
       const int32_t row_tokens = TokensOf<kWork>(args_, row);
       for (int i = 0; i < kChoices; ++i) {
         splits[i] += args_.rule.Cut(row_tokens, LengthsOf(row, shares[i])).runs[0].splits;
@@ -105,7 +105,7 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
   const int32_t heads = args.rule.num_kv_heads;
   int32_t rows_before = 0;
   SplitCounts before, all;
-  for (int other = lane; other < args.rows; other += 32) {
+  for (int other = lane; other < args.rows.rows; other += 32) {
     const int32_t other_tokens = TokensOf<kWork>(args, other);
     const RowCut cut = cutter.Cut(other);
     all.Add(cut);
@@ -118,15 +118,18 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
   SumOfWarp(&all);
 
   const RowCut cut = cutter.Cut(row);
-  const bool sparse = args.token_budgets[row] > 0;
+  const bool sparse = args.rows.token_budgets[row] > 0;
   const int32_t visible =
-      kWork == Work::kWindowed ? FirstVisible(args.context_lens[row] - 1, args.window) : 0;
+      kWork == Work::kWindowed ? FirstVisible(args.rows.context_lens[row] - 1, args.window) : 0;
+  const int32_t first_token =
+      kWork == Work::kReuse && sparse ? args.rows.row_begins[row] : visible / 16 * 16;
+  const int32_t slot = args.rows.sequence_slots[row];
   const int32_t first_result = before.Sum() * heads;
   for (int number = lane; number < cut.num_splits * heads; number += 32) {
     const PlacedItem placed = PlaceItem(cut, before, all, heads, number);
     DecodeItem item =
-        DecodeItem::Make(row, placed.kv_head, first_result + number,
-                         visible / 16 * 16 + placed.begin, placed.tokens, sparse, cut.num_splits);
+        DecodeItem::Make(row, slot, placed.kv_head, first_result + number,
+                         first_token + placed.begin, placed.tokens, sparse, cut.num_splits);
     if (placed.split == 0) item.Hide(visible % 16);
     if (placed.split == cut.num_splits - 1) item.MarkEnd();
     list.items[placed.index] = item;
@@ -141,16 +144,6 @@ __device__ void WriteItems(const PlanArgs& args, const ItemList& list, int row, 
   }
 }
 
-__device__ void WriteRowOffset(const PlanArgs& args, int row, int lane) {
-  int64_t scored_before = 0;
-  for (int other = lane; other < row; other += 32) {
-    if (args.token_budgets[other] > 0)
-      scored_before += (args.context_lens[other] + 127) / 128 * 128;
-  }
-  scored_before = SumOfWarp(scored_before);
-  if (lane == 0) args.row_offsets[row] = scored_before;
-}
-
 // One warp a row and list: it looks at all rows to find where its own items begin, without waiting
 // for any other warp.
 __global__ void __launch_bounds__(kThreads)
@@ -160,13 +153,12 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % 32;
   const int warp = blockIdx.x * kWarps + threadIdx.x / 32;
   const int row = warp / kLists;
-  if (row >= args.rows) return;
+  if (row >= args.rows.rows) return;
   switch (static_cast<Work>(warp % kLists)) {
     case Work::kDense:
       return WriteItems<Work::kDense>(args, args.dense, row, lane);
     case Work::kScoring:
-      WriteItems<Work::kScoring>(args, args.scoring, row, lane);
-      return WriteRowOffset(args, row, lane);
+      return WriteItems<Work::kScoring>(args, args.scoring, row, lane);
     case Work::kReuse:
       return WriteItems<Work::kReuse>(args, args.reuse, row, lane);
     case Work::kWindowed:
@@ -177,7 +169,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void Plan(const PlanArgs& args, DeviceContext& context) {
-  const unsigned blocks = (kLists * args.rows + kWarps - 1) / kWarps;
+  const unsigned blocks = (kLists * args.rows.rows + kWarps - 1) / kWarps;
   Launch(context, "PlanDecode", PlanKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, args);
 }
 

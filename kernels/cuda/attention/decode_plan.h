@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/attention/params.h"
 #include "kernels/cuda/attention/decode_cut.h"
 #include "kernels/cuda/attention/decode_items.h"
 #include "kernels/cuda/device_context.h"
@@ -69,9 +70,7 @@ struct ItemList {
 };
 
 struct PlanArgs {
-  const int32_t* context_lens;   // [rows]
-  const int32_t* token_budgets;  // [rows]
-  int32_t rows;
+  DecodeRows rows;
   SplitRule rule;
   int32_t window;     // of the layers that have one, or 0
   ItemList dense;     // every row over its context
@@ -79,7 +78,6 @@ struct PlanArgs {
   ItemList scoring;   // the same, in splits of up to kMaxScoredSplitTokens where logits are kept
   ItemList reuse;     // sparse rows over min(token budget, context) tokens, the others as above
   int32_t* scoring_order;  // [rows], longest first, as in the list
-  int64_t* row_offsets;    // [rows], of SelectionScores
 };
 
 // Enqueues the kernel that writes all of these.

@@ -76,7 +76,7 @@ class ScorePooler {
       my_head_ = range.head;
       my_end_ = range.end;
       my_items_ = args_.row_items[my_row_];
-      my_offset_ = args_.scores.row_offsets[my_row_];
+      my_offset_ = args_.scores.row_begins[my_row_];
       if (range.NeedsScores()) {
         my_tiles_ = (range.end + kTileTokens - 1) / kTileTokens * args_.rule.sets;
       }

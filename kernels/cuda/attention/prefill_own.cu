@@ -358,6 +358,7 @@ void OwnPrefillAttention(const PrefillAttentionParams& p, DeviceContext& context
   args.k = p.kv.k;
   args.v = p.kv.v;
   args.blocks = p.tables.blocks;
+  args.sequence_slots = p.tables.sequence_slots;
   args.context_lens = p.tables.context_lens;
   args.cu_query_lens = p.cu_query_lens;
   args.out = p.out;

@@ -19,7 +19,8 @@ struct Args {
   const bfloat16* q;  // [tokens, H, D]
   const bfloat16* k;  // [num_blocks, KV, B, D]
   const bfloat16* v;
-  const int32_t* blocks;  // [num_sequences, stride]
+  const int32_t* blocks;          // [sequence slots, stride]
+  const int32_t* sequence_slots;  // [num_sequences]
   const int32_t* context_lens;
   const int32_t* cu_query_lens;
   void* out;  // [tokens, H, D]
@@ -68,7 +69,7 @@ class KvLoader {
   // Begins with the tile of key_begin. Keys before it and from `key_end` on read as zeros.
   __device__ KvLoader(const Args& args, int sequence, int kv_head, int key_begin, int key_end)
       : args_(args),
-        table_(args.blocks + int64_t{sequence} * args.stride),
+        table_(args.blocks + int64_t{args.sequence_slots[sequence]} * args.stride),
         key_begin_(key_begin),
         key_end_(key_end),
         row_(threadIdx.x / Layout::kChunks),

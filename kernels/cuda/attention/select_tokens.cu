@@ -46,10 +46,11 @@ class SetSelector {
         context_len_(context_len),
         range_(range),
         radix_(cluster_, shared.radix) {
-    const int64_t out = (int64_t{row} * params.rule.sets + set) * params.selection.capacity;
+    const int64_t out = params.selection.SetBegin(row, set);
     positions_ = params.selection.positions + out;
     slots_ = params.selection.slots + out;
-    blocks_ = params.tables.blocks + int64_t{row} * params.tables.stride;
+    blocks_ =
+        params.tables.blocks + int64_t{params.tables.sequence_slots[row]} * params.tables.stride;
   }
 
   __device__ void Run() {
@@ -68,7 +69,7 @@ class SetSelector {
     first_quad_ = first_quad + begin;
     quads_ = min(quads_a_block, all_quads - begin);
     keys_ = reinterpret_cast<const uint4*>(params_.scores.keys + set_ * params_.scores.head_stride +
-                                           params_.scores.row_offsets[row_]) +
+                                           params_.scores.row_begins[row_]) +
             first_quad_;
 
     radix_.ClearHistogram();
@@ -244,8 +245,8 @@ class SetSelector {
   const int32_t row_, set_, context_len_;
   const SelectRange range_;
   RadixSelect<kSelectThreads> radix_;
-  int32_t* positions_;  // [capacity]
-  int32_t* slots_;      // [capacity]
+  int32_t* positions_;  // of the set
+  int32_t* slots_;
   const int32_t* blocks_;
   // The block's part of the candidates.
   int32_t first_quad_ = 0, quads_ = 0;
@@ -286,7 +287,6 @@ SelectionRule MakeSelectionRule(const PagedDecodeParams& rows, const SelectToken
   rule.context_lens = rows.tables.context_lens;
   rule.token_budgets = select.token_budgets;
   rule.recency = select.recency;
-  rule.capacity = select.selection.capacity;
   rule.sinks = select.sinks;
   rule.sets =
       select.selection.granularity == SelectionGranularity::kShared ? 1 : rows.kv.num_kv_heads;

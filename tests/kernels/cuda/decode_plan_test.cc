@@ -43,8 +43,8 @@ class HostPlan {
         const PlacedItem placed = PlaceItem(cuts_[row], before, all, rule.num_kv_heads, n);
         DecodeItem& item = items_.at(placed.index);
         EXPECT_EQ(item.tokens(), 0) << "two items at one place";
-        item = DecodeItem::Make(row, placed.kv_head, first + n, placed.begin, placed.tokens, false,
-                                cuts_[row].num_splits);
+        item = DecodeItem::Make(row, 0, placed.kv_head, first + n, placed.begin, placed.tokens,
+                                false, cuts_[row].num_splits);
       }
       before.Add(cuts_[row]);
     }
@@ -241,16 +241,17 @@ TEST(DecodePlanTest, ScoredRowsHaveNoTail) {
 
 TEST(DecodePlanTest, ItemsKeepWhatTheyAreMadeOf) {
   for (bool sparse : {false, true}) {
-    DecodeItem item =
-        DecodeItem::Make(DecodeItem::kMaxRows - 1, DecodeItem::kMaxKvHeads - 1, INT32_MAX, 1 << 24,
-                         kMaxSplitTokens, sparse, DecodeItem::kMaxSplits);
+    DecodeItem item = DecodeItem::Make(DecodeItem::kMaxRows - 1, DecodeItem::kMaxRows - 2,
+                                       DecodeItem::kMaxKvHeads - 1, DecodeItem::kMaxResults - 1,
+                                       1 << 30, kMaxSplitTokens, sparse, DecodeItem::kMaxSplits);
     item.Hide(15);
     EXPECT_FALSE(item.ends_row());
     if (sparse) item.MarkEnd();
     EXPECT_EQ(item.row(), DecodeItem::kMaxRows - 1);
+    EXPECT_EQ(item.sequence_slot(), DecodeItem::kMaxRows - 2);
     EXPECT_EQ(item.kv_head(), DecodeItem::kMaxKvHeads - 1);
-    EXPECT_EQ(item.result(), INT32_MAX);
-    EXPECT_EQ(item.begin(), 1 << 24);
+    EXPECT_EQ(item.result(), DecodeItem::kMaxResults - 1);
+    EXPECT_EQ(item.begin(), 1 << 30);
     EXPECT_EQ(item.hidden(), 15);
     EXPECT_EQ(item.tokens(), kMaxSplitTokens);
     EXPECT_EQ(item.sparse(), sparse);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/reference/attention_decode.h"
+#include "tests/kernels/cuda/device_decode_case.h"
 #include "tests/kernels/cuda/long_decode_case.h"
 
 namespace tidal {
@@ -23,8 +24,8 @@ constexpr double kTolerance = 3.3e-3;
 
 class CudaDecodeTailTest : public CudaFixture {};
 
-void ExpectRelativelyClose(const std::vector<float>& actual,
-                           const std::vector<double>& expected, const std::string& what) {
+void ExpectRelativelyClose(const std::vector<float>& actual, const std::vector<double>& expected,
+                           const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (size_t i = 0; i < actual.size(); ++i) {
     ASSERT_NEAR(actual[i], expected[i], kTolerance * std::abs(expected[i]))
@@ -112,14 +113,19 @@ TEST_F(CudaDecodeTailTest, ReplaysWithOtherLengths) {
 // But for the order in which splits are added up.
 TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecode) {
   const std::vector<int32_t> lens = Lengths(33, 4100);
-  const int32_t capacity = lens.back();
-  LongDecodeCase c({32, 8, 128, 16}, lens, capacity);
+  const int32_t budget = lens.back();
+  const DecodeShape shape{32, 8, 128, 16};
+  LongDecodeCase c(shape, lens, budget);
   const std::vector<float> expected = c.RunPaged();
-  std::vector<int32_t> slots(lens.size() * capacity);
+  SelectionBuffer selection(shape, lens, std::vector<int32_t>(lens.size(), budget),
+                            SelectionGranularity::kShared);
+  selection.counts() = lens;
   for (int32_t row = 0; row < c.rows(); ++row) {
-    for (int32_t t = 0; t < lens[row]; ++t) slots[row * capacity + t] = c.Slot(row, t);
+    for (int32_t t = 0; t < lens[row]; ++t) {
+      selection.slots()[selection.row_begins()[row] + t] = c.Slot(row, t);
+    }
   }
-  const DeviceArray<int32_t> device_slots(c.backend(), slots), counts(c.backend(), lens);
+  const DeviceSelection on_device(c.backend(), selection);
   const PagedDecodeParams dense = c.Params();
   c.ClearOut();
   c.Plan();
@@ -127,8 +133,7 @@ TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecode) {
                             .kv = dense.kv,
                             .tables = dense.tables,
                             .token_budgets = c.budgets(),
-                            .selection = {nullptr, device_slots.get(), counts.get(), capacity,
-                                          SelectionGranularity::kShared},
+                            .selection = on_device.view(),
                             .out = dense.out,
                             .out_type = dense.out_type,
                             .rows = dense.rows,
@@ -141,14 +146,15 @@ TEST_F(CudaDecodeTailTest, SparseOverTheWholeContextIsPagedDecode) {
 TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
   constexpr int32_t kBudget = 500, kSinks = 4, kRecency = 100, kLast = 1;
   const std::vector<int32_t> lens = {130'001, 60'000, 90'003};
-  LongDecodeCase c({32, 8, 128, 32}, lens, kBudget);
+  const DecodeShape shape{32, 8, 128, 32};
+  LongDecodeCase c(shape, lens, kBudget);
   const std::vector<float> expected = c.RunPaged();
-  DeviceArray<int32_t> positions(c.backend(), lens.size() * kBudget);
-  DeviceArray<int32_t> slots(c.backend(), lens.size() * kBudget), counts(c.backend(), lens.size());
+  SelectionBuffer selection(shape, lens, std::vector<int32_t>(lens.size(), kBudget),
+                            SelectionGranularity::kShared);
+  const DeviceSelection on_device(c.backend(), selection);
   DeviceArray<int32_t> recency(c.backend(), std::vector<int32_t>(lens.size(), kRecency));
   SelectTokensParams select{};
-  select.selection = {positions.get(), slots.get(), counts.get(), kBudget,
-                      SelectionGranularity::kShared};
+  select.selection = on_device.view();
   select.token_budgets = c.budgets();
   select.recency = recency.get();
   select.sinks = kSinks;
@@ -166,10 +172,9 @@ TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
     c.Plan();
     c.backend().SelectingDecode(c.Params(), select);
     ExpectRelativelyClose(c.out().Read(), {expected.begin(), expected.end()}, "selecting");
-    EXPECT_EQ(counts.Read(), std::vector<int32_t>(lens.size(), kBudget));
-    const std::vector<int32_t> all = positions.Read();
-    const std::vector<int32_t> got(all.begin() + kLast * kBudget,
-                                   all.begin() + (kLast + 1) * kBudget);
+    on_device.ReadTo(&selection);
+    EXPECT_EQ(selection.counts(), std::vector<int32_t>(lens.size(), kBudget));
+    const std::vector<int32_t> got = selection.Positions(kLast, 0);
     std::vector<int32_t> differ;
     std::set_symmetric_difference(want.begin(), want.end(), got.begin(), got.end(),
                                   std::back_inserter(differ));

@@ -51,7 +51,7 @@ std::vector<float> RunPaged(DecodeCase& c) { return DeviceDecodeCase(c, Dense(c)
 
 // `selection` holds min(budget, context) tokens of every sparse row.
 std::vector<float> RunSparse(DecodeCase& c, const std::vector<int32_t>& budgets,
-                             const SelectionBuffer& selection) {
+                             SelectionBuffer& selection) {
   return DeviceDecodeCase(c, budgets).RunSparse(selection);
 }
 
@@ -235,8 +235,8 @@ TEST_F(CudaDecodeTest, SparseEqualsReference) {
         // Sparse rows first; the last two are dense, and one only fills the batch.
         const std::vector<int32_t> budgets = {1100, 17, 600, 1100, 1, 1100, 0, 0};
         DecodeCase c(shape, {5, 40, 1500, 2000, 1, 0, 333, 1}, 20 + group);
-        SelectionBuffer selection(c.rows(), 2, 1100, granularity);
-        SelectionBuffer expected(c.rows(), 2, 1100, granularity);  // dense rows: all tokens
+        SelectionBuffer selection(shape, c.context_lens(), budgets, granularity);
+        SelectionBuffer expected(c, granularity);  // dense rows: all tokens
         for (int32_t row = 0; row < c.rows(); ++row) {
           const int32_t length = c.context_len(row);
           for (int32_t set = 0; set < selection.sets(); ++set) {
@@ -262,10 +262,11 @@ TEST_F(CudaDecodeTest, SparseEqualsReference) {
 TEST_F(CudaDecodeTest, SparseOverTheWholeContextIsPagedDecodeBitForBit) {
   for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
     for (int32_t kv_heads : {2, 8}) {
-      DecodeCase c({2 * kv_heads, kv_heads, 64, 16}, {1, 300, 128, 1300, 0, 129}, 30);
+      const DecodeShape shape{2 * kv_heads, kv_heads, 64, 16};
+      DecodeCase c(shape, {1, 300, 128, 1300, 0, 129}, 30);
       const std::vector<int32_t> budgets = {1300, 300, 128, 1300, 5, 0};
-      SelectionBuffer selection(c.rows(), kv_heads, 1300, granularity);
-      for (int32_t row = 0; row < c.rows(); ++row) {
+      SelectionBuffer selection(shape, c.context_lens(), budgets, granularity);
+      for (int32_t row = 0; budgets[row] > 0; ++row) {
         for (int32_t set = 0; set < selection.sets(); ++set) {
           selection.Assign(c, row, set, Iota(c.context_len(row)));
         }
@@ -280,7 +281,7 @@ TEST_F(CudaDecodeTest, SparseReadsSelectedRowsOnly) {
     const DecodeShape shape{4, 2, 64, 16};
     const std::vector<int32_t> budgets = {75, 64};
     DecodeCase clean(shape, {200, 1000}, 40), poisoned(shape, {200, 1000}, 40);
-    SelectionBuffer selection(2, 2, 75, granularity);
+    SelectionBuffer selection(clean, granularity);
     for (int32_t row = 0; row < 2; ++row) {
       for (int32_t kv = 0; kv < 2; ++kv) {
         const int32_t set = selection.sets() == 1 ? 0 : kv;
@@ -330,17 +331,17 @@ TEST_F(CudaDecodeTest, ANanInVSpoilsItsElementOnly) {
 // A selecting layer's own output is that of a dense layer, whatever is kept beside it.
 TEST_F(CudaDecodeTest, SelectingGivesPagedDecodesOutput) {
   for (int32_t group : {1, 4, 16}) {
-    DecodeCase c({2 * group, 2, 128, 16}, {1000, 33, 0, 16, 500}, 50 + group);
-    DeviceDecodeCase device(c, {64, 64, 64, 1, 0});
+    const DecodeShape shape{2 * group, 2, 128, 16};
+    const std::vector<int32_t> budgets = {64, 64, 64, 1, 0};
+    DecodeCase c(shape, {1000, 33, 0, 16, 500}, 50 + group);
+    DeviceDecodeCase device(c, budgets);
     const std::vector<float> expected = device.RunPaged();
     DeviceArray<float> out(device.backend(), device.Poison());
-    DeviceArray<int32_t> positions(device.backend(), 5 * 2 * 64);
-    DeviceArray<int32_t> slots(device.backend(), 5 * 2 * 64);
-    DeviceArray<int32_t> counts(device.backend(), 5 * 2);
+    SelectionBuffer selection(shape, c.context_lens(), budgets, SelectionGranularity::kKvHead);
+    const DeviceSelection device_selection(device.backend(), selection);
     DeviceArray<int32_t> recency(device.backend(), std::vector<int32_t>{8, 8, 8, 0, 0});
     SelectTokensParams select{};
-    select.selection = {positions.get(), slots.get(), counts.get(), 64,
-                        SelectionGranularity::kKvHead};
+    select.selection = device_selection.view();
     select.token_budgets = device.budgets();
     select.recency = recency.get();
     select.sinks = 2;
@@ -351,11 +352,8 @@ TEST_F(CudaDecodeTest, SelectingGivesPagedDecodesOutput) {
                 "group " + std::to_string(group));
 
     // A row of 33 tokens with a budget of 64 selects them all.
-    const std::vector<int32_t> chosen = positions.Read();
-    for (int32_t set = 0; set < 2; ++set) {
-      EXPECT_EQ(counts.Read()[2 + set], 33);
-      for (int32_t i = 0; i < 33; ++i) EXPECT_EQ(chosen[(2 + set) * 64 + i], i);
-    }
+    device_selection.ReadTo(&selection);
+    for (int32_t set = 0; set < 2; ++set) EXPECT_EQ(selection.Positions(1, set), Iota(33));
   }
 }
 

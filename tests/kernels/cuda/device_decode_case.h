@@ -4,12 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <limits>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -21,6 +18,35 @@ namespace tidal {
 // What outputs hold before an operation. Rows that pad a batch keep it.
 inline constexpr float kPoison = -7.0f;
 
+// A SelectionBuffer in device memory.
+class DeviceSelection {
+ public:
+  DeviceSelection(Backend& backend, SelectionBuffer& host)
+      : view_(host.view()),
+        positions_(backend, host.positions()),
+        slots_(backend, host.slots()),
+        counts_(backend, host.counts()),
+        row_begins_(backend, host.row_begins()) {
+    view_.positions = positions_.get();
+    view_.slots = slots_.get();
+    view_.counts = counts_.get();
+    view_.row_begins = row_begins_.get();
+  }
+
+  const TokenSelection& view() const { return view_; }
+  const int32_t* row_begins() const { return row_begins_.get(); }
+  void ReadTo(SelectionBuffer* host) const {
+    host->positions() = positions_.Read();
+    host->slots() = slots_.Read();
+    host->counts() = counts_.Read();
+    host->ExpectPoisonElsewhere();
+  }
+
+ private:
+  TokenSelection view_;
+  DeviceArray<int32_t> positions_, slots_, counts_, row_begins_;
+};
+
 class DeviceDecodeCase {
  public:
   // `budgets`: one a row, 0 = dense. Later changes of `c` are not seen.
@@ -28,12 +54,16 @@ class DeviceDecodeCase {
       : backend_(MakeBackend(c, budgets)),
         host_(c.Params(nullptr)),
         out_size_(c.out_size()),
-        q_(*backend_, {host_.q, host_.q + c.out_size()}),
-        k_(*backend_, Cache(host_.kv.k)),
-        v_(*backend_, Cache(host_.kv.v)),
-        blocks_(*backend_, Tables()),
-        context_lens_(*backend_, {host_.tables.context_lens, host_.tables.context_lens + c.rows()}),
-        budgets_(*backend_, budgets) {}
+        q_(*backend_, c.q()),
+        k_(*backend_, c.k()),
+        v_(*backend_, c.v()),
+        blocks_(*backend_, c.blocks()),
+        sequence_slots_(*backend_, c.sequence_slots()),
+        context_lens_(*backend_, c.context_lens()),
+        budgets_(*backend_, budgets),
+        row_begins_(*backend_, SelectionBuffer(c.shape(), c.context_lens(), budgets,
+                                               SelectionGranularity::kShared)
+                                   .row_begins()) {}
 
   Backend& backend() { return *backend_; }
   PagedDecodeParams Params(void* out) const {
@@ -41,7 +71,8 @@ class DeviceDecodeCase {
     params.q = q_.get();
     params.kv.k = k_.get();
     params.kv.v = v_.get();
-    params.tables = {blocks_.get(), host_.tables.stride, context_lens_.get()};
+    params.tables = {blocks_.get(), host_.tables.stride, sequence_slots_.get(),
+                     context_lens_.get()};
     params.out = out;
     return params;
   }
@@ -63,7 +94,10 @@ class DeviceDecodeCase {
   void SetScale(float scale) { host_.softmax_scale = scale; }
   const int32_t* budgets() const { return budgets_.get(); }
 
-  void Plan() { backend_->PlanDecode({context_lens_.get(), budgets_.get(), host_.rows}); }
+  void Plan() {
+    backend_->PlanDecode({sequence_slots_.get(), context_lens_.get(), budgets_.get(),
+                          row_begins_.get(), host_.rows});
+  }
 
   std::vector<float> RunPaged() {
     DeviceArray<float> out(*backend_, Poison());
@@ -71,15 +105,12 @@ class DeviceDecodeCase {
     backend_->PagedDecode(Params(out.get()));
     return out.Read();
   }
-  std::vector<float> RunSparse(const SelectionBuffer& selection) {
-    const TokenSelection& host = selection.view();
-    const size_t sets = size_t(host_.rows) * selection.sets();
-    DeviceArray<int32_t> slots(*backend_, {host.slots, host.slots + sets * host.capacity});
-    DeviceArray<int32_t> counts(*backend_, {host.counts, host.counts + sets});
+  // `selection` was made for the budgets of this case.
+  std::vector<float> RunSparse(SelectionBuffer& selection) {
+    const DeviceSelection device_selection(*backend_, selection);
     DeviceArray<float> out(*backend_, Poison());
     Plan();
-    backend_->SparseDecode(SparseParams(
-        {nullptr, slots.get(), counts.get(), host.capacity, host.granularity}, out.get()));
+    backend_->SparseDecode(SparseParams(device_selection.view(), out.get()));
     return out.Read();
   }
 
@@ -93,9 +124,8 @@ class DeviceDecodeCase {
       ADD_FAILURE() << error;
       std::abort();
     }
-    BackendLimits limits = c.Limits(std::max(1, *std::max_element(budgets.begin(), budgets.end())));
-    limits.block_size = c.Params(nullptr).kv.block_size;
-    limits.vocab = limits.hidden = limits.intermediate = 64;
+    BackendLimits limits = c.Limits();
+    limits.vocab = 64;
     for (int32_t row = 0; row < c.rows(); ++row) {
       if (budgets[row] > 0) limits.max_scored_tokens += c.context_len(row);
     }
@@ -103,35 +133,11 @@ class DeviceDecodeCase {
     return backend;
   }
 
-  // Visits the block table entries that the contexts reach.
-  template <typename Visit>
-  void VisitTables(Visit visit) const {
-    for (int32_t row = 0; row < host_.rows; ++row) {
-      const int32_t reached =
-          (host_.tables.context_lens[row] + host_.kv.block_size - 1) / host_.kv.block_size;
-      for (int32_t i = 0; i < reached; ++i) visit(int64_t{row} * host_.tables.stride + i);
-    }
-  }
-  // The cache up to the last block that a context reaches.
-  std::vector<bfloat16> Cache(const bfloat16* cache) const {
-    int64_t last = 0;
-    VisitTables([&](int64_t i) { last = std::max<int64_t>(last, host_.tables.blocks[i]); });
-    const PagedKvCache& kv = host_.kv;
-    return {cache, cache + (last + 1) * kv.num_kv_heads * kv.block_size * kv.head_dim};
-  }
-  // Entries that must not be read point far outside the cache.
-  std::vector<int32_t> Tables() const {
-    std::vector<int32_t> tables(size_t(host_.rows) * host_.tables.stride,
-                                std::numeric_limits<int32_t>::max());
-    VisitTables([&](int64_t i) { tables[i] = host_.tables.blocks[i]; });
-    return tables;
-  }
-
   std::unique_ptr<Backend> backend_;
   PagedDecodeParams host_;
   int64_t out_size_;
   DeviceArray<bfloat16> q_, k_, v_;
-  DeviceArray<int32_t> blocks_, context_lens_, budgets_;
+  DeviceArray<int32_t> blocks_, sequence_slots_, context_lens_, budgets_, row_begins_;
 };
 
 }  // namespace tidal

@@ -3,6 +3,7 @@
 // read.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -46,9 +47,7 @@ void DecodeWithFarBlock(DecodeCase& c, bool graph) {
   Backend& backend = device.backend();
   DeviceArray<float> out(backend, c.out_size());
   PagedDecodeParams params = device.Params(out.get());
-  DeviceArray<int32_t> blocks(
-      backend, {c.Params(nullptr).tables.blocks,
-                c.Params(nullptr).tables.blocks + size_t(c.rows()) * params.tables.stride});
+  DeviceArray<int32_t> blocks(backend, c.blocks());
   params.tables.blocks = blocks.get();
   const auto step = [&] {
     device.Plan();
@@ -87,12 +86,12 @@ TEST_F(CudaFaultTest, InASelectionsSlots) {
     DeviceDecodeCase device(case_, {8, 8, 8});
     Backend& backend = device.backend();
     DeviceArray<float> out(backend, case_.out_size());
-    const DeviceArray<int32_t> slots(
-        backend, std::vector<int32_t>(size_t(case_.rows()) * 8, kFarBlock * 16));
-    const DeviceArray<int32_t> counts(backend, std::vector<int32_t>(case_.rows(), 8));
+    SelectionBuffer selection(case_, SelectionGranularity::kShared);
+    std::fill(selection.slots().begin(), selection.slots().end(), kFarBlock * 16);
+    std::fill(selection.counts().begin(), selection.counts().end(), 8);
+    const DeviceSelection on_device(backend, selection);
     device.Plan();
-    backend.SparseDecode(device.SparseParams(
-        {nullptr, slots.get(), counts.get(), 8, SelectionGranularity::kShared}, out.get()));
+    backend.SparseDecode(device.SparseParams(on_device.view(), out.get()));
     Report(backend);
   };
   EXPECT_EXIT(run(), testing::ExitedWithCode(0), "begin: .*SparseDecode \\(1st of its step\\)");

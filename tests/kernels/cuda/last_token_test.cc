@@ -112,7 +112,7 @@ TEST_F(CudaLastTokenTest, OfSparseAttention) {
   for (const DecodeShape& shape : kShapes) {
     for (auto granularity : {SelectionGranularity::kShared, SelectionGranularity::kKvHead}) {
       const auto make_decode = [&](DeviceDecodeCase& device, const DecodeCase& c) {
-        SelectionBuffer selection(c.rows(), shape.num_kv_heads, kBudget, granularity);
+        SelectionBuffer selection(c, granularity);
         for (int32_t row = 0; row < c.rows(); ++row) {
           std::vector<int32_t> chosen(std::min(c.context_len(row), kBudget));
           std::iota(chosen.begin(), chosen.end(), 0);
@@ -121,16 +121,9 @@ TEST_F(CudaLastTokenTest, OfSparseAttention) {
             selection.Assign(c, row, set, chosen);
           }
         }
-        const TokenSelection& host = selection.view();
-        const size_t sets = size_t(c.rows()) * selection.sets();
-        const auto on_device = [&](const int32_t* values, size_t count) {
-          return std::make_shared<DeviceArray<int32_t>>(
-              device.backend(), std::vector<int32_t>(values, values + count));
-        };
-        return [&device, granularity, slots = on_device(host.slots, sets * host.capacity),
-                counts = on_device(host.counts, sets)](float* out) {
-          device.backend().SparseDecode(device.SparseParams(
-              {nullptr, slots->get(), counts->get(), kBudget, granularity}, out));
+        const auto on_device = std::make_shared<DeviceSelection>(device.backend(), selection);
+        return [&device, on_device](float* out) {
+          device.backend().SparseDecode(device.SparseParams(on_device->view(), out));
         };
       };
       ExpectWrittenTokensAreRead(shape, kBudget, make_decode);

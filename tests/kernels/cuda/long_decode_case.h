@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -27,7 +28,10 @@ class LongDecodeCase {
  public:
   // `budget`: of every row; 0: dense.
   LongDecodeCase(const DecodeShape& shape, const std::vector<int32_t>& lens, int32_t budget = 0)
-      : shape_(shape), lens_(lens), budgets_(lens.size(), budget) {
+      : shape_(shape),
+        lens_(lens),
+        budgets_(lens.size(), budget),
+        sequence_slots_(RowSlots(rows())) {
     const int32_t blocks = shape.head_dim, b = shape.block_size;
     const int64_t size = int64_t{blocks} * shape.num_kv_heads * b * shape.head_dim;
     std::mt19937 random(7);
@@ -40,23 +44,25 @@ class LongDecodeCase {
     }
     for (int64_t i = 0; i < out_size(); ++i) q_.push_back(ToBFloat16(normal(random) / 4));
     stride_ = max_len() / b + 2;
-    for (int32_t len : lens) {
-      const int32_t run = std::max((len + b - 1) / b / blocks, 1);
-      for (int32_t i = 0; i < stride_; ++i) tables_.push_back(i / run % blocks);
+    tables_.assign(int64_t{NumSlots(rows())} * stride_, std::numeric_limits<int32_t>::max());
+    for (int32_t row = 0; row < rows(); ++row) {
+      const int32_t row_blocks = (lens[row] + b - 1) / b;
+      const int32_t run = std::max(row_blocks / blocks, 1);
+      int32_t* const table = &tables_[int64_t{sequence_slots_[row]} * stride_];
+      for (int32_t i = 0; i < row_blocks; ++i) table[i] = i / run % blocks;
     }
 
     std::string error;
     backend_ = MakeCudaBackend({}, &error);
     BackendLimits limits{};
-    limits.max_tokens = limits.max_decode_rows = rows();
+    limits.max_tokens = limits.max_decode_rows = NumSlots(rows());
     limits.max_context_len = max_len();
     limits.num_heads = shape.num_heads;
     limits.num_kv_heads = shape.num_kv_heads;
     limits.head_dim = shape.head_dim;
-    limits.max_token_budget = std::max(budget, 1);
     limits.window = shape.window;
     limits.block_size = b;
-    limits.vocab = limits.hidden = limits.intermediate = 64;
+    limits.vocab = 64;
     if (budget > 0) {
       for (int32_t len : lens) limits.max_scored_tokens += len;
     }
@@ -65,6 +71,9 @@ class LongDecodeCase {
     device_k_ = Upload(k_);
     device_v_ = Upload(v_);
     device_tables_ = Upload(tables_);
+    device_slots_ = Upload(sequence_slots_);
+    device_row_begins_ =
+        Upload(SelectionBuffer(shape, lens, budgets_, SelectionGranularity::kShared).row_begins());
     device_lens_ = Upload(lens_);
     device_budgets_ = Upload(budgets_);
     out_ = Upload(std::vector<float>(out_size()));
@@ -76,7 +85,7 @@ class LongDecodeCase {
   DeviceArray<float>& out() { return *out_; }
   int32_t Slot(int32_t row, int32_t position) const {
     const int32_t b = shape_.block_size;
-    return tables_[int64_t{row} * stride_ + position / b] * b + position % b;
+    return tables_[int64_t{sequence_slots_[row]} * stride_ + position / b] * b + position % b;
   }
   // Of the device; the reference goes on with the lengths that the case was made with.
   void SetLens(const std::vector<int32_t>& lens) { device_lens_->Write(lens); }
@@ -85,7 +94,7 @@ class LongDecodeCase {
     PagedDecodeParams params{};
     params.q = q_.data();
     params.kv = {k_.data(), v_.data(), shape_.num_kv_heads, shape_.block_size, shape_.head_dim};
-    params.tables = {tables_.data(), stride_, lens_.data()};
+    params.tables = {tables_.data(), stride_, sequence_slots_.data(), lens_.data()};
     params.out_type = DType::kF32;
     params.rows = rows();
     params.num_heads = shape_.num_heads;
@@ -99,12 +108,15 @@ class LongDecodeCase {
     params.q = device_q_->get();
     params.kv.k = device_k_->get();
     params.kv.v = device_v_->get();
-    params.tables = {device_tables_->get(), stride_, device_lens_->get()};
+    params.tables = {device_tables_->get(), stride_, device_slots_->get(), device_lens_->get()};
     params.out = out_->get();
     return params;
   }
 
-  void Plan() { backend_->PlanDecode({device_lens_->get(), budgets(), rows()}); }
+  void Plan() {
+    backend_->PlanDecode(
+        {device_slots_->get(), device_lens_->get(), budgets(), device_row_begins_->get(), rows()});
+  }
   std::vector<float> RunPaged() {
     ClearOut();
     Plan();
@@ -124,13 +136,14 @@ class LongDecodeCase {
   int32_t max_len() const { return *std::max_element(lens_.begin(), lens_.end()); }
 
   const DecodeShape shape_;
-  const std::vector<int32_t> lens_, budgets_;
+  const std::vector<int32_t> lens_, budgets_, sequence_slots_;
   int32_t stride_ = 0;
   std::vector<bfloat16> q_, k_, v_;
-  std::vector<int32_t> tables_;  // [rows, stride]
+  std::vector<int32_t> tables_;  // [NumSlots(rows), stride]
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<DeviceArray<bfloat16>> device_q_, device_k_, device_v_;
-  std::unique_ptr<DeviceArray<int32_t>> device_tables_, device_lens_, device_budgets_;
+  std::unique_ptr<DeviceArray<int32_t>> device_tables_, device_slots_, device_lens_,
+      device_budgets_, device_row_begins_;
   std::unique_ptr<DeviceArray<float>> out_;
 };
 

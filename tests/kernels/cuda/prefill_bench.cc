@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/cuda/attention/prefill.h"
-#include "tests/kernels/cuda/prefill_case.h"
+#include "tests/kernels/prefill_case.h"
 
 namespace tidal {
 namespace {
@@ -122,11 +122,15 @@ int Main(const PrefillHeads& heads) {
     for (int32_t s = 0; s <= call.sequences; ++s) cu.push_back(s * call.query_len);
     int32_t* const device_cu = Upload(cu);
     int32_t* const device_lens = Upload(lens);
+    std::vector<int32_t> slots(call.sequences);
+    std::iota(slots.begin(), slots.end(), 0);
+    int32_t* const device_slots = Upload(slots);
     PrefillAttentionParams p{};
     p.q = q;
     p.kv = {k, v, heads.kv_heads, heads.block_size, heads.head_dim};
     // Each sequence has blocks of its own.
-    p.tables = {tables, (call.context_len + heads.block_size - 1) / heads.block_size, device_lens};
+    p.tables = {tables, (call.context_len + heads.block_size - 1) / heads.block_size, device_slots,
+                device_lens};
     p.cu_query_lens = device_cu;
     p.out = out;
     p.out_type = DType::kBF16;
@@ -143,6 +147,7 @@ int Main(const PrefillHeads& heads) {
                 call.context_len, own_us, tera / own_us * 1e6, cudnn_us, tera / cudnn_us * 1e6);
     cudaFree(device_cu);
     cudaFree(device_lens);
+    cudaFree(device_slots);
   }
   std::printf("cuDNN at the end: %s\n", cudnn.description().c_str());
   return 0;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/reference/attention_prefill.h"
-#include "tests/kernels/cuda/prefill_case.h"
+#include "tests/kernels/prefill_case.h"
 
 namespace tidal {
 namespace {
@@ -91,7 +91,8 @@ class PrefillTest : public testing::Test {
     }
     const Memory<bfloat16> q({c.q().begin() + first * row, c.q().begin() + (first + count) * row});
     const Memory<bfloat16> k(c.k()), v(c.v());
-    const Memory<int32_t> tables(c.tables()), cu_query_lens(cu), context_lens(lens);
+    const Memory<int32_t> tables(c.tables()), slots(c.sequence_slots()), cu_query_lens(cu),
+        context_lens(lens);
     // Behind the outputs lies a guard.
     std::vector<T> host(count * row + 64);
     std::fill(host.begin(), host.end(), Guard<T>());
@@ -100,6 +101,7 @@ class PrefillTest : public testing::Test {
     p.kv.k = k.get();
     p.kv.v = v.get();
     p.tables.blocks = tables.get();
+    p.tables.sequence_slots = slots.get();
     p.tables.context_lens = context_lens.get();
     p.cu_query_lens = cu_query_lens.get();
     p.out = out.get();

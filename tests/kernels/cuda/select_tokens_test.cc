@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -18,13 +19,13 @@
 #include "kernels/cuda/device_context.h"
 #include "kernels/reference/attention_decode.h"
 #include "tests/kernels/cuda/selection_case.h"
+#include "tests/kernels/decode_case.h"
 
 namespace tidal {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr int32_t kPoison = -7;
 
 class SelectTokensTest : public testing::Test {
  protected:
@@ -60,26 +61,25 @@ std::vector<int32_t> SelectTokensTest::ExpectEqualsReference(const SelectionCase
   const auto rows = static_cast<int32_t>(c.rows.size());
   const int32_t b = c.block_size;
   std::vector<int32_t> lens, budgets, recency;
-  std::vector<int64_t> offsets;
-  int64_t head_stride = 0;
-  int32_t capacity = 1, max_len = 1;
+  int32_t max_len = 1;
   for (const Row& row : c.rows) {
     lens.push_back(row.context_len);
     budgets.push_back(row.budget);
     recency.push_back(row.recency);
-    offsets.push_back(head_stride);
-    if (row.budget > 0) head_stride += (row.context_len + 15) / 16 * 16;
-    capacity = std::max(capacity, row.budget);
     max_len = std::max(max_len, row.context_len);
   }
-  head_stride += 16;
+  SelectionBuffer sets(DecodeShape{c.sets, c.sets, 16, b}, lens, budgets,
+                       SelectionGranularity::kKvHead);
+  const int64_t head_stride = sets.view().set_stride;
   const int32_t stride = max_len / b + 1;
-  std::vector<int32_t> physical(rows * stride), blocks(rows * stride, -1);
+  const std::vector<int32_t> sequence_slots = RowSlots(rows);
+  std::vector<int32_t> physical(rows * stride);
   std::iota(physical.begin(), physical.end(), 0);
   std::shuffle(physical.begin(), physical.end(), std::mt19937(rows));
+  std::vector<int32_t> blocks(NumSlots(rows) * stride, -1);
   for (int32_t r = 0; r < rows; ++r) {
-    const int32_t used = (lens[r] + b - 1) / b;
-    std::copy_n(physical.begin() + r * stride, used, blocks.begin() + r * stride);
+    std::copy_n(physical.begin() + r * stride, (lens[r] + b - 1) / b,
+                blocks.begin() + sequence_slots[r] * stride);
   }
 
   std::vector<uint32_t> keys(c.sets * head_stride, ~0u);
@@ -92,32 +92,30 @@ std::vector<int32_t> SelectTokensTest::ExpectEqualsReference(const SelectionCase
         const float score = c.level(r, set, t, lens[r]);
         scores[r * c.sets + set].push_back(score);
         const bool competes = t >= range.head && t < range.end;
-        keys[set * head_stride + offsets[r] + t] = competes ? Key(score) : 0;
+        keys[sets.view().SetBegin(r, set) + t] = competes ? Key(score) : 0;
       }
       // The rest of the last four tokens.
-      std::fill_n(keys.begin() + set * head_stride + offsets[r] + lens[r], 3, 0u);
+      std::fill_n(keys.begin() + sets.view().SetBegin(r, set) + lens[r], -lens[r] & 3, 0u);
     }
   }
 
   const DeviceVector<uint32_t> d_keys(keys);
   const DeviceVector<int32_t> splits_scored(std::vector<int32_t>(rows, 5));
-  const DeviceVector<int64_t> d_offsets(offsets);
-  const DeviceVector<int32_t> d_blocks(blocks), d_lens(lens), d_budgets(budgets),
-      d_recency(recency);
-  const std::vector<int32_t> poison(int64_t{rows} * c.sets * capacity, kPoison);
-  const DeviceVector<int32_t> positions(poison), slots(poison),
-      counts(std::vector<int32_t>(rows * c.sets, kPoison));
+  const DeviceVector<int32_t> d_blocks(blocks), d_slots(sequence_slots), d_lens(lens),
+      d_budgets(budgets), d_recency(recency), d_row_begins(sets.row_begins());
+  const DeviceVector<int32_t> positions(sets.positions()), slots(sets.slots()),
+      counts(sets.counts());
 
   PagedDecodeParams params{};
   params.kv.num_kv_heads = c.sets;
   params.kv.block_size = b;
-  params.tables = {d_blocks.get(), stride, d_lens.get()};
+  params.tables = {d_blocks.get(), stride, d_slots.get(), d_lens.get()};
   params.rows = rows;
   params.num_heads = c.sets;
   params.max_context_len = max_len;
   SelectTokensParams select{};
-  select.selection = {positions.get(), slots.get(), counts.get(), capacity,
-                      SelectionGranularity::kKvHead};
+  select.selection = {positions.get(),    slots.get(), counts.get(),
+                      d_row_begins.get(), head_stride, SelectionGranularity::kKvHead};
   select.token_budgets = d_budgets.get();
   select.recency = d_recency.get();
   select.sinks = c.sinks;
@@ -126,45 +124,47 @@ std::vector<int32_t> SelectTokensTest::ExpectEqualsReference(const SelectionCase
   cuda::SelectionScores made{};
   made.keys = d_keys.get();
   made.head_stride = head_stride;
-  made.row_offsets = d_offsets.get();
+  made.row_begins = d_row_begins.get();
   made.splits_scored = splits_scored.get();
   cuda::SelectTokens(params, select, made, context_.stream, context_);
   EXPECT_EQ(cudaStreamSynchronize(context_.stream), cudaSuccess) << c.name;
   EXPECT_EQ(context_.error, "") << c.name;
   EXPECT_EQ(splits_scored.Read(), std::vector<int32_t>(rows, 0)) << c.name;
 
-  const std::vector<int32_t> got_positions = positions.Read(), got_slots = slots.Read(),
-                             got_counts = counts.Read();
+  sets.positions() = positions.Read();
+  sets.slots() = slots.Read();
+  sets.counts() = counts.Read();
+  sets.ExpectPoisonElsewhere();
   for (int32_t r = 0; r < rows; ++r) {
     for (int32_t set = 0; set < c.sets; ++set) {
-      const int32_t at = r * c.sets + set;
-      std::vector<int32_t> want;
-      int32_t want_count = kPoison;
-      if (budgets[r] > 0 && lens[r] > 0) {
-        want = reference::SelectTokens(scores[at], budgets[r], c.sinks, recency[r]);
-        want_count = static_cast<int32_t>(want.size());
-      }
-      std::vector<int32_t> want_slots;
-      for (int32_t t : want) want_slots.push_back(blocks[r * stride + t / b] * b + t % b);
-      want.resize(capacity, kPoison);  // nothing is written past the set
-      want_slots.resize(capacity, kPoison);
-      const int64_t first = int64_t{at} * capacity;
-      const std::vector<int32_t> got(&got_positions[first], &got_positions[first] + capacity);
-      const std::vector<int32_t> got_slot(&got_slots[first], &got_slots[first] + capacity);
       const std::string what = c.name + ", blocks " + std::to_string(c.cluster_size) + ", row " +
                                std::to_string(r) + ", set " + std::to_string(set) + ": length " +
                                std::to_string(lens[r]) + ", budget " + std::to_string(budgets[r]);
-      EXPECT_EQ(got_counts[at], want_count) << what;
+      if (budgets[r] == 0 || lens[r] == 0) {
+        EXPECT_EQ(sets.count(r, set), SelectionBuffer::kPoison) << what;
+        continue;
+      }
+      const std::vector<int32_t> want =
+          reference::SelectTokens(scores[r * c.sets + set], budgets[r], c.sinks, recency[r]);
+      std::vector<int32_t> want_slots;
+      for (int32_t t : want) {
+        want_slots.push_back(blocks[sequence_slots[r] * stride + t / b] * b + t % b);
+      }
+      if (sets.count(r, set) != std::ssize(want)) {
+        ADD_FAILURE() << what << ": " << sets.count(r, set) << " tokens";
+        return sets.positions();
+      }
+      const std::vector<int32_t> got = sets.Positions(r, set);
       const auto differ = std::mismatch(got.begin(), got.end(), want.begin());
       if (differ.first != got.end()) {
         ADD_FAILURE() << what << ": entry " << differ.first - got.begin() << " is " << *differ.first
                       << ", not " << *differ.second;
-        return got_positions;
+        return sets.positions();
       }
-      EXPECT_TRUE(got_slot == want_slots) << what;
+      EXPECT_TRUE(sets.Slots(r, set) == want_slots) << what;
     }
   }
-  return got_positions;
+  return sets.positions();
 }
 
 uint32_t Hash(uint32_t a, uint32_t b, uint32_t c) {

@@ -8,118 +8,73 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels/reference/attention_decode.h"
-#include "tests/kernels/cuda/cuda_fixture.h"
-#include "tests/kernels/decode_case.h"
+#include "tests/kernels/cuda/device_decode_case.h"
 
 namespace tidal {
 namespace {
 
-constexpr int32_t kPoison = -7;
-
 struct SelectingRows {
   std::vector<int32_t> context_lens, budgets, recency;
   int32_t sinks = 4;
-
-  int32_t capacity() const { return *std::max_element(budgets.begin(), budgets.end()); }
 };
 
-struct Sets {
-  std::vector<int32_t> positions, slots, counts;
-  bool operator==(const Sets&) const = default;
-};
-
-class CudaSelectingDecodeTest : public CudaFixture {
- protected:
-  void Reserve(const DecodeCase& c, const DecodeShape& shape, const SelectingRows& rows) {
-    BackendLimits limits = c.Limits(rows.capacity());
-    limits.block_size = shape.block_size;
-    limits.vocab = 64;
-    limits.hidden = limits.intermediate = 64;
-    for (int32_t len : rows.context_lens) limits.max_scored_tokens += len;
-    ASSERT_TRUE(backend_->Reserve(limits));
-  }
+// Operations on one device, one after the other.
+class SelectingCase {
+ public:
+  SelectingCase(DecodeCase& c, const SelectingRows& rows)
+      : c_(c), rows_(rows), device_(c, rows.budgets) {}
 
   // What the last of so many operations in a row selects.
-  Sets Select(DecodeCase& c, const DecodeShape& shape, const SelectingRows& rows,
-              SelectionGranularity granularity, SelectionScore score, int times = 1) {
-    const PagedDecodeParams host = c.Params(nullptr);
-    const int64_t table_size = int64_t{host.rows} * host.tables.stride;
-    const int64_t cache_size =
-        (table_size + 3) * shape.num_kv_heads * shape.block_size * shape.head_dim;
-    const DeviceArray<bfloat16> q(*backend_, {host.q, host.q + c.out_size()});
-    const DeviceArray<bfloat16> k(*backend_, {host.kv.k, host.kv.k + cache_size});
-    const DeviceArray<bfloat16> v(*backend_, {host.kv.v, host.kv.v + cache_size});
-    const DeviceArray<int32_t> blocks(*backend_,
-                                      {host.tables.blocks, host.tables.blocks + table_size});
-    const DeviceArray<int32_t> lens(*backend_, rows.context_lens), budgets(*backend_, rows.budgets),
-        recency(*backend_, rows.recency);
-    const DeviceArray<float> out(*backend_, c.out_size());
-    const int32_t sets = granularity == SelectionGranularity::kShared ? 1 : shape.num_kv_heads;
-    const std::vector<int32_t> poison(int64_t{host.rows} * sets * rows.capacity(), kPoison);
-    const DeviceArray<int32_t> positions(*backend_, poison), slots(*backend_, poison),
-        counts(*backend_, std::vector<int32_t>(host.rows * sets, kPoison));
-
-    PagedDecodeParams params = host;
-    params.q = q.get();
-    params.kv.k = k.get();
-    params.kv.v = v.get();
-    params.tables.blocks = blocks.get();
-    params.tables.context_lens = lens.get();
-    params.out = out.get();
-    SelectTokensParams select{};
-    select.selection = {positions.get(), slots.get(), counts.get(), rows.capacity(), granularity};
-    select.token_budgets = budgets.get();
-    select.recency = recency.get();
-    select.sinks = rows.sinks;
-    select.score = score;
-    backend_->PlanDecode({lens.get(), budgets.get(), host.rows});
-    for (int i = 0; i < times; ++i) backend_->SelectingDecode(params, select);
-    return {positions.Read(), slots.Read(), counts.Read()};
+  std::unique_ptr<SelectionBuffer> Select(SelectionGranularity granularity, SelectionScore score,
+                                          int times = 1) {
+    auto sets = std::make_unique<SelectionBuffer>(c_.shape(), rows_.context_lens, rows_.budgets,
+                                                  granularity);
+    const DeviceSelection on_device(device_.backend(), *sets);
+    const DeviceArray<int32_t> recency(device_.backend(), rows_.recency);
+    const DeviceArray<float> out(device_.backend(), c_.out_size());
+    device_.Plan();
+    for (int i = 0; i < times; ++i) {
+      device_.backend().SelectingDecode(
+          device_.Params(out.get()),
+          {on_device.view(), device_.budgets(), recency.get(), rows_.sinks, score});
+    }
+    on_device.ReadTo(sets.get());
+    return sets;
   }
 
-  void ExpectSetsEqualReference(DecodeCase& c, const DecodeShape& shape, const SelectingRows& rows,
-                                SelectionGranularity granularity, SelectionScore score) {
-    const Sets sets = Select(c, shape, rows, granularity, score);
-    const int32_t capacity = rows.capacity();
-    for (int32_t row = 0; row < c.rows(); ++row) {
-      const int32_t len = rows.context_lens[row], budget = rows.budgets[row];
-      const int32_t num_sets =
-          granularity == SelectionGranularity::kShared ? 1 : shape.num_kv_heads;
+  void ExpectSetsEqualReference(SelectionGranularity granularity, SelectionScore score) {
+    const std::unique_ptr<SelectionBuffer> sets = Select(granularity, score);
+    for (int32_t row = 0; row < c_.rows(); ++row) {
+      const int32_t len = rows_.context_lens[row], budget = rows_.budgets[row];
       const bool sparse = len > 0 && budget > 0;
-      std::vector<std::vector<double>> scores(num_sets);
-      if (sparse) scores = reference::SelectionScores(c.Params(nullptr), granularity, score, row);
-      for (int32_t set = 0; set < num_sets; ++set) {
-        SCOPED_TRACE("D=" + std::to_string(shape.head_dim) + ", granularity " +
+      std::vector<std::vector<double>> scores(sets->sets());
+      if (sparse) scores = reference::SelectionScores(c_.Params(nullptr), granularity, score, row);
+      for (int32_t set = 0; set < sets->sets(); ++set) {
+        SCOPED_TRACE("D=" + std::to_string(c_.shape().head_dim) + ", granularity " +
                      std::to_string(static_cast<int>(granularity)) + ", score " +
                      std::to_string(static_cast<int>(score)) + ", row " + std::to_string(row) +
                      ", set " + std::to_string(set));
-        const int32_t at = row * num_sets + set;
-        const auto positions = sets.positions.begin() + int64_t{at} * capacity;
-        const auto slots = sets.slots.begin() + int64_t{at} * capacity;
-        const int32_t count = sparse ? std::min(len, budget) : 0;
-        ASSERT_EQ(sets.counts[at], sparse ? count : kPoison);
-        for (int32_t i = 0; i < capacity; ++i) {
-          if (i >= count) {  // nothing is written past the set
-            ASSERT_EQ(positions[i], kPoison);
-            ASSERT_EQ(slots[i], kPoison);
-            continue;
-          }
+        ASSERT_EQ(sets->count(row, set), sparse ? std::min(len, budget) : SelectionBuffer::kPoison);
+        if (!sparse) continue;
+        const std::vector<int32_t> positions = sets->Positions(row, set);
+        const std::vector<int32_t> slots = sets->Slots(row, set);
+        for (size_t i = 0; i < positions.size(); ++i) {
           ASSERT_GE(positions[i], 0);
           ASSERT_LT(positions[i], len);
           if (i > 0) {
             ASSERT_LT(positions[i - 1], positions[i]);
           }
-          ASSERT_EQ(slots[i], c.Slot(row, positions[i]));
+          ASSERT_EQ(slots[i], c_.Slot(row, positions[i]));
         }
-        if (sparse) {
-          ExpectNear({positions, positions + count}, scores[set], budget, rows.sinks,
-                     rows.recency[row], Rounding(c.Params(nullptr), score));
-        }
+        ExpectNear(positions, scores[set], budget, rows_.sinks, rows_.recency[row],
+                   Rounding(c_.Params(nullptr), score));
       }
     }
   }
@@ -154,7 +109,13 @@ class CudaSelectingDecodeTest : public CudaFixture {
           << t;
     }
   }
+
+  DecodeCase& c_;
+  const SelectingRows rows_;
+  DeviceDecodeCase device_;
 };
+
+class CudaSelectingDecodeTest : public CudaFixture {};
 
 constexpr SelectionGranularity kGranularities[] = {SelectionGranularity::kShared,
                                                    SelectionGranularity::kKvHead};
@@ -179,12 +140,11 @@ TEST_P(CudaSelectingDecodeShapeTest, EqualsReference) {
   rows.budgets = {64, 64, 64, 64, 1, 511, 600, 1000, 1000, 1000, 600, 7, 0, 0, 64};
   rows.recency = {16, 16, 0, 16, 5, 25, 128, 0, 250, 20, 150, 20, 16, 0, 16};
   DecodeCase c(shape, rows.context_lens, 70 + shape.head_dim, /*block_seed=*/5);
-  Reserve(c, shape, rows);
+  SelectingCase selecting(c, rows);
   for (auto granularity : kGranularities) {
     for (auto score : kScores) {
-      ExpectSetsEqualReference(c, shape, rows, granularity, score);
-      EXPECT_TRUE(Select(c, shape, rows, granularity, score) ==
-                  Select(c, shape, rows, granularity, score));
+      selecting.ExpectSetsEqualReference(granularity, score);
+      EXPECT_TRUE(*selecting.Select(granularity, score) == *selecting.Select(granularity, score));
     }
   }
 }
@@ -203,18 +163,17 @@ TEST_P(CudaSelectingDecodeShapeTest, EqualKeysGiveTheLowestPositions) {
       }
     }
   }
-  Reserve(c, shape, rows);
+  SelectingCase selecting(c, rows);
   for (auto granularity : kGranularities) {
     for (auto score : kScores) {
-      const Sets sets = Select(c, shape, rows, granularity, score);
-      for (size_t at = 0; at < sets.counts.size(); ++at) {
-        const size_t row = at / (sets.counts.size() / rows.budgets.size());
-        const int32_t forced = 1 + rows.recency[row];
-        for (int32_t i = 0; i < rows.budgets[row]; ++i) {
-          const int32_t last = rows.context_lens[row] - rows.budgets[row] + i;
-          ASSERT_EQ(sets.positions[at * rows.capacity() + i],
-                    i < rows.budgets[row] - forced ? i : last)
-              << "set " << at;
+      const auto sets = selecting.Select(granularity, score);
+      for (int32_t row = 0; row < c.rows(); ++row) {
+        const int32_t budget = rows.budgets[row], forced = 1 + rows.recency[row];
+        std::vector<int32_t> expected(budget);
+        std::iota(expected.begin(), expected.end(), 0);
+        std::iota(expected.end() - forced, expected.end(), rows.context_lens[row] - forced);
+        for (int32_t set = 0; set < sets->sets(); ++set) {
+          ASSERT_EQ(sets->Positions(row, set), expected) << "row " << row << ", set " << set;
         }
       }
     }
@@ -231,13 +190,13 @@ TEST_F(CudaSelectingDecodeTest, ManyRows) {
     rows.recency.push_back(20);
   }
   DecodeCase c(shape, rows.context_lens, 11);
-  Reserve(c, shape, rows);
+  SelectingCase selecting(c, rows);
   for (auto granularity : kGranularities) {
-    ExpectSetsEqualReference(c, shape, rows, granularity, SelectionScore::kSoftmaxSum);
+    selecting.ExpectSetsEqualReference(granularity, SelectionScore::kSoftmaxSum);
   }
-  const Sets first = Select(c, shape, rows, kGranularities[1], SelectionScore::kSoftmaxSum);
+  const auto first = selecting.Select(kGranularities[1], SelectionScore::kSoftmaxSum);
   for (int i = 0; i < 20; ++i) {
-    EXPECT_TRUE(Select(c, shape, rows, kGranularities[1], SelectionScore::kSoftmaxSum) == first);
+    EXPECT_TRUE(*selecting.Select(kGranularities[1], SelectionScore::kSoftmaxSum) == *first);
   }
 }
 
@@ -253,13 +212,12 @@ TEST_P(CudaSelectingDecodeRepeatTest, EndsEveryTime) {
     rows.recency.push_back(32);
   }
   DecodeCase c(shape, rows.context_lens, 13);
-  Reserve(c, shape, rows);
+  SelectingCase selecting(c, rows);
   const auto select = [&](int times) {
-    return Select(c, shape, rows, SelectionGranularity::kShared, SelectionScore::kSoftmaxSum,
-                  times);
+    return selecting.Select(SelectionGranularity::kShared, SelectionScore::kSoftmaxSum, times);
   };
-  const Sets first = select(1);
-  for (int i = 0; i < 20; ++i) EXPECT_TRUE(select(1000) == first);
+  const auto first = select(1);
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(*select(1000) == *first);
 }
 INSTANTIATE_TEST_SUITE_P(Lengths, CudaSelectingDecodeRepeatTest,
                          testing::Values(std::pair{31, 500}, std::pair{31, 2100},
@@ -273,21 +231,19 @@ TEST_F(CudaSelectingDecodeTest, TokensWithoutANumber) {
   rows.budgets = {100};
   rows.recency = {10};
   DecodeCase clean(shape, rows.context_lens, 12);
-  Reserve(clean, shape, rows);
   for (const float value :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     DecodeCase c(shape, rows.context_lens, 12);
     std::fill_n(c.KRow(0, 300, 1), shape.head_dim, ToBFloat16(value));
+    SelectingCase selecting(c, rows);
     // The first KV head's set is as without; the second's scores are all alike, and give the lowest
     // positions.
-    const Sets sets =
-        Select(c, shape, rows, SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
-    const Sets expected =
-        Select(clean, shape, rows, SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
-    for (int32_t i = 0; i < 100; ++i) {
-      EXPECT_EQ(sets.positions[i], expected.positions[i]) << i;
-      EXPECT_EQ(sets.positions[100 + i], i < 89 ? i : 800 + i) << i;
-    }
+    const auto sets = selecting.Select(SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
+    const auto expected = SelectingCase(clean, rows)
+                              .Select(SelectionGranularity::kKvHead, SelectionScore::kSoftmaxSum);
+    EXPECT_EQ(sets->Positions(0, 0), expected->Positions(0, 0));
+    const std::vector<int32_t> second = sets->Positions(0, 1);
+    for (int32_t i = 0; i < 100; ++i) EXPECT_EQ(second[i], i < 89 ? i : 800 + i) << i;
   }
 }
 
@@ -298,9 +254,9 @@ TEST_F(CudaSelectingDecodeTest, HugeContext) {
   rows.budgets = {2048};
   rows.recency = {512};
   DecodeCase c(shape, rows.context_lens, 9);
-  Reserve(c, shape, rows);
+  SelectingCase selecting(c, rows);
   for (auto score : kScores) {
-    ExpectSetsEqualReference(c, shape, rows, SelectionGranularity::kShared, score);
+    selecting.ExpectSetsEqualReference(SelectionGranularity::kShared, score);
   }
 }
 

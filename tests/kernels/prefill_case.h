@@ -1,6 +1,6 @@
-// Prompt chunks over a paged cache, for the tests of prefill attention on CUDA.
-#ifndef TIDAL_TESTS_KERNELS_CUDA_PREFILL_CASE_H_
-#define TIDAL_TESTS_KERNELS_CUDA_PREFILL_CASE_H_
+// Prompt chunks over a paged cache, for the tests of prefill attention.
+#ifndef TIDAL_TESTS_KERNELS_PREFILL_CASE_H_
+#define TIDAL_TESTS_KERNELS_PREFILL_CASE_H_
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,7 @@
 
 #include "kernels/attention/params.h"
 #include "kernels/backend.h"
+#include "tests/kernels/row_slots.h"
 
 namespace tidal {
 
@@ -24,8 +25,8 @@ struct PrefillChunk {
   int32_t cached, tokens;
 };
 
-// Chunks of several sequences. Blocks are shuffled; unused slots and table entries past a context
-// are poison.
+// Chunks of several sequences. Blocks are shuffled; unused cache slots, table entries past a
+// context and the tables of nobody are poison.
 class PrefillCase {
  public:
   PrefillCase(PrefillHeads heads, std::vector<PrefillChunk> chunks, uint32_t seed)
@@ -41,17 +42,20 @@ class PrefillCase {
     const size_t size = size_t(num_blocks) * heads.kv_heads * heads.block_size * heads.head_dim;
     k_.assign(size, kNan);
     v_.assign(size, kNan);
-    tables_.assign(chunks_.size() * stride_, -1000000);
+    const auto sequences = static_cast<int32_t>(chunks_.size());
+    sequence_slots_ = RowSlots(sequences);
+    tables_.assign(NumSlots(sequences) * stride_, -1000000);
     std::vector<int32_t> order(num_blocks);
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random_);
     int32_t next = 0;
-    for (size_t s = 0; s < chunks_.size(); ++s) {
-      for (int32_t b = 0; b < Blocks(chunks_[s]); ++b) tables_[s * stride_ + b] = order[next++];
+    for (int32_t s = 0; s < sequences; ++s) {
+      int32_t* const table = &tables_[sequence_slots_[s] * stride_];
+      for (int32_t b = 0; b < Blocks(chunks_[s]); ++b) table[b] = order[next++];
       for (int32_t t = 0; t < context_lens_[s]; ++t) {
         for (int32_t h = 0; h < heads.kv_heads; ++h) {
-          Fill(&k_[Offset(s, t, h)], heads.head_dim);
-          Fill(&v_[Offset(s, t, h)], heads.head_dim);
+          Fill(KRow(s, t, h), heads.head_dim);
+          Fill(VRow(s, t, h), heads.head_dim);
         }
       }
     }
@@ -66,6 +70,9 @@ class PrefillCase {
   const std::vector<bfloat16>& k() const { return k_; }
   const std::vector<bfloat16>& v() const { return v_; }
   const std::vector<int32_t>& tables() const { return tables_; }
+  const std::vector<int32_t>& sequence_slots() const { return sequence_slots_; }
+  bfloat16* KRow(int32_t s, int32_t t, int32_t head) { return &k_[Offset(s, t, head)]; }
+  bfloat16* VRow(int32_t s, int32_t t, int32_t head) { return &v_[Offset(s, t, head)]; }
 
   void ScaleKeys(float factor) {
     for (bfloat16& x : k_) x = ToBFloat16(ToFloat(x) * factor);
@@ -77,7 +84,7 @@ class PrefillCase {
     p.q = q_.data();
     p.kv = {const_cast<bfloat16*>(k_.data()), const_cast<bfloat16*>(v_.data()), heads_.kv_heads,
             heads_.block_size, heads_.head_dim};
-    p.tables = {tables_.data(), stride_, context_lens_.data()};
+    p.tables = {tables_.data(), stride_, sequence_slots_.data(), context_lens_.data()};
     p.cu_query_lens = cu_query_lens_.data();
     p.num_sequences = static_cast<int32_t>(chunks_.size());
     p.num_heads = heads_.heads;
@@ -94,8 +101,8 @@ class PrefillCase {
   int32_t Blocks(const PrefillChunk& c) const {
     return (c.cached + c.tokens + heads_.block_size - 1) / heads_.block_size;
   }
-  size_t Offset(size_t s, int32_t t, int32_t head) const {
-    const size_t block = tables_[s * stride_ + t / heads_.block_size];
+  size_t Offset(int32_t s, int32_t t, int32_t head) const {
+    const size_t block = tables_[sequence_slots_[s] * stride_ + t / heads_.block_size];
     return ((block * heads_.kv_heads + head) * heads_.block_size + t % heads_.block_size) *
            heads_.head_dim;
   }
@@ -108,7 +115,7 @@ class PrefillCase {
   const std::vector<PrefillChunk> chunks_;
   std::mt19937 random_;
   int32_t stride_ = 1;
-  std::vector<int32_t> cu_query_lens_ = {0}, context_lens_, tables_;
+  std::vector<int32_t> cu_query_lens_ = {0}, context_lens_, sequence_slots_, tables_;
   std::vector<bfloat16> k_, v_, q_;
 };
 
@@ -128,4 +135,4 @@ inline BackendLimits PrefillLimits(const PrefillHeads& heads, int32_t max_tokens
 
 }  // namespace tidal
 
-#endif  // TIDAL_TESTS_KERNELS_CUDA_PREFILL_CASE_H_
+#endif  // TIDAL_TESTS_KERNELS_PREFILL_CASE_H_
