@@ -45,7 +45,7 @@ struct ScheduledSequence {
   SequenceId id;
   // The device row that the sequence has from its admission to its end or preemption: in
   // [0, max_num_seqs), and no other running sequence's. It holds the block table, the last sampled
-  // token and what sampling depends on (engine/sequence_slots.h).
+  // token and what sampling depends on (engine/step/sequence_slots.h).
   int32_t slot;
   bool new_in_slot;  // the sequence's first step there
   RowKind kind;

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "engine/json_value.h"
+#include "engine/json/json_value.h"
 #include "nlohmann/json_fwd.hpp"
 
 namespace tidal {

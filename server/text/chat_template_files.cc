@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "engine/text_file.h"
+#include "engine/json/text_file.h"
 #include "server/text/concat.h"
 #include "server/text/json_field.h"
 

@@ -1,6 +1,6 @@
 #include "server/text/json_field.h"
 
-#include "engine/json_value.h"
+#include "engine/json/json_value.h"
 #include "server/text/concat.h"
 
 namespace tidal {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "engine/text_file.h"
+#include "engine/json/text_file.h"
 #include "server/text/bpe_tokenizer.h"
 #include "server/text/concat.h"
 #include "server/text/incremental_detokenizer.h"

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
-#include "engine/text_file.h"
+#include "engine/json/text_file.h"
 #include "server/text/chat_template_files.h"
 #include "server/text/concat.h"
 

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/text_file.h"
+#include "engine/json/text_file.h"
 #include "server/text/tokenizer.h"
 
 namespace tidal {

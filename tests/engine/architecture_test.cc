@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/json_file.h"
-#include "engine/safetensors.h"
-#include "engine/text_file.h"
+#include "engine/checkpoint/safetensors.h"
+#include "engine/json/json_file.h"
+#include "engine/json/text_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/engine_harness.h"

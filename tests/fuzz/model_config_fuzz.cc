@@ -5,10 +5,10 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "engine/layer_plan.h"
-#include "engine/model_config.h"
-#include "engine/published_plans.h"
-#include "engine/rope_table.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/model/layer_plan.h"
+#include "engine/model/published_plans.h"
+#include "engine/model/rope_table.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto config =

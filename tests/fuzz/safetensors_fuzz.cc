@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tensors = tidal::ParseSafetensors({data, size}, "input");

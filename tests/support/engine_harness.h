@@ -10,8 +10,8 @@
 
 #include "engine/attention_config.h"
 #include "engine/engine.h"
-#include "engine/model_runner.h"
-#include "engine/token_selection.h"
+#include "engine/model/model_runner.h"
+#include "engine/model/token_selection.h"
 #include "tests/support/test_sequence.h"
 
 namespace tidal {

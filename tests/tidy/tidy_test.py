@@ -24,21 +24,37 @@ MAX_COLUMNS = 100
 # Lower folders never include upper ones. tests/ and tools/ may include all of them.
 CHAIN = ["kernels", "engine", "scheduler", "server"]
 
-# The rooms of server/ by floor, the lowest first. A room includes those on floors below its own,
-# so rooms of one floor do not know each other.
-SERVER_FLOORS = [
-    ("text", "observe", "net"),
-    ("security",),
-    ("config",),
-    ("generation", "http"),
-    ("grpc", "openai"),
-    ("gateway",),
-    ("programs",),
-]
-FLOOR_OF_ROOM = {room: floor for floor, rooms in enumerate(SERVER_FLOORS) for room in rooms}
+# The rooms of a folder by floor, the lowest first. A room includes those on floors below its own,
+# so rooms of one floor do not know each other. "" is the folder itself.
+FLOORS = {
+    "engine": [
+        ("base",),
+        ("", "json"),
+        ("checkpoint",),
+        ("memory",),
+        ("step",),
+        ("model",),
+    ],
+    "server": [
+        ("text", "observe", "net"),
+        ("security",),
+        ("config",),
+        ("generation", "http"),
+        ("grpc", "openai"),
+        ("gateway",),
+        ("programs",),
+    ],
+}
+FLOOR_OF_ROOM = {folder: {room: floor for floor, rooms in enumerate(floors) for room in rooms}
+                 for folder, floors in FLOORS.items()}
 
-# What the scheduler may know of the engine: the step it describes and what that is made of.
-SCHEDULER_SEES = ("engine/step.h", "engine/sampling_params.h", "engine/base/")
+# What the folders above may know of the engine: the scheduler the step it describes and what that
+# is made of, the server also the engine as a whole and the files of a model's folder.
+SEES_OF_ENGINE = {
+    "scheduler": ("engine/step.h", "engine/sampling_params.h", "engine/base/"),
+    "server": ("engine/step.h", "engine/sampling_params.h", "engine/base/", "engine/engine.h",
+               "engine/attention_config.h", "engine/checkpoint/", "engine/json/"),
+}
 
 # Library headers (by prefix) that a folder must not include.
 ONLY_SERVER = ["spdlog/", "fmt/", "google/protobuf", "grpc", "prometheus/", "absl/flags", "boost/",
@@ -79,30 +95,31 @@ def include_direction(path, lines):
             found.append((number, f"{folder}/ includes {header}, which lies above it"))
         if other in ("tests", "tools"):
             found.append((number, f"{folder}/ includes {header}"))
-        if folder == "scheduler" and other == "engine" and not header.startswith(SCHEDULER_SEES):
-            found.append((number, f"scheduler/ includes {header}; it knows only engine/step.h"))
+        if other == "engine" and not header.startswith(SEES_OF_ENGINE.get(folder, "engine/")):
+            found.append((number, f"{folder}/ includes {header}, which is not for it to see"))
         if folder == "scheduler" and other == "kernels":
             found.append((number, f"scheduler/ includes {header}; policy needs no kernels"))
     return found
 
 
 def room_of(path):
-    """The room of server/ that a file or header is in; "" where it is in none."""
+    """The folder and the room there that a file or header is in; the room is "" outside of one."""
     parts = pathlib.PurePosixPath(path).parts
-    return parts[1] if len(parts) > 2 and parts[0] == "server" else ""
+    return parts[0], parts[1] if len(parts) > 2 else ""
 
 
 def room_direction(path, lines):
-    if folder_of(path) != "server" or path.suffix not in CPP_SUFFIXES:
+    folder, room = room_of(path)
+    if folder not in FLOORS or path.suffix not in CPP_SUFFIXES:
         return []
-    room = room_of(path)
-    if room not in FLOOR_OF_ROOM:
-        return [(0, "a file of server/ is in one of the rooms of SERVER_FLOORS")]
+    floors = FLOOR_OF_ROOM[folder]
+    if room not in floors:
+        return [(0, f"a file of {folder}/ is in one of its rooms in FLOORS")]
     found = []
     for number, header in includes(lines):
-        other = room_of(header)
-        if other != room and FLOOR_OF_ROOM.get(other, -1) >= FLOOR_OF_ROOM[room]:
-            found.append((number, f"server/{room}/ includes {header}, which is not below it"))
+        other_folder, other = room_of(header)
+        if other_folder == folder and other != room and floors.get(other, -1) >= floors[room]:
+            found.append((number, f"{folder}/{room} includes {header}, which is not below it"))
     return found
 
 
@@ -260,6 +277,8 @@ class RulesTest(unittest.TestCase):
         self.check(include_direction, "tests/engine/a_test.cc", up, 0)
         self.check(include_direction, "scheduler/a.cc", ['#include "engine/engine.h"'], 1)
         self.check(include_direction, "scheduler/a.cc", ['#include "engine/base/ids.h"'], 0)
+        self.check(include_direction, "server/a.cc", ['#include "engine/engine.h"'], 0)
+        self.check(include_direction, "server/a.cc", ['#include "engine/model/weights.h"'], 1)
 
     def test_room_direction(self):
         logging, gateway = ['#include "server/observe/logging.h"'], ['#include "server/gateway/a.h"']
@@ -273,6 +292,13 @@ class RulesTest(unittest.TestCase):
         self.check(room_direction, "server/attic/a.cc", [], 1)
         self.check(room_direction, "tests/server/http/a_test.cc", gateway, 0)
         self.check(room_direction, "server/net/a.cc", ['#include "engine/base/check.h"'], 0)
+        step, model = ['#include "engine/step.h"'], ['#include "engine/model/a.h"']
+        self.check(room_direction, "engine/step/a.cc", step, 0)
+        self.check(room_direction, "engine/step/a.cc", model, 1)
+        self.check(room_direction, "engine/engine.h", step, 0)
+        self.check(room_direction, "engine/engine.h", model, 1)
+        self.check(room_direction, "engine/base/a.h", step, 1)
+        self.check(room_direction, "engine/attic/a.cc", [], 1)
 
     def test_forbidden_headers(self):
         json, absl = ["#include <nlohmann/json.hpp>"], ['#include "absl/status/status.h"']

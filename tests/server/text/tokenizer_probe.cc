@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/text_file.h"
+#include "engine/json/text_file.h"
 #include "server/text/incremental_detokenizer.h"
 #include "server/text/tokenizer.h"
 #include "server/text/utf8.h"

@@ -1,0 +1,33 @@
+// The intermediate results of a step, at their largest. Reused by every layer and every step.
+#ifndef TIDAL_ENGINE_MODEL_ACTIVATIONS_H_
+#define TIDAL_ENGINE_MODEL_ACTIVATIONS_H_
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/memory/device_buffer.h"
+#include "engine/memory/memory_plan.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+// T = max_num_batched_tokens, L = max_num_seqs (rows of logits). "m" is the back end's matmul_type.
+struct Activations {
+  DeviceBuffer residual;        // float [T, hidden]
+  DeviceBuffer normed;          // m [T, hidden]
+  DeviceBuffer qkv;             // float [T, (H + 2 KV) * D]
+  DeviceBuffer q;               // bf16 [T, H, D]
+  DeviceBuffer attention;       // m [T, H, D]
+  DeviceBuffer gate_up;         // float [T, 2 * intermediate]
+  DeviceBuffer mlp;             // m [T, intermediate]
+  DeviceBuffer last_residual;   // float [L, hidden]: the rows that need logits, in the last layer
+  DeviceBuffer last_attention;  // m [L, H, D], likewise
+  DeviceBuffer logits;          // float [L, vocab]
+
+  // RESOURCE_EXHAUSTED names the buffer and its bytes.
+  static absl::StatusOr<Activations> Create(const ModelConfig& model, const MemoryPlan& plan,
+                                            Backend* backend);
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_MODEL_ACTIVATIONS_H_

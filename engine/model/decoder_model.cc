@@ -1,0 +1,246 @@
+#include "engine/model/decoder_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/model/rope_table.h"
+
+namespace tidal {
+
+DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+                           ModelWeights weights, const SequenceSlots& slots, Backend* backend)
+    : config_(config),
+      attention_(attention),
+      slots_(slots),
+      backend_(backend),
+      matmul_type_(backend->info().matmul_type),
+      softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
+      weights_(std::move(weights)) {}
+
+absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
+    const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
+    ModelWeights weights, const SequenceSlots& slots, Backend* backend) {
+  std::unique_ptr<DecoderModel> model(
+      new DecoderModel(config, attention, std::move(weights), slots, backend));
+  TIDAL_ASSIGN_OR_RETURN(model->layer_plan_,
+                         ParseLayerPlan(attention.pattern, config.num_layers, "pattern"));
+  const std::vector<float> rope = MakeRopeTable(plan.max_model_len, config.head_dim, config.rope);
+  const auto rope_bytes = static_cast<int64_t>(rope.size() * sizeof(float));
+  TIDAL_ASSIGN_OR_RETURN(model->rope_, DeviceBuffer::Allocate(backend, rope_bytes, "rope table"));
+  backend->CopyToDevice(model->rope_.As<void>(), rope.data(), rope_bytes);
+  TIDAL_ASSIGN_OR_RETURN(model->activations_, Activations::Create(config, plan, backend));
+  if (model->layer_plan_.has_reuse()) {
+    const int32_t sets =
+        attention.granularity == SelectionGranularity::kShared ? 1 : config.num_kv_heads;
+    TIDAL_ASSIGN_OR_RETURN(
+        model->selection_,
+        TokenSelectionBuffer::Create(plan.max_decode_rows, sets, plan.max_scored_tokens,
+                                     attention.granularity, backend));
+  }
+  if (std::string error = backend->Synchronize(); !error.empty()) {
+    return absl::UnavailableError(error);
+  }
+  return model;
+}
+
+float* DecoderModel::Forward(const Batch& batch, const KvCache& cache) {
+  PoisonSelection(batch);
+  if (batch.graph_key == 0 || !backend_->RunGraph(batch.graph_key)) RunAll(batch, cache);
+  return activations_.logits.As<float>();
+}
+
+void DecoderModel::Record(const Batch& batch, const KvCache& cache) {
+  RunAll(batch, cache);
+  backend_->BeginGraph(batch.graph_key);
+  RunAll(batch, cache);
+  backend_->EndGraph();
+}
+
+void DecoderModel::RunAll(const Batch& batch, const KvCache& cache) {
+  Embed(batch);
+  for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
+  ComputeLogits(batch);
+}
+
+void DecoderModel::PoisonSelection(const Batch& batch) {
+  if (poison_selection_ && batch.shape.sparse_rows > 0) {
+    selection_.Poison(batch.shape.sparse_rows, batch.shape.scored_tokens);
+  }
+}
+
+void DecoderModel::Embed(const Batch& batch) {
+  const BatchShape& shape = batch.shape;
+  backend_->UpdateTables({.to = slots_.block_tables(),
+                          .updates = batch.table_updates,
+                          .count = batch.num_table_updates,
+                          .max_count = shape.max_table_updates});
+  if (shape.decode_rows() > 0) {
+    backend_->PlanDecode({.sequence_slots = batch.sequence_slots,
+                          .context_lens = batch.context_lens,
+                          .token_budgets = batch.token_budgets,
+                          .row_begins = batch.row_begins,
+                          .rows = shape.decode_rows()});
+  }
+  backend_->Embedding({.table = weights_.embedding.As<bfloat16>(),
+                       .token_ids = batch.token_ids,
+                       .out = activations_.residual.As<float>(),
+                       .tokens = shape.num_tokens,
+                       .hidden = config_.hidden_size,
+                       .last_tokens = slots_.last_tokens()});
+}
+
+void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& cache) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const PagedKvCache kv = cache.layer(layer);
+  const BatchShape& shape = batch.shape;
+  const bool last = layer + 1 == config_.num_layers;
+
+  Project(weights, batch, kv);
+  if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
+  Attend(layer, batch, kv);
+
+  // After the last layer's attention only the rows that need logits go on.
+  if (last && shape.logit_rows < shape.num_tokens) {
+    const auto attention_bytes = static_cast<int64_t>(config_.q_size() * SizeOf(matmul_type_));
+    const auto residual_bytes = static_cast<int64_t>(config_.hidden_size * sizeof(float));
+    backend_->GatherRows({activations_.attention.As<void>(), batch.logit_rows,
+                          activations_.last_attention.As<void>(), shape.logit_rows,
+                          attention_bytes});
+    backend_->GatherRows({activations_.residual.As<void>(), batch.logit_rows,
+                          activations_.last_residual.As<void>(), shape.logit_rows, residual_bytes});
+    FinishLayer(weights, shape.logit_rows, activations_.last_attention.As<void>(),
+                activations_.last_residual.As<float>());
+    return;
+  }
+  FinishLayer(weights, shape.num_tokens, activations_.attention.As<void>(),
+              activations_.residual.As<float>());
+}
+
+void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows,
+                          bool accumulate) {
+  backend_->MatMul({.weight = projection.weight.get(),
+                    .x = x,
+                    .y = y,
+                    .tokens = rows,
+                    .accumulate = accumulate,
+                    .bias = projection.bias.As<float>()});
+}
+
+// Norm, fused q, k, v projection, rotary positions; k and v into the cache.
+void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
+  const int32_t tokens = batch.shape.num_tokens;
+  backend_->RmsNorm({activations_.residual.As<float>(), nullptr, weights.input_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, tokens, config_.hidden_size,
+                     config_.rms_norm_eps});
+  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens,
+         /*accumulate=*/false);
+  backend_->RopeStoreKv({.qkv = activations_.qkv.As<float>(),
+                         .cos_sin = rope_.As<float>(),
+                         .positions = batch.positions,
+                         .slot_mapping = batch.slot_mapping,
+                         .q = activations_.q.As<bfloat16>(),
+                         .kv = kv,
+                         .tokens = tokens,
+                         .num_heads = config_.num_heads,
+                         .q_norm = weights.q_norm.As<bfloat16>(),
+                         .k_norm = weights.k_norm.As<bfloat16>(),
+                         .norm_epsilon = config_.rms_norm_eps});
+}
+
+void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
+  const BatchShape& shape = batch.shape;
+  if (shape.decode_rows() > 0) AttendDecodeRows(layer, batch, kv);
+  if (shape.prefill_sequences > 0) {
+    const int32_t row = shape.decode_rows();
+    const int64_t offset = int64_t{row} * config_.q_size();
+    backend_->PrefillAttention(
+        {.q = activations_.q.As<bfloat16>() + offset,
+         .kv = kv,
+         .tables = TablesFrom(batch, row),
+         .cu_query_lens = batch.cu_query_lens,
+         .out = activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
+         .out_type = matmul_type_,
+         .num_sequences = shape.prefill_sequences,
+         .num_heads = config_.num_heads,
+         .max_query_len = shape.max_query_len,
+         .max_context_len = shape.max_prefill_context,
+         .softmax_scale = softmax_scale_,
+         .window = config_.window(layer)});
+  }
+}
+
+// Of the batch's sequences from `row` on.
+BlockTables DecoderModel::TablesFrom(const Batch& batch, int32_t row) const {
+  return {slots_.block_tables(), slots_.table_stride(), batch.sequence_slots + row,
+          batch.context_lens + row};
+}
+
+void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv) {
+  const LayerRole role = layer_plan_.roles[layer];
+  const BatchShape& shape = batch.shape;
+  const PagedDecodeParams rows = {.q = activations_.q.As<bfloat16>(),
+                                  .kv = kv,
+                                  .tables = TablesFrom(batch, 0),
+                                  .out = activations_.attention.As<void>(),
+                                  .out_type = matmul_type_,
+                                  .rows = shape.decode_rows(),
+                                  .num_heads = config_.num_heads,
+                                  .max_context_len = shape.max_decode_context,
+                                  .softmax_scale = softmax_scale_,
+                                  .window = config_.window(layer)};
+  if (role == LayerRole::kDense || !shape.selects) {
+    backend_->PagedDecode(rows);
+    return;
+  }
+  const TokenSelection selection = selection_.View(batch.row_begins);
+  if (role == LayerRole::kSelect || role == LayerRole::kAnchor) {
+    backend_->SelectingDecode(
+        rows, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});
+  }
+  if (role == LayerRole::kReuse || role == LayerRole::kAnchor) {
+    backend_->SparseDecode({.q = rows.q,
+                            .kv = kv,
+                            .tables = rows.tables,
+                            .token_budgets = batch.token_budgets,
+                            .selection = selection,
+                            .out = rows.out,
+                            .out_type = rows.out_type,
+                            .rows = rows.rows,
+                            .num_heads = rows.num_heads,
+                            .max_context_len = rows.max_context_len,
+                            .softmax_scale = softmax_scale_});
+  }
+}
+
+// Output projection and MLP, each added to the residual stream.
+void DecoderModel::FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
+                               float* residual) {
+  MatMul(weights.o, attention, residual, rows, /*accumulate=*/true);
+  backend_->RmsNorm({residual, nullptr, weights.post_attention_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
+                     config_.rms_norm_eps});
+  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows,
+         /*accumulate=*/false);
+  backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
+                    rows, config_.intermediate_size});
+  MatMul(weights.down, activations_.mlp.As<void>(), residual, rows, /*accumulate=*/true);
+}
+
+float* DecoderModel::ComputeLogits(const Batch& batch) {
+  const int32_t rows = batch.shape.logit_rows;
+  float* logits = activations_.logits.As<float>();
+  if (rows == 0) return logits;
+  const float* residual = rows < batch.shape.num_tokens ? activations_.last_residual.As<float>()
+                                                        : activations_.residual.As<float>();
+  backend_->RmsNorm({residual, nullptr, weights_.final_norm.As<bfloat16>(),
+                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
+                     config_.rms_norm_eps});
+  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
+  return logits;
+}
+
+}  // namespace tidal

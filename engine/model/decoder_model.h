@@ -1,0 +1,88 @@
+// A decoder-only transformer: a stack of RMSNorm, rotary grouped-query attention and SwiGLU layers.
+// ModelConfig says which biases, norms and attention windows it has.
+#ifndef TIDAL_ENGINE_MODEL_DECODER_MODEL_H_
+#define TIDAL_ENGINE_MODEL_DECODER_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/attention_config.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/memory/kv_cache.h"
+#include "engine/memory/memory_plan.h"
+#include "engine/model/activations.h"
+#include "engine/model/layer_plan.h"
+#include "engine/model/token_selection.h"
+#include "engine/model/weights.h"
+#include "engine/step/input_batch.h"
+#include "engine/step/sequence_slots.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+// Enqueues the operations of a step on the back end and waits for none. Not thread-safe.
+// The batch is not empty and within the memory plan.
+class DecoderModel {
+ public:
+  // Takes the memory of activations and selection. The slots and the back end outlive the model.
+  static absl::StatusOr<std::unique_ptr<DecoderModel>> Create(
+      const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
+      ModelWeights weights, const SequenceSlots& slots, Backend* backend);
+
+  // From token ids to logits [batch.shape.logit_rows, vocab]: Embed, RunLayer of every layer in
+  // order, ComputeLogits. Writes K and V of the new tokens into the cache. Replays the batch's
+  // graph where one is recorded.
+  float* Forward(const Batch& batch, const KvCache& cache);
+  // Runs the batch once, for the back end to measure and choose algorithms of its shape, then
+  // records it under its key.
+  void Record(const Batch& batch, const KvCache& cache);
+
+  // The parts of Forward(), so that a test can look between them.
+  void PoisonSelection(const Batch& batch);  // if it is on
+  void Embed(const Batch& batch);            // new table entries and the plan of decode rows, too
+  void RunLayer(int32_t layer, const Batch& batch, const KvCache& cache);
+  float* ComputeLogits(const Batch& batch);
+
+  const LayerPlan& layer_plan() const { return layer_plan_; }
+  // After a selecting layer: its sets. Rows are the batch's sparse rows.
+  const TokenSelectionBuffer& selection() const { return selection_; }
+  // After RunLayer(): what that layer computed.
+  const Activations& activations() const { return activations_; }
+  // Forward() poisons the sets of the step before. On in debug builds.
+  void set_poison_selection(bool on) { poison_selection_ = on; }
+
+ private:
+  DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
+               ModelWeights weights, const SequenceSlots& slots, Backend* backend);
+
+  void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
+  void RunAll(const Batch& batch, const KvCache& cache);
+  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
+  void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
+  BlockTables TablesFrom(const Batch& batch, int32_t row) const;
+  void AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv);
+  void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
+                   float* residual);
+
+  ModelConfig config_;
+  SparseAttentionConfig attention_;
+  LayerPlan layer_plan_;
+  const SequenceSlots& slots_;
+  Backend* backend_;
+  DType matmul_type_;
+  float softmax_scale_;
+  ModelWeights weights_;
+  DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h
+  Activations activations_;
+  TokenSelectionBuffer selection_;
+#ifdef NDEBUG
+  bool poison_selection_ = false;
+#else
+  bool poison_selection_ = true;
+#endif
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_MODEL_DECODER_MODEL_H_

@@ -1,0 +1,338 @@
+#include "engine/model/model_runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/checkpoint/safetensors.h"
+#include "engine/model/weights.h"
+#include "engine/step/graph_buckets.h"
+
+namespace tidal {
+namespace {
+
+// Kept back for recorded steps: about 300 nodes each, a few dozen of them.
+constexpr int64_t kGraphBytes = int64_t{768} << 20;
+
+absl::StatusOr<ModelWeights> LoadOrMakeWeights(const ModelConfig& model, const EngineConfig& config,
+                                               Backend* backend) {
+  if (config.load_format == LoadFormat::kDummy) return MakeRandomWeights(model, backend);
+  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<ModelTensors> tensors,
+                         ModelTensors::Open(config.model_path));
+  return LoadWeights(model, *tensors, backend);
+}
+
+EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
+                    const ResolvedAttention& attention, int64_t weight_bytes,
+                    const Backend& backend, bool tidal_available, const MemoryUse& memory) {
+  EngineInfo info = {};
+  info.architecture = config.architecture;
+  info.device = backend.info().device;
+  info.num_layers = config.num_layers;
+  info.hidden_size = config.hidden_size;
+  info.num_heads = config.num_heads;
+  info.num_kv_heads = config.num_kv_heads;
+  info.head_dim = config.head_dim;
+  info.vocab_size = config.vocab_size;
+  info.max_model_len = plan.max_model_len;
+  info.block_size = plan.block_size;
+  info.num_blocks = plan.num_blocks;
+  info.max_num_seqs = plan.max_num_seqs;
+  info.max_num_batched_tokens = plan.max_num_batched_tokens;
+  info.max_token_budget = plan.max_token_budget;
+  info.weight_bytes = weight_bytes;
+  info.kv_bytes_per_token = plan.kv_bytes_per_token;
+  info.attention = attention.config;
+  // A budget above the largest selects everything anyway, or may not be asked for.
+  info.attention.token_budget = std::min(attention.config.token_budget, plan.max_token_budget);
+  info.tidal_available = tidal_available;
+  info.tidal_chosen = tidal_available && attention.chosen;
+  info.attention_source = attention.source;
+  info.memory = memory.ToString();
+  return info;
+}
+
+// The attention window of the layers that have one; else 0.
+int32_t WindowOf(const ModelConfig& config) {
+  const std::vector<int32_t>& windows = config.layer_windows;
+  return windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
+}
+
+BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
+  BackendLimits limits = {};
+  limits.max_tokens = plan.max_num_batched_tokens;
+  limits.max_decode_rows = plan.max_decode_rows;
+  limits.max_context_len = plan.max_model_len;
+  limits.num_heads = config.num_heads;
+  limits.num_kv_heads = config.num_kv_heads;
+  limits.head_dim = config.head_dim;
+  limits.vocab = config.vocab_size;
+  limits.block_size = plan.block_size;
+  limits.max_scored_tokens = plan.max_scored_tokens;
+  limits.window = WindowOf(config);
+  return limits;
+}
+
+// A window that no sequence outgrows is none.
+void DropIdleWindows(int32_t max_model_len, ModelConfig* config) {
+  for (int32_t& window : config->layer_windows) {
+    if (window >= max_model_len) window = 0;
+  }
+}
+
+ResolvedAttention WithWindows(ResolvedAttention attention, const ModelConfig& config) {
+  const std::string pattern = PatternWithWindows(attention.config.pattern, config.layer_windows);
+  if (pattern != attention.config.pattern) {
+    attention.source += "; layers with a sliding window are dense in it";
+  }
+  attention.config.pattern = pattern;
+  return attention;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
+                                                       std::unique_ptr<Backend> backend) {
+  TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
+  TIDAL_ASSIGN_OR_RETURN(const ResolvedAttention attention,
+                         ResolveAttention(config.attention_profile, config.model_path, model));
+  return ModelRunner::Load(config, attention, std::move(backend));
+}
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfig& config,
+                                                               const ResolvedAttention& resolved,
+                                                               std::unique_ptr<Backend> backend) {
+  std::unique_ptr<ModelRunner> runner(new ModelRunner(std::move(backend)));
+  Backend* device = runner->backend_.get();
+  TIDAL_ASSIGN_OR_RETURN(runner->config_, ReadModelConfig(config.model_path));
+  TIDAL_RETURN_IF_ERROR(
+      ParseLayerPlan(resolved.config.pattern, runner->config_.num_layers, "pattern").status());
+  TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));
+  DropIdleWindows(runner->plan_.max_model_len, &runner->config_);
+  const ResolvedAttention attention = WithWindows(resolved, runner->config_);
+  if (std::string reason = device->WhyUnsupported(MakeLimits(runner->config_, runner->plan_));
+      !reason.empty()) {
+    return absl::UnimplementedError(absl::StrCat(config.model_path, "/config.json: ", reason));
+  }
+  const int64_t free_before_weights = device->memory().free_bytes;
+  TIDAL_ASSIGN_OR_RETURN(ModelWeights weights, LoadOrMakeWeights(runner->config_, config, device));
+  const int64_t weight_bytes = weights.BytesPerStep();
+  TIDAL_RETURN_IF_ERROR(
+      runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
+  TIDAL_RETURN_IF_ERROR(runner->RecordSteps());
+  runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
+                           runner->model_->layer_plan().has_reuse(), runner->memory_use_);
+  return runner;
+}
+
+// Everything but the weights; the KV cache last, since it may take what is left.
+absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
+                                     ModelWeights weights, int64_t free_before_weights) {
+  const DeviceMemory memory = backend_->memory();
+  memory_use_.total = memory.total_bytes;
+  memory_use_.others = memory.total_bytes - free_before_weights;
+  memory_use_.weights = free_before_weights - memory.free_bytes;
+  const auto usable =
+      static_cast<int64_t>(config.memory_utilization * static_cast<double>(memory.total_bytes));
+  const int64_t most_kv_bytes = config.kv_cache_bytes > 0
+                                    ? config.kv_cache_bytes
+                                    : usable - (memory.total_bytes - memory.free_bytes);
+  plan_.max_scored_tokens = MaxScoredTokens(plan_, most_kv_bytes / plan_.kv_bytes_per_token);
+  if (!backend_->Reserve(MakeLimits(config_, plan_))) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("scratch memory for steps of max_num_batched_tokens ",
+                     plan_.max_num_batched_tokens, " and max_num_seqs ", plan_.max_num_seqs,
+                     " does not fit into the memory of ", backend_->info().device));
+  }
+  TIDAL_ASSIGN_OR_RETURN(slots_, SequenceSlots::Create(plan_, config_.vocab_size, backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(batch_, InputBatch::Create(plan_, backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(model_, DecoderModel::Create(config_, attention.config, plan_,
+                                                      std::move(weights), slots_, backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
+  memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
+  if (config.kv_cache_bytes == 0) {
+    memory_use_.graphs = backend_->supports_graphs() ? kGraphBytes : 0;
+    const int64_t used = memory.total_bytes - backend_->memory().free_bytes;
+    const int64_t left = usable - used - memory_use_.graphs;
+    if (absl::Status status = PlanKvCache("KV cache", std::max<int64_t>(left, 0), &plan_);
+        !status.ok()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(status.message(), ". gpu_memory_utilization ", config.memory_utilization,
+                       " leaves ", usable, " bytes of ", memory_use_.ToString()));
+    }
+  }
+  TIDAL_ASSIGN_OR_RETURN(kv_cache_, KvCache::Create(config_, plan_, backend_.get()));
+  memory_use_.kv_cache = kv_cache_.bytes();
+  return absl::OkStatus();
+}
+
+absl::Status ModelRunner::RecordSteps() {
+  layer_counts_ = CountLayers(model_->layer_plan(), config_.layer_windows);
+  window_ = WindowOf(config_);
+  if (!backend_->supports_graphs()) return absl::OkStatus();
+  const int64_t free = backend_->memory().free_bytes;
+  const std::vector<int32_t> buckets = RowBuckets(plan_.max_decode_rows);
+  for (auto rows = buckets.rbegin(); rows != buckets.rend(); ++rows) {
+    for (const bool sparse : {false, true}) {
+      if (sparse && !model_->layer_plan().has_reuse()) continue;
+      model_->Record(batch_.PackPadding(*rows, sparse), kv_cache_);
+    }
+  }
+  if (std::string error = backend_->Synchronize(); !error.empty()) {
+    return absl::UnavailableError(error);
+  }
+  memory_use_.graphs = free - backend_->memory().free_bytes;
+  return absl::OkStatus();
+}
+
+void ModelRunner::FillKvCacheWithRandomNumbers() {
+  const PagedKvCache first = kv_cache_.layer(0);
+  backend_->FillRandom(first.k, kv_cache_.bytes() / static_cast<int64_t>(sizeof(bfloat16)),
+                       /*seed=*/7, /*deviation=*/1);
+}
+
+void ModelRunner::Launch(const StepInput& input) {
+  TIDAL_CHECK(launched_.size() < kMaxInFlight);
+  LaunchedStep& step = launched_.emplace_back();
+  step.start = std::chrono::steady_clock::now();
+  step.output.sequences.resize(input.sequences.size());
+  if (input.sequences.empty() || !status_.ok()) return;
+  CheckInput(input);
+  sampler_.Begin(input);
+  Enqueue(input, 0, &step);
+  step.rows = sampler_.End();
+  step.done = backend_->Submit();
+}
+
+void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step) {
+  // Rare: many sequences that share a long prefix, so that their contexts add up to more than the
+  // cache holds. Where a row runs does not change its result.
+  if (input.sequences.size() > 1 && ScoredTokens(input) > plan_.max_scored_tokens) {
+    const auto half = static_cast<int32_t>(input.sequences.size() / 2);
+    const auto middle = input.sequences.begin() + half;
+    Enqueue({{input.sequences.begin(), middle}}, first, step);
+    Enqueue({{middle, input.sequences.end()}}, first + half, step);
+    return;
+  }
+  const Batch& batch = Pack(input);
+  float* logits = model_->Forward(batch, kv_cache_);
+  sampler_.Sample(input, batch_.logit_order(), batch, slots_, logits);
+  for (int32_t index : batch_.logit_order()) step->row_order.push_back(first + index);
+  for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
+    step->output.sequences[first + batch_.order()[row]].ran_sparse = true;
+  }
+  step->output.stats += CountStep(input, batch.shape);
+}
+
+absl::StatusOr<StepOutput> ModelRunner::Collect() {
+  using Seconds = std::chrono::duration<double>;
+  TIDAL_CHECK(!launched_.empty());
+  const auto wait_start = std::chrono::steady_clock::now();
+  if (status_.ok()) {
+    const std::string error = backend_->Wait(launched_.front().done);
+    if (!error.empty()) status_ = absl::UnavailableError(error);
+  }
+  const auto now = std::chrono::steady_clock::now();
+  LaunchedStep step = std::move(launched_.front());
+  launched_.pop_front();
+  if (!status_.ok()) return status_;
+  std::vector<SampledToken> tokens = step.rows.Tokens();
+  for (size_t row = 0; row < tokens.size(); ++row) {
+    TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
+    SequenceOutput& output = step.output.sequences[step.row_order[row]];
+    output.corrupt = std::isnan(tokens[row].logprob);
+    output.sampled = std::move(tokens[row]);
+  }
+  step.output.stats.wait_seconds = Seconds(now - wait_start).count();
+  step.output.stats.execute_seconds = Seconds(now - std::max(step.start, last_collected_)).count();
+  last_collected_ = now;
+  return std::move(step.output);
+}
+
+bool ModelRunner::RunsSparse(const ScheduledSequence& sequence) const {
+  return info_.tidal_available && sequence.kind == RowKind::kDecode &&
+         sequence.attention.RunsSparse(sequence.context_len());
+}
+
+int64_t ModelRunner::ScoredTokens(const StepInput& input) const {
+  int64_t tokens = 0;
+  for (const ScheduledSequence& sequence : input.sequences) {
+    if (RunsSparse(sequence)) tokens += sequence.context_len();
+  }
+  return tokens;
+}
+
+const Batch& ModelRunner::Pack(const StepInput& input) {
+  return batch_.Pack(input, {info_.tidal_available, info_.attention.recency_fraction}, &slots_);
+}
+
+void ModelRunner::CheckInput(const StepInput& input) const {
+  TIDAL_CHECK(input.sequences.size() <= static_cast<size_t>(plan_.max_num_seqs));
+  int64_t tokens = 0;
+  for (const ScheduledSequence& sequence : input.sequences) {
+    CheckSequence(sequence);
+    tokens += sequence.num_new_tokens;
+  }
+  TIDAL_CHECK(tokens <= plan_.max_num_batched_tokens);
+}
+
+// Looks at what is new in the step only: what a slot holds has been looked at when it came.
+void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
+  const int64_t end = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
+  const int64_t size = sequence.num_tokens(), known = static_cast<int64_t>(sequence.tokens.size());
+  TIDAL_CHECK(sequence.slot >= 0 && sequence.slot < plan_.max_num_seqs);
+  TIDAL_CHECK(sequence.new_in_slot || slots_.owner(sequence.slot) == sequence.id);
+  TIDAL_CHECK(sequence.num_computed_tokens >= 0 && sequence.num_new_tokens >= 1);
+  TIDAL_CHECK(end <= size && end <= plan_.max_model_len);
+  TIDAL_CHECK(sequence.num_prompt_tokens >= 0 && sequence.num_prompt_tokens <= known);
+  TIDAL_CHECK(sequence.sampling != nullptr);
+  TIDAL_CHECK(sequence.kind != RowKind::kDecode || sequence.num_new_tokens == 1);
+  TIDAL_CHECK(!sequence.wants_token() || end == size);
+  const auto blocks = static_cast<int64_t>(sequence.block_table.size());
+  TIDAL_CHECK(blocks * plan_.block_size >= end && blocks <= plan_.max_blocks_per_sequence);
+  TIDAL_CHECK(sequence.num_sent_blocks >= 0 && sequence.num_sent_blocks <= blocks);
+  TIDAL_CHECK(!sequence.new_in_slot || sequence.num_sent_blocks == 0);
+  for (int64_t i = sequence.num_sent_blocks; i < blocks; ++i) {
+    TIDAL_CHECK(sequence.block_table[i] >= 0 && sequence.block_table[i] < plan_.num_blocks);
+  }
+  TIDAL_CHECK(sequence.num_pending_tokens == 0 || !sequence.new_in_slot);
+  for (int64_t i = sequence.num_computed_tokens; i < std::min(end, known); ++i) {
+    TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
+  }
+  if (RunsSparse(sequence)) {
+    TIDAL_CHECK(sequence.attention.token_budget >= 1 &&
+                sequence.attention.token_budget <= plan_.max_token_budget);
+  }
+}
+
+StepStats ModelRunner::CountStep(const StepInput& input, const BatchShape& shape) const {
+  StepStats stats;
+  const int32_t decode_rows = shape.sparse_rows + shape.dense_rows;
+  stats.prefill_tokens = shape.num_tokens - shape.decode_rows();
+  stats.decode_rows = decode_rows;
+  stats.sparse_rows = shape.sparse_rows;
+  // Tokens whose K and V a decode row reads, over all layers.
+  int64_t rows_read = 0;
+  for (int32_t row = 0; row < decode_rows; ++row) {
+    const ScheduledSequence& sequence = input.sequences[batch_.order()[row]];
+    const int64_t context = sequence.context_len();
+    const int64_t windowed = window_ > 0 ? std::min<int64_t>(context, window_) : context;
+    const LayerCounts& layers = layer_counts_;
+    rows_read += layers.windowed * windowed + layers.whole * context;
+    if (row < shape.sparse_rows) {
+      stats.selected_tokens += sequence.attention.token_budget;
+      rows_read += layers.selected * sequence.attention.token_budget;
+    } else {
+      rows_read += layers.reuse * context;
+    }
+  }
+  stats.kv_bytes_read = rows_read * (plan_.kv_bytes_per_token / config_.num_layers);
+  return stats;
+}
+
+}  // namespace tidal

@@ -1,0 +1,207 @@
+#include "engine/step/input_batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/step/graph_buckets.h"
+
+namespace tidal {
+namespace {
+
+constexpr int64_t kSectionAlignment = 64 / sizeof(int32_t);
+constexpr int kNumSections = 14;
+
+// Sparse decode rows first, then dense decode rows, then prefill.
+int RowClass(const ScheduledSequence& sequence, const SparsePacking& sparse) {
+  if (sequence.kind == RowKind::kPrefill) return 2;
+  return sparse.enabled && sequence.attention.RunsSparse(sequence.context_len()) ? 0 : 1;
+}
+
+int32_t RoundUp(int32_t x, int32_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+absl::StatusOr<InputBatch> InputBatch::Create(const MemoryPlan& plan, Backend* backend) {
+  InputBatch batch;
+  batch.backend_ = backend;
+  batch.plan_ = plan;
+  const int64_t tokens = plan.max_num_batched_tokens, rows = plan.max_num_seqs;
+  const int64_t numbers = 3 * tokens + (9 + 2 * SequenceSlots::kMaxListedBlocks) * rows + 2 +
+                          kNumSections * kSectionAlignment;
+  TIDAL_ASSIGN_OR_RETURN(batch.buffer_,
+                         DeviceBuffer::Allocate(backend, numbers * sizeof(int32_t), "input batch"));
+  batch.host_.resize(numbers);
+  return batch;
+}
+
+int32_t* InputBatch::Section(int64_t count, const int32_t** device) {
+  const int64_t begin = used_;
+  used_ += (count + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
+  TIDAL_CHECK(used_ <= static_cast<int64_t>(host_.size()));
+  *device = buffer_.As<int32_t>() + begin;
+  return host_.data() + begin;
+}
+
+const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& sparse,
+                              SequenceSlots* slots) {
+  table_updates_.clear();
+  for (const ScheduledSequence& sequence : input.sequences) {
+    slots->Update(sequence, &table_updates_);
+  }
+  Order(input, sparse);
+  const BatchShape& shape = batch_.shape;
+  const auto rows = static_cast<int32_t>(input.sequences.size());
+  if (backend_->supports_graphs() && shape.prefill_sequences == 0 && shape.logit_rows == rows) {
+    Pad(rows, shape.sparse_rows > 0);
+  }
+  PackTableUpdates();
+  PackTokens(input);
+  PackSequences(input);
+  PackSelection(input, sparse);
+  PackLogits(input);
+  return Send();
+}
+
+const Batch& InputBatch::PackPadding(int32_t rows, bool sparse) {
+  table_updates_.clear();
+  const StepInput nothing;
+  Order(nothing, {});
+  Pad(rows, sparse);
+  PackTableUpdates();
+  PackTokens(nothing);
+  PackSequences(nothing);
+  PackSelection(nothing, {});
+  PackLogits(nothing);
+  return Send();
+}
+
+const Batch& InputBatch::Send() {
+  backend_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
+  return batch_;
+}
+
+void InputBatch::Order(const StepInput& input, const SparsePacking& sparse) {
+  batch_ = Batch();
+  used_ = 0;
+  BatchShape& shape = batch_.shape;
+  order_.clear();
+  logit_order_.clear();
+  int32_t* const counts[] = {&shape.sparse_rows, &shape.dense_rows, &shape.prefill_sequences};
+  for (int row_class = 0; row_class < 3; ++row_class) {
+    for (size_t i = 0; i < input.sequences.size(); ++i) {
+      const ScheduledSequence& sequence = input.sequences[i];
+      if (RowClass(sequence, sparse) != row_class) continue;
+      order_.push_back(static_cast<int32_t>(i));
+      if (sequence.wants_token()) logit_order_.push_back(static_cast<int32_t>(i));
+      ++*counts[row_class];
+      shape.num_tokens += sequence.num_new_tokens;
+      int32_t& longest = row_class == 2 ? shape.max_prefill_context : shape.max_decode_context;
+      longest = std::max(longest, sequence.context_len());
+      if (row_class == 2) {
+        shape.max_query_len = std::max(shape.max_query_len, sequence.num_new_tokens);
+      }
+    }
+  }
+  shape.logit_rows = static_cast<int32_t>(logit_order_.size());
+  shape.selects = shape.sparse_rows > 0;
+}
+
+void InputBatch::Pad(int32_t rows, bool sparse) {
+  BatchShape& shape = batch_.shape;
+  const int32_t bucket = BucketRows(rows, plan_.max_decode_rows);
+  shape.padding_rows = bucket - shape.sparse_rows - shape.dense_rows;
+  shape.num_tokens = shape.logit_rows = bucket;
+  shape.max_decode_context = plan_.max_model_len;
+  shape.selects = sparse;
+  batch_.graph_key = MakeGraphKey(bucket, sparse);
+}
+
+void InputBatch::PackTableUpdates() {
+  BatchShape& shape = batch_.shape;
+  shape.max_table_updates = SequenceSlots::kMaxListedBlocks * shape.num_sequences();
+  TIDAL_CHECK(static_cast<int64_t>(table_updates_.size()) <= 2 * shape.max_table_updates);
+  *Section(1, &batch_.num_table_updates) = static_cast<int32_t>(table_updates_.size() / 2);
+  std::copy(table_updates_.begin(), table_updates_.end(),
+            Section(2 * shape.max_table_updates, &batch_.table_updates));
+}
+
+void InputBatch::PackTokens(const StepInput& input) {
+  const BatchShape& shape = batch_.shape;
+  int32_t* token_ids = Section(shape.num_tokens, &batch_.token_ids);
+  int32_t* positions = Section(shape.num_tokens, &batch_.positions);
+  int32_t* cache_slots = Section(shape.num_tokens, &batch_.slot_mapping);
+  int32_t token = 0;
+  for (int32_t index : order_) {
+    const ScheduledSequence& sequence = input.sequences[index];
+    for (int32_t p = sequence.num_computed_tokens; p < sequence.context_len(); ++p, ++token) {
+      const bool known = p < static_cast<int32_t>(sequence.tokens.size());
+      token_ids[token] = known ? sequence.tokens[p] : ~sequence.slot;
+      positions[token] = p;
+      cache_slots[token] =
+          sequence.block_table[p / plan_.block_size] * plan_.block_size + p % plan_.block_size;
+    }
+  }
+  std::fill_n(token_ids + token, shape.padding_rows, 0);
+  std::fill_n(positions + token, shape.padding_rows, 0);
+  std::fill_n(cache_slots + token, shape.padding_rows, -1);
+}
+
+void InputBatch::PackSequences(const StepInput& input) {
+  const BatchShape& shape = batch_.shape;
+  int32_t* sequence_slots = Section(shape.num_sequences(), &batch_.sequence_slots);
+  int32_t* context_lens = Section(shape.num_sequences(), &batch_.context_lens);
+  int32_t* cu_query_lens = Section(shape.prefill_sequences + 1, &batch_.cu_query_lens);
+  *cu_query_lens = 0;
+  for (int32_t index : order_) {
+    const ScheduledSequence& sequence = input.sequences[index];
+    *sequence_slots++ = sequence.slot;
+    *context_lens++ = sequence.context_len();
+    if (sequence.kind == RowKind::kPrefill) {
+      cu_query_lens[1] = cu_query_lens[0] + sequence.num_new_tokens;
+      ++cu_query_lens;
+    }
+  }
+  std::fill_n(sequence_slots, shape.padding_rows, 0);
+  std::fill_n(context_lens, shape.padding_rows, 0);
+}
+
+void InputBatch::PackSelection(const StepInput& input, const SparsePacking& sparse) {
+  BatchShape& shape = batch_.shape;
+  int32_t* budgets = Section(shape.decode_rows(), &batch_.token_budgets);
+  int32_t* recency = Section(shape.decode_rows(), &batch_.recency);
+  int32_t* row_begins = Section(shape.decode_rows(), &batch_.row_begins);
+  std::fill_n(budgets, shape.decode_rows(), 0);
+  std::fill_n(recency, shape.decode_rows(), 0);
+  std::fill_n(row_begins, shape.decode_rows(), 0);
+  for (int32_t row = 0; row < shape.sparse_rows; ++row) {
+    const ScheduledSequence& sequence = input.sequences[order_[row]];
+    budgets[row] = sequence.attention.token_budget;
+    recency[row] = static_cast<int32_t>(std::floor(sparse.recency_fraction * budgets[row]));
+    row_begins[row] = shape.scored_tokens;
+    shape.scored_tokens += RoundUp(sequence.context_len(), kScoreAlignment);
+  }
+}
+
+void InputBatch::PackLogits(const StepInput& input) {
+  const BatchShape& shape = batch_.shape;
+  int32_t* logit_rows = Section(shape.logit_rows, &batch_.logit_rows);
+  int32_t* sampled_slots = Section(shape.logit_rows, &batch_.sampled_slots);
+  int32_t* generated = Section(shape.logit_rows, &batch_.generated);
+  int32_t token = 0;
+  for (int32_t index : order_) {
+    const ScheduledSequence& sequence = input.sequences[index];
+    token += sequence.num_new_tokens;
+    if (!sequence.wants_token()) continue;
+    *logit_rows++ = token - 1;
+    *sampled_slots++ = sequence.slot;
+    *generated++ = sequence.num_tokens() - sequence.num_prompt_tokens;
+  }
+  for (int32_t row = 0; row < shape.padding_rows; ++row) *logit_rows++ = token + row;
+  std::fill_n(sampled_slots, shape.padding_rows, 0);
+  std::fill_n(generated, shape.padding_rows, 0);
+}
+
+}  // namespace tidal

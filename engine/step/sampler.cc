@@ -1,0 +1,84 @@
+#include "engine/step/sampler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace tidal {
+
+absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_size,
+                                        Backend* backend) {
+  Sampler sampler;
+  sampler.backend_ = backend;
+  sampler.vocab_size_ = vocab_size;
+  const int64_t elements = int64_t{2} * plan.max_num_seqs * (1 + SamplingParams::kMaxLogprobs);
+  TIDAL_ASSIGN_OR_RETURN(
+      sampler.output_buffer_,
+      DeviceBuffer::Allocate(backend, elements * static_cast<int64_t>(sizeof(int32_t)), "sampler"));
+  return sampler;
+}
+
+void Sampler::Begin(const StepInput& input) {
+  num_rows_ = max_logprobs_ = 0;
+  num_logprobs_.clear();
+  for (const ScheduledSequence& sequence : input.sequences) {
+    if (!sequence.wants_token()) continue;
+    ++num_rows_;
+    max_logprobs_ = std::max(max_logprobs_, std::min(sequence.sampling->num_logprobs, vocab_size_));
+  }
+}
+
+void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
+                     const SequenceSlots& slots, float* logits) {
+  if (order.empty()) return;
+  const auto first = static_cast<int64_t>(num_logprobs_.size());
+  for (int32_t index : order) {
+    num_logprobs_.push_back(std::min(input.sequences[index].sampling->num_logprobs, vocab_size_));
+  }
+  int32_t* const ids = output_buffer_.As<int32_t>();
+  float* const logprobs = reinterpret_cast<float*>(ids + int64_t{num_rows_} * (1 + max_logprobs_));
+  const int64_t top = num_rows_ + first * max_logprobs_;
+  backend_->Sample({.logits = logits,
+                    .sequence_slots = batch.sampled_slots,
+                    .generated = batch.generated,
+                    .slots = slots.sampling(),
+                    .token_ids = ids + first,
+                    .logprobs = logprobs + first,
+                    .top_ids = ids + top,
+                    .top_logprobs = logprobs + top,
+                    .num_rows = static_cast<int32_t>(order.size()),
+                    .vocab = vocab_size_,
+                    .max_logprobs = max_logprobs_});
+}
+
+SampledRows Sampler::End() {
+  TIDAL_CHECK(static_cast<int32_t>(num_logprobs_.size()) == num_rows_);
+  SampledRows rows;
+  rows.output.resize(2 * int64_t{num_rows_} * (1 + max_logprobs_));
+  rows.num_logprobs = std::move(num_logprobs_);
+  backend_->CopyToHost(rows.output.data(), output_buffer_.As<int32_t>(),
+                       rows.output.size() * sizeof(int32_t));
+  return rows;
+}
+
+std::vector<SampledToken> SampledRows::Tokens() const {
+  const size_t rows = num_logprobs.size(), half = output.size() / 2;
+  std::vector<float> logprobs(half);
+  if (half > 0) std::memcpy(logprobs.data(), output.data() + half, half * sizeof(float));
+  const size_t max_logprobs = rows == 0 ? 0 : half / rows - 1;
+  std::vector<SampledToken> tokens(rows);
+  for (size_t i = 0; i < rows; ++i) {
+    tokens[i].id = output[i];
+    tokens[i].logprob = logprobs[i];
+    const size_t top = rows + i * max_logprobs;
+    for (size_t j = top; j < top + num_logprobs[i]; ++j) {
+      tokens[i].top.push_back({output[j], logprobs[j]});
+    }
+  }
+  return tokens;
+}
+
+}  // namespace tidal

@@ -1,0 +1,56 @@
+// From logits to tokens: the outputs of the back end's sampling, on their way to the host.
+#ifndef TIDAL_ENGINE_STEP_SAMPLER_H_
+#define TIDAL_ENGINE_STEP_SAMPLER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/memory/device_buffer.h"
+#include "engine/memory/memory_plan.h"
+#include "engine/step.h"
+#include "engine/step/input_batch.h"
+#include "engine/step/sequence_slots.h"
+#include "kernels/backend.h"
+
+namespace tidal {
+
+// The tokens of one step: there once the back end has run the step.
+struct SampledRows {
+  // Of R rows with M alternatives: ids [R], top ids [R, M], logprobs [R], top logprobs [R, M], one
+  // after the other, so that they come in one copy. All elements have 4 bytes.
+  std::vector<int32_t> output;
+  std::vector<int32_t> num_logprobs;  // [R], at most M
+
+  // In the order of the rows. Precondition: they are there.
+  std::vector<SampledToken> Tokens() const;
+};
+
+// A step is Begin(), Sample() for each of its parts, End(). All of it is only enqueued. Not
+// thread-safe.
+class Sampler {
+ public:
+  static absl::StatusOr<Sampler> Create(const MemoryPlan& plan, int32_t vocab_size,
+                                        Backend* backend);
+
+  // How many rows of the step want a token, and with how many alternatives.
+  void Begin(const StepInput& input);
+  // One token for each sequence that wants one, `order` of them, from row i of `logits` (device,
+  // [logit_rows, vocab], overwritten).
+  void Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
+              const SequenceSlots& slots, float* logits);
+  // Starts the copy to the host: the result may be moved, not copied, before it is there.
+  SampledRows End();
+
+ private:
+  Backend* backend_ = nullptr;
+  int32_t vocab_size_ = 0;
+  DeviceBuffer output_buffer_;  // of one step, as in SampledRows; steps run one after the other
+  // Of the step that has begun:
+  int32_t num_rows_ = 0, max_logprobs_ = 0;
+  std::vector<int32_t> num_logprobs_;  // of the rows sampled so far
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_ENGINE_STEP_SAMPLER_H_
