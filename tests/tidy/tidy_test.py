@@ -159,6 +159,30 @@ def line_form(path, lines):
     return found
 
 
+def prose_lines(lines):
+    """The lines of a Markdown text that can be broken, with their numbers: not the rows of tables,
+    nor code, be it between fences or indented by four spaces behind an empty line."""
+    in_fence = in_indented = False
+    before = ""
+    for number, line in enumerate(lines, 1):
+        indented = line.startswith("    ") and (in_indented or not before.strip())
+        in_indented, before = indented or in_indented and not line.strip(), line
+        if line.lstrip().startswith("```"):
+            in_fence = not in_fence
+        elif not in_fence and not indented and not line.startswith("|"):
+            yield number, line
+
+
+def prose_form(path, lines):
+    if path.suffix != ".md" or folder_of(path) not in ("", "docs"):
+        return []
+    # A line of one word behind its list mark, as of a long link, is as short as it gets.
+    one_word = re.compile(r"\s*([-*]|\d+\.)?\s*\S+$")
+    return [(number, f"{len(line)} columns; at most {MAX_COLUMNS}")
+            for number, line in prose_lines(lines)
+            if len(line) > MAX_COLUMNS and not one_word.match(line)]
+
+
 def include_guard(path, lines):
     if path.suffix not in (".h", ".cuh"):
         return []
@@ -203,7 +227,7 @@ def cpp_form(path, lines):
 
 
 RULES = [include_direction, room_direction, forbidden_headers, file_length, line_form,
-         include_guard, banned_words, machine_paths, cpp_form]
+         prose_form, include_guard, banned_words, machine_paths, cpp_form]
 
 
 def source_files():
@@ -320,6 +344,16 @@ class RulesTest(unittest.TestCase):
         literal = ['f("' + "x" * MAX_COLUMNS + '")']
         self.check(line_form, "tests/a_test.cc", literal, 0)
         self.check(line_form, "engine/a.cc", literal, 1)
+
+    def test_prose_form(self):
+        long = "word " * MAX_COLUMNS
+        self.check(prose_form, "docs/a.md", [long, "- " + long, "# A", long], 3)
+        self.check(prose_form, "README.md", [long], 1)
+        self.check(prose_form, "models/a.md", [long], 0)
+        self.check(prose_form, "docs/a.md", ["| " + long, "- " + "x" * MAX_COLUMNS], 0)
+        self.check(prose_form, "docs/a.md", ["```sh", long, "```", long], 1)
+        self.check(prose_form, "docs/a.md", ["a:", "", "    " + long, "", "    " + long], 0)
+        self.check(prose_form, "docs/a.md", ["- a", "    " + long], 1)
 
     def test_include_guard(self):
         good = ["// About.", "#ifndef TIDAL_A_B_H_", "#define TIDAL_A_B_H_", "",
