@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/attention_config.h"
+#include "engine/base/ids.h"
 #include "engine/step.h"
 #include "kernels/backend.h"
 
@@ -43,8 +45,9 @@ struct EngineInfo {
   int32_t num_blocks;
   int32_t max_num_seqs, max_num_batched_tokens;
   int32_t max_token_budget;
-  int64_t weight_bytes;        // read once a decode step
-  int64_t kv_bytes_per_token;  // K and V, all layers
+  std::vector<TokenId> eos_token_ids;  // that config.json names
+  int64_t weight_bytes;                // read once a decode step
+  int64_t kv_bytes_per_token;          // K and V, all layers
   SparseAttentionConfig attention;
   bool tidal_available;  // the pattern has a reuse layer
   bool tidal_chosen;     // and is ResolvedAttention::chosen: what "auto" may mean

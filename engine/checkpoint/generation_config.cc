@@ -28,10 +28,9 @@ absl::Status ReadInt(const JsonFile& json, const char* field, int64_t min,
 }  // namespace
 
 absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_path,
-                                                      const ModelConfig& model) {
+                                                      int32_t vocab_size) {
   constexpr double kSmallest = std::numeric_limits<float>::min();  // for "greater than 0"
   GenerationConfig config;
-  config.eos_token_ids = model.eos_token_ids;
   absl::StatusOr<JsonFile> file = JsonFile::Read(model_path + "/generation_config.json");
   if (absl::IsNotFound(file.status())) return config;
   if (!file.ok()) return file.status();
@@ -47,7 +46,7 @@ absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_p
       ReadFloat(json, "repetition_penalty", kSmallest, 2, &config.repetition_penalty));
   TIDAL_RETURN_IF_ERROR(ReadInt(json, "max_new_tokens", 1, &config.max_new_tokens));
   if (json.Has("eos_token_id")) {
-    TIDAL_ASSIGN_OR_RETURN(config.eos_token_ids, json.TokenIds("eos_token_id", model.vocab_size));
+    TIDAL_ASSIGN_OR_RETURN(config.eos_token_ids, json.TokenIds("eos_token_id", vocab_size));
   }
   return config;
 }

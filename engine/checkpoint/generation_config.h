@@ -9,11 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/ids.h"
-#include "engine/checkpoint/model_config.h"
 
 namespace tidal {
 
-// What the file does not say is empty, but for the end tokens. Ranges are those of SamplingParams.
+// What the file does not say is empty. Ranges are those of SamplingParams.
 struct GenerationConfig {
   std::optional<bool> do_sample;  // false = greedy, whatever the temperature
   std::optional<float> temperature;
@@ -22,13 +21,13 @@ struct GenerationConfig {
   std::optional<float> min_p;
   std::optional<float> repetition_penalty;
   std::optional<int32_t> max_new_tokens;
-  std::vector<TokenId> eos_token_ids;  // config.json's where this file has none
+  std::optional<std::vector<TokenId>> eos_token_ids;  // in place of config.json's
 };
 
 // Reads MODEL_PATH/generation_config.json; where there is no such file, it says nothing.
 // INVALID_ARGUMENT names the field, the value and the limit.
 absl::StatusOr<GenerationConfig> ReadGenerationConfig(const std::string& model_path,
-                                                      const ModelConfig& model);
+                                                      int32_t vocab_size);
 
 }  // namespace tidal
 

@@ -39,6 +39,7 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   info.num_kv_heads = config.num_kv_heads;
   info.head_dim = config.head_dim;
   info.vocab_size = config.vocab_size;
+  info.eos_token_ids = config.eos_token_ids;
   info.max_model_len = plan.max_model_len;
   info.block_size = plan.block_size;
   info.num_blocks = plan.num_blocks;
@@ -98,18 +99,19 @@ ResolvedAttention WithWindows(ResolvedAttention attention, const ModelConfig& co
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::unique_ptr<Backend> backend) {
-  TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
+  TIDAL_ASSIGN_OR_RETURN(ModelConfig model, ReadModelConfig(config.model_path));
   TIDAL_ASSIGN_OR_RETURN(const ResolvedAttention attention,
                          ResolveAttention(config.attention_profile, config.model_path, model));
-  return ModelRunner::Load(config, attention, std::move(backend));
+  return ModelRunner::Load(config, std::move(model), attention, std::move(backend));
 }
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfig& config,
+                                                               ModelConfig model,
                                                                const ResolvedAttention& resolved,
                                                                std::unique_ptr<Backend> backend) {
   std::unique_ptr<ModelRunner> runner(new ModelRunner(std::move(backend)));
   Backend* device = runner->backend_.get();
-  TIDAL_ASSIGN_OR_RETURN(runner->config_, ReadModelConfig(config.model_path));
+  runner->config_ = std::move(model);
   TIDAL_RETURN_IF_ERROR(
       ParseLayerPlan(resolved.config.pattern, runner->config_.num_layers, "pattern").status());
   TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));

@@ -28,8 +28,10 @@ namespace tidal {
 
 class ModelRunner : public Engine {
  public:
-  // Engine::Create() with the attention settings given instead of the config's profile.
+  // Engine::Create() for the model that the folder's config.json describes, with the attention
+  // settings given instead of the config's profile.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const EngineConfig& config,
+                                                           ModelConfig model,
                                                            const ResolvedAttention& resolved,
                                                            std::unique_ptr<Backend> backend);
 

@@ -9,7 +9,6 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/checkpoint/generation_config.h"
-#include "engine/checkpoint/model_config.h"
 #include "kernels/backends.h"
 #include "server/generation/warm_up.h"
 #include "server/observe/logging.h"
@@ -68,11 +67,10 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
   model->created_unix_seconds = absl::ToUnixSeconds(absl::Now());
   model->info = info;
   TIDAL_RETURN_IF_ERROR(LoadText(options, model));
-  TIDAL_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.engine.model_path));
-  TIDAL_ASSIGN_OR_RETURN(GenerationConfig generation,
-                         ReadGenerationConfig(options.engine.model_path, config));
+  TIDAL_ASSIGN_OR_RETURN(const GenerationConfig generation,
+                         ReadGenerationConfig(options.engine.model_path, info.vocab_size));
   model->defaults = MakeDefaults(generation);
-  model->eos_token_ids = std::move(generation.eos_token_ids);
+  model->eos_token_ids = generation.eos_token_ids.value_or(info.eos_token_ids);
   model->default_attention_mode =
       info.tidal_chosen ? options.default_attention_mode : AttentionMode::kFull;
   if (options.token_budget.value_or(0) > info.max_token_budget) {

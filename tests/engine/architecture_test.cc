@@ -65,7 +65,11 @@ class ArchitectureTest : public ::testing::TestWithParam<const char*> {
     config.block_size = kBlockSize;
     SparseAttentionConfig attention;
     attention.pattern = pattern;
-    auto runner = ModelRunner::Load(config, {attention, "test"}, MakeTestBackend());
+    auto model = ReadModelConfig(folder_);
+    EXPECT_TRUE(model.ok()) << model.status();
+    if (!model.ok()) return nullptr;
+    auto runner =
+        ModelRunner::Load(config, *std::move(model), {attention, "test"}, MakeTestBackend());
     EXPECT_TRUE(runner.ok()) << runner.status();
     return runner.ok() ? *std::move(runner) : nullptr;
   }

@@ -53,6 +53,7 @@ TEST(EngineCreateTest, SaysWhatItIs) {
   EXPECT_FALSE(info.device.empty());
   EXPECT_EQ(info.num_layers, 6);
   EXPECT_EQ(info.head_dim, 16);
+  EXPECT_EQ(info.eos_token_ids, std::vector<TokenId>{1});
   EXPECT_EQ(info.max_model_len, 1024);
   EXPECT_EQ(info.kv_bytes_per_token, 2 * 6 * 2 * 16 * 2);
   EXPECT_EQ(info.num_blocks, (16 << 20) / (16 * info.kv_bytes_per_token));

@@ -31,6 +31,12 @@ std::vector<float> ToFloats(const std::vector<bfloat16>& values) {
   return out;
 }
 
+ModelConfig ReadModel(const EngineConfig& config) {
+  auto model = ReadModelConfig(config.model_path);
+  TIDAL_CHECK(model.ok());
+  return *std::move(model);
+}
+
 std::unique_ptr<ModelRunner> Require(absl::StatusOr<std::unique_ptr<ModelRunner>> runner) {
   if (!runner.ok()) {
     std::fprintf(stderr, "cannot load the model: %s\n", runner.status().ToString().c_str());
@@ -42,16 +48,16 @@ std::unique_ptr<ModelRunner> Require(absl::StatusOr<std::unique_ptr<ModelRunner>
 }  // namespace
 
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config) {
-  const auto model = ReadModelConfig(config.model_path);
-  TIDAL_CHECK(model.ok());
-  const auto attention = ResolveAttention(config.attention_profile, config.model_path, *model);
+  const ModelConfig model = ReadModel(config);
+  const auto attention = ResolveAttention(config.attention_profile, config.model_path, model);
   TIDAL_CHECK(attention.ok());
-  return Require(ModelRunner::Load(config, *attention, MakeTestBackend()));
+  return Require(ModelRunner::Load(config, model, *attention, MakeTestBackend()));
 }
 
 std::unique_ptr<ModelRunner> LoadForTest(const EngineConfig& config,
                                          const SparseAttentionConfig& attention) {
-  return Require(ModelRunner::Load(config, {attention, "test"}, MakeTestBackend()));
+  return Require(
+      ModelRunner::Load(config, ReadModel(config), {attention, "test"}, MakeTestBackend()));
 }
 
 std::vector<StepTrace> RunForward(ModelRunner& runner, std::vector<ScheduledSequence> sequences) {
