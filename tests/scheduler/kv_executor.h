@@ -2,8 +2,8 @@
 //
 // The value stored for a token depends on its token, on all values before it, and on whether its
 // row ran sparse; the sampled token depends on the last value. So a wrong block, a stale block, a
-// shared inexact block or a skipped correction changes the text. (FakeExecutor of tests/support checks the block tables themselves, and knows nothing of
-// exactness.)
+// shared inexact block or a skipped correction changes the text. (FakeExecutor of tests/support
+// checks the block tables themselves, and knows nothing of exactness.)
 #ifndef TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
 #define TIDAL_TESTS_SCHEDULER_KV_EXECUTOR_H_
 
