@@ -2,8 +2,12 @@
 #
 # TIDAL_CUDA           AUTO (default: ON where nvcc is found), ON, OFF
 # TIDAL_CUDA_ARCHITECTURES   what to compile for; the back end needs 80 or later
+# TIDAL_CUDA_HEAD_DIMS   what to compile decode attention for: most models have 64 or 128; the tests
+#                        add their own
 set(TIDAL_CUDA AUTO CACHE STRING "Build the CUDA back end: AUTO, ON or OFF")
 set(TIDAL_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "CUDA architectures to compile for")
+set(TIDAL_CUDA_HEAD_DIMS "64;128" CACHE STRING
+    "head_dim of the models to run on a GPU: multiples of 16 up to 256")
 
 set(TIDAL_HAS_CUDA OFF)
 if(TIDAL_SANITIZE OR TIDAL_CUDA STREQUAL OFF)

@@ -155,9 +155,8 @@ class CudaBackend final : public Backend {
   }
 
   std::string WhyUnsupported(const BackendLimits& limits) const override {
-    if (limits.head_dim % 16 != 0 || limits.head_dim > 256) {
-      return "head_dim: must be a multiple of 16 up to 256 on a GPU, got " +
-             std::to_string(limits.head_dim);
+    if (std::string reason = cuda::WhyUnsupportedHeadDim(limits.head_dim); !reason.empty()) {
+      return reason;
     }
     const int32_t group = limits.num_heads / limits.num_kv_heads;
     if (group > cuda::kMaxGroup) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <utility>
 
 #include "kernels/cuda/attention/decode_args.h"
@@ -23,13 +24,12 @@ namespace {
   std::abort();
 }
 
-template <int... kSixteenths>
-decode::KernelSet FindKernels(int32_t head_dim, std::integer_sequence<int, kSixteenths...>) {
+constexpr int32_t kHeadDims[] = {TIDAL_CUDA_HEAD_DIMS};  // of CMake, as 64, 128
+
+template <int... kDims>
+decode::KernelSet FindKernels(int32_t head_dim, std::integer_sequence<int, kDims...>) {
   decode::KernelSet found;
-  ((head_dim == 16 * (kSixteenths + 1)
-        ? void(found = decode::KernelsOfDim<16 * (kSixteenths + 1)>())
-        : void()),
-   ...);
+  ((head_dim == kDims ? void(found = decode::KernelsOfDim<kDims>()) : void()), ...);
   return found;
 }
 
@@ -55,6 +55,23 @@ class Carver {
 };
 
 }  // namespace
+
+std::span<const int32_t> DecodeHeadDims() { return kHeadDims; }
+
+std::string WhyUnsupportedHeadDim(int32_t head_dim) {
+  if (head_dim < 16 || head_dim % 16 != 0 || head_dim > 256) {
+    return "head_dim: must be a multiple of 16 up to 256 on a GPU, got " + std::to_string(head_dim);
+  }
+  std::string compiled, option;
+  for (const int32_t dim : kHeadDims) {
+    if (dim == head_dim) return "";
+    compiled += (compiled.empty() ? "" : ", ") + std::to_string(dim);
+    option += std::to_string(dim) + ";";
+  }
+  return "head_dim: must be one that this program has GPU kernels for (" + compiled + "), got " +
+         std::to_string(head_dim) + "; -DTIDAL_CUDA_HEAD_DIMS=\"" + option +
+         std::to_string(head_dim) + "\" of CMake brings them";
+}
 
 struct DecodeWorkspace::Buffers {
   BackendLimits limits{};
@@ -107,8 +124,8 @@ struct DecodeWorkspace::Buffers {
 
 bool DecodeWorkspace::Buffers::PrepareKernels(DeviceContext& context) {
   const int32_t group = limits.num_heads / limits.num_kv_heads;
-  kernels = FindKernels(limits.head_dim, std::make_integer_sequence<int, 16>());
-  if (kernels.kernels[0] == nullptr) Fail("head_dim is not a multiple of 16 up to 256");
+  kernels = FindKernels(limits.head_dim, std::integer_sequence<int, TIDAL_CUDA_HEAD_DIMS>());
+  if (kernels.kernels[0] == nullptr) Fail(WhyUnsupportedHeadDim(limits.head_dim).c_str());
   if (group < 1 || group > kMaxGroup) Fail("more than 16 query heads a KV head");
   if (limits.max_decode_rows > DecodeItem::kMaxRows ||
       limits.num_kv_heads > DecodeItem::kMaxKvHeads) {

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <string>
 
 #include "kernels/attention/params.h"
 #include "kernels/backend.h"
@@ -20,6 +22,11 @@
 namespace tidal::cuda {
 
 inline constexpr int32_t kMaxGroup = 16;  // query heads of a KV head
+
+// The head dimensions that there are kernels for, ascending.
+std::span<const int32_t> DecodeHeadDims();
+// Why there are none for this one, and which option of the build brings them; "" where there are.
+std::string WhyUnsupportedHeadDim(int32_t head_dim);
 
 // Work lists, partial results and scores: taken once, used by one operation at a time. Mostly
 // max_scored_tokens * (2 H + 4 KV) bytes of scores.
@@ -43,7 +50,7 @@ class DecodeWorkspace {
 };
 
 // Enqueue on the context's stream. Shapes that are not supported abort: head_dim and heads other
-// than those reserved for, head_dim not a multiple of 16 up to 256, H / KV above 16.
+// than those reserved for, head_dim not among DecodeHeadDims(), H / KV above 16.
 //
 // The rows' contexts, token budgets and block tables are those of the last PlanDecode. From then on
 // only the K and V of each row's last token are written: kernels begin to read the rest, and

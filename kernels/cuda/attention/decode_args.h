@@ -107,7 +107,7 @@ constexpr int BlocksPerSm(int dim) { return dim <= 128 ? 2 : 1; }
 struct KernelSet {
   void (*kernels[3])(LaunchMark, Args) = {};
 };
-// Instantiated for every multiple of 16 up to 256, in decode_instances/.
+// Instantiated for each of TIDAL_CUDA_HEAD_DIMS, from decode_instance.cu.in.
 template <int kDim>
 KernelSet KernelsOfDim();
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/attention/decode.h"
 #include "kernels/reference/attention_decode.h"
 #include "tests/kernels/cuda/device_decode_case.h"
 
@@ -68,7 +69,7 @@ std::vector<double> PagedReference(DecodeCase& c) {
 }
 
 TEST_F(CudaDecodeTest, EqualsReferenceForEveryShape) {
-  for (int32_t dim = 16; dim <= 256; dim += 16) {
+  for (const int32_t dim : cuda::DecodeHeadDims()) {
     for (int32_t group : {1, 2, 3, 4, 7, 8, 9, 16}) {
       if (dim != 64 && dim != 128 && (dim / 16 + group) % 3 != 0) continue;
       const int32_t block_size = 16 << (dim / 16 + group) % 3;

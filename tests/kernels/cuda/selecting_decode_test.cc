@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaSelectingDecodeShapeTest,
                          testing::Values(DecodeShape{4, 2, 64, 16}, DecodeShape{8, 2, 128, 32},
                                          DecodeShape{3, 3, 80, 64}, DecodeShape{7, 1, 32, 16},
                                          DecodeShape{16, 4, 128, 64}, DecodeShape{1, 1, 64, 16},
-                                         DecodeShape{32, 2, 64, 16}, DecodeShape{36, 4, 48, 32}));
+                                         DecodeShape{32, 2, 64, 16}, DecodeShape{36, 4, 80, 32}));
 
 class CudaSelectingDecodeRepeatTest : public CudaSelectingDecodeTest,
                                       public testing::WithParamInterface<std::pair<int, int>> {};
