@@ -1,10 +1,14 @@
 # cmake --install BUILD --prefix DIR gathers a folder that runs on another machine with a glibc as
-# new as this one's: bin/, and in lib/ every shared library but glibc's and CUDA's, found through
-# $ORIGIN. It is what a release contains.
+# new as this one's: bin/, and in lib/ our CUDA back end and every other shared library but glibc's
+# and CUDA's, found through $ORIGIN. It is what a release contains.
 #
 #   --component programs   what a user runs (the default component), and its SBOM
 #   --component tests      bin/ of the tests that a GPU machine should run
 set(TIDAL_PROGRAMS tidal-server tidal-gateway tidal-generate tidal-bench)
+set(TIDAL_SHARED_LIBRARIES)
+if(TIDAL_HAS_CUDA)
+  list(APPEND TIDAL_SHARED_LIBRARIES tidal_kernels_cuda)
+endif()
 # RPATH, not the newer RUNPATH: a RUNPATH is not followed for what libraries need themselves.
 set_target_properties(${TIDAL_PROGRAMS} PROPERTIES
   INSTALL_RPATH "$ORIGIN/../lib" LINK_OPTIONS "-Wl,--disable-new-dtags")
@@ -15,8 +19,9 @@ set(TIDAL_MACHINE_LIBRARIES
     "libresolv\\.so.*" "libcuda\\..*" "libcudart.*" "libcublas.*" "libcudnn.*" "libnvrtc.*"
     "libnccl.*")
 
-install(TARGETS ${TIDAL_PROGRAMS} RUNTIME_DEPENDENCY_SET tidal_programs
-        RUNTIME DESTINATION bin COMPONENT programs)
+install(TARGETS ${TIDAL_PROGRAMS} ${TIDAL_SHARED_LIBRARIES} RUNTIME_DEPENDENCY_SET tidal_programs
+        RUNTIME DESTINATION bin COMPONENT programs
+        LIBRARY DESTINATION lib COMPONENT programs)
 install(RUNTIME_DEPENDENCY_SET tidal_programs
         PRE_EXCLUDE_REGEXES ${TIDAL_MACHINE_LIBRARIES}
         LIBRARY DESTINATION lib COMPONENT programs)
@@ -43,8 +48,9 @@ if(TIDAL_BUILD_TESTS)
   if(tests)
     set_target_properties(${tests} PROPERTIES
       INSTALL_RPATH "$ORIGIN/../lib" LINK_OPTIONS "-Wl,--disable-new-dtags")
-    install(TARGETS ${tests} RUNTIME_DEPENDENCY_SET tidal_tests
-            RUNTIME DESTINATION bin COMPONENT tests EXCLUDE_FROM_ALL)
+    install(TARGETS ${tests} ${TIDAL_SHARED_LIBRARIES} RUNTIME_DEPENDENCY_SET tidal_tests
+            RUNTIME DESTINATION bin COMPONENT tests EXCLUDE_FROM_ALL
+            LIBRARY DESTINATION lib COMPONENT tests EXCLUDE_FROM_ALL)
     install(RUNTIME_DEPENDENCY_SET tidal_tests
             PRE_EXCLUDE_REGEXES ${TIDAL_MACHINE_LIBRARIES}
             LIBRARY DESTINATION lib COMPONENT tests EXCLUDE_FROM_ALL)

@@ -24,6 +24,7 @@ LICENCE = "Apache-2.0"  # ours
 DOCUMENTATION = pathlib.Path("/usr/share/doc")
 # The folders whose objects become programs.
 COMPILED = ("kernels/", "engine/", "scheduler/", "server/", "proto/", "tools/bench/")
+OUR_LIBRARIES = "libtidal_"
 
 # Source packages of the compiler, the C library and the kernel's headers: every program has them.
 TOOLCHAIN = re.compile(r"(gcc|clang|llvm-toolchain)-[\d.]+|glibc|linux")
@@ -264,7 +265,8 @@ def make_document(install_dir, build_dir, ninja_deps):
                                      "in models/tidal-nano; its README.md names what it learned.")
         document.relate(main, "CONTAINS", model)
 
-    library_owner = library_packages(libraries)
+    library_owner = library_packages([library for library in libraries
+                                      if not library.name.startswith(OUR_LIBRARIES)])
     components, headers = cuda_components(of_others(headers_of(ninja_deps), ROOT, build_dir))
     header_owner = owners(sorted(headers))
     if strangers := headers - header_owner.keys():
