@@ -34,7 +34,7 @@ target_compile_options(tidal_options INTERFACE
   "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wno-sign-compare>")
 target_link_libraries(tidal_options INTERFACE Threads::Threads)
 
-# What most files include, parsed once. Files include what they use all the same: the presets odr and
+# What most files include, parsed once. Files include what they use all the same: presets odr and
 # clang compile without. A folder that is compiled with other flags unsets TIDAL_HEADERS.
 if(TIDAL_SANITIZE MATCHES thread)
   set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)  # libraries differ in what their headers may know of it
