@@ -54,6 +54,7 @@ struct EngineInfo {
   // Where the plan came from, for the log: "tidal.json", "profile paper, ...".
   std::string attention_source;
   std::string memory;  // where the device's memory went, for the log
+  std::string graphs;  // steps recorded at start, for the log: "48", "none", "47 of 48: ..."
 };
 
 // Not thread-safe, like Executor.

@@ -21,10 +21,9 @@ struct EmbeddingParams {
   const int32_t* last_tokens = nullptr;
 };
 
-// out[i] = x[rows[i]] / rms(x[rows[i]]) * weight; rows == nullptr means row i itself.
+// out = x / rms(x) * weight
 struct RmsNormParams {
-  const float* x;          // [*, hidden]
-  const int32_t* rows;     // [tokens] or null
+  const float* x;          // [tokens, hidden]
   const bfloat16* weight;  // [hidden]
   void* out;               // [tokens, hidden] of out_type
   DType out_type;
@@ -32,8 +31,14 @@ struct RmsNormParams {
   float epsilon;
 };
 
+// A weight matrix as a checkpoint has it, in host memory.
+struct HostWeight {
+  const bfloat16* data;  // [out_features, in_features]
+  int32_t out_features, in_features;
+};
+
 // A weight matrix in the layout the back end multiplies fastest. Made once at load by
-// Backend::PackWeight, owned by the caller, usable by one operation at a time.
+// LayerOps::PackWeight, owned by the caller, usable by one operation at a time.
 class PackedWeight {
  public:
   PackedWeight(int32_t in_features, int32_t out_features)

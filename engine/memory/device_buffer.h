@@ -19,7 +19,7 @@ class DeviceBuffer {
     void* data = bytes > 0 ? backend->Allocate(static_cast<size_t>(bytes)) : nullptr;
     if (bytes > 0 && !data) {
       return absl::ResourceExhaustedError(absl::StrCat(
-          what, ": ", bytes, " bytes do not fit into the memory of ", backend->info().device));
+          what, ": ", bytes, " bytes do not fit into the memory of ", backend->info().name));
     }
     return DeviceBuffer(backend, data, bytes);
   }

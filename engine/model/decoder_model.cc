@@ -53,11 +53,11 @@ float* DecoderModel::Forward(const Batch& batch, const KvCache& cache) {
   return activations_.logits.As<float>();
 }
 
-void DecoderModel::Record(const Batch& batch, const KvCache& cache) {
+std::string DecoderModel::Record(const Batch& batch, const KvCache& cache) {
   RunAll(batch, cache);
   backend_->BeginGraph(batch.graph_key);
   RunAll(batch, cache);
-  backend_->EndGraph();
+  return backend_->EndGraph();
 }
 
 void DecoderModel::RunAll(const Batch& batch, const KvCache& cache) {
@@ -99,45 +99,70 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
   const BatchShape& shape = batch.shape;
   const bool last = layer + 1 == config_.num_layers;
 
-  Project(weights, batch, kv);
+  Project(layer, batch, kv);
   if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
   Attend(layer, batch, kv);
 
-  // After the last layer's attention only the rows that need logits go on.
-  if (last && shape.logit_rows < shape.num_tokens) {
-    const auto attention_bytes = static_cast<int64_t>(config_.q_size() * SizeOf(matmul_type_));
-    const auto residual_bytes = static_cast<int64_t>(config_.hidden_size * sizeof(float));
-    backend_->GatherRows({activations_.attention.As<void>(), batch.logit_rows,
-                          activations_.last_attention.As<void>(), shape.logit_rows,
-                          attention_bytes});
-    backend_->GatherRows({activations_.residual.As<void>(), batch.logit_rows,
-                          activations_.last_residual.As<void>(), shape.logit_rows, residual_bytes});
-    FinishLayer(weights, shape.logit_rows, activations_.last_attention.As<void>(),
-                activations_.last_residual.As<float>());
-    return;
+  const DeviceBuffer *attention = &activations_.attention, *residual = &activations_.residual;
+  int32_t rows = shape.num_tokens;
+  if (last && shape.logit_rows < rows) {  // only the rows that need logits go on
+    rows = shape.logit_rows;
+    GatherRows(batch, *attention, activations_.last_attention,
+               static_cast<int64_t>(config_.q_size() * SizeOf(matmul_type_)));
+    GatherRows(batch, *residual, activations_.last_residual,
+               static_cast<int64_t>(config_.hidden_size * sizeof(float)));
+    attention = &activations_.last_attention;
+    residual = &activations_.last_residual;
   }
-  FinishLayer(weights, shape.num_tokens, activations_.attention.As<void>(),
-              activations_.residual.As<float>());
+  AddMatMul(weights.o, attention->As<void>(), residual->As<float>(), rows);
+  AddMlp(weights, residual->As<float>(), rows);
 }
 
-void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows,
-                          bool accumulate) {
+// Those whose logits are needed.
+void DecoderModel::GatherRows(const Batch& batch, const DeviceBuffer& from, const DeviceBuffer& to,
+                              int64_t row_bytes) {
+  backend_->GatherRows({.x = from.As<void>(),
+                        .rows = batch.logit_rows,
+                        .out = to.As<void>(),
+                        .count = batch.shape.logit_rows,
+                        .row_bytes = row_bytes});
+}
+
+void DecoderModel::Norm(const DeviceBuffer& weight, const float* residual, int32_t rows) {
+  backend_->RmsNorm({.x = residual,
+                     .weight = weight.As<bfloat16>(),
+                     .out = activations_.normed.As<void>(),
+                     .out_type = matmul_type_,
+                     .tokens = rows,
+                     .hidden = config_.hidden_size,
+                     .epsilon = config_.rms_norm_eps});
+}
+
+void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows) {
   backend_->MatMul({.weight = projection.weight.get(),
                     .x = x,
                     .y = y,
                     .tokens = rows,
-                    .accumulate = accumulate,
+                    .accumulate = false,
+                    .bias = projection.bias.As<float>()});
+}
+
+void DecoderModel::AddMatMul(const Projection& projection, const void* x, float* residual,
+                             int32_t rows) {
+  backend_->MatMul({.weight = projection.weight.get(),
+                    .x = x,
+                    .y = residual,
+                    .tokens = rows,
+                    .accumulate = true,
                     .bias = projection.bias.As<float>()});
 }
 
 // Norm, fused q, k, v projection, rotary positions; k and v into the cache.
-void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
+void DecoderModel::Project(int32_t layer, const Batch& batch, PagedKvCache kv) {
+  const LayerWeights& weights = weights_.layers[layer];
   const int32_t tokens = batch.shape.num_tokens;
-  backend_->RmsNorm({activations_.residual.As<float>(), nullptr, weights.input_norm.As<bfloat16>(),
-                     activations_.normed.As<void>(), matmul_type_, tokens, config_.hidden_size,
-                     config_.rms_norm_eps});
-  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens,
-         /*accumulate=*/false);
+  Norm(weights.input_norm, activations_.residual.As<float>(), tokens);
+  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens);
   backend_->RopeStoreKv({.qkv = activations_.qkv.As<float>(),
                          .cos_sin = rope_.As<float>(),
                          .positions = batch.positions,
@@ -198,8 +223,10 @@ void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCa
   }
   const TokenSelection selection = selection_.View(batch.row_begins);
   if (role == LayerRole::kSelect || role == LayerRole::kAnchor) {
-    backend_->SelectingDecode(
-        rows, {selection, batch.token_budgets, batch.recency, attention_.sinks, attention_.score});
+    const SelectTokensParams select = {selection, batch.token_budgets, batch.recency,
+                                       attention_.sinks, attention_.score};
+    backend_->ScoringDecode(rows, select);
+    backend_->SelectTokens(rows, select);
   }
   if (role == LayerRole::kReuse || role == LayerRole::kAnchor) {
     backend_->SparseDecode({.q = rows.q,
@@ -216,30 +243,22 @@ void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCa
   }
 }
 
-// Output projection and MLP, each added to the residual stream.
-void DecoderModel::FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
-                               float* residual) {
-  MatMul(weights.o, attention, residual, rows, /*accumulate=*/true);
-  backend_->RmsNorm({residual, nullptr, weights.post_attention_norm.As<bfloat16>(),
-                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
-                     config_.rms_norm_eps});
-  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows,
-         /*accumulate=*/false);
+void DecoderModel::AddMlp(const LayerWeights& weights, float* residual, int32_t rows) {
+  Norm(weights.post_attention_norm, residual, rows);
+  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows);
   backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
                     rows, config_.intermediate_size});
-  MatMul(weights.down, activations_.mlp.As<void>(), residual, rows, /*accumulate=*/true);
+  AddMatMul(weights.down, activations_.mlp.As<void>(), residual, rows);
 }
 
 float* DecoderModel::ComputeLogits(const Batch& batch) {
   const int32_t rows = batch.shape.logit_rows;
   float* logits = activations_.logits.As<float>();
   if (rows == 0) return logits;
-  const float* residual = rows < batch.shape.num_tokens ? activations_.last_residual.As<float>()
-                                                        : activations_.residual.As<float>();
-  backend_->RmsNorm({residual, nullptr, weights_.final_norm.As<bfloat16>(),
-                     activations_.normed.As<void>(), matmul_type_, rows, config_.hidden_size,
-                     config_.rms_norm_eps});
-  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
+  const DeviceBuffer& residual =
+      rows < batch.shape.num_tokens ? activations_.last_residual : activations_.residual;
+  Norm(weights_.final_norm, residual.As<float>(), rows);
+  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows);
   return logits;
 }
 

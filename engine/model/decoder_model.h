@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/attention_config.h"
@@ -35,8 +36,8 @@ class DecoderModel {
   // graph where one is recorded.
   float* Forward(const Batch& batch, const KvCache& cache);
   // Runs the batch once, for the back end to measure and choose algorithms of its shape, then
-  // records it under its key.
-  void Record(const Batch& batch, const KvCache& cache);
+  // records it under its key. Says why it cannot be recorded; else nothing.
+  std::string Record(const Batch& batch, const KvCache& cache);
 
   // The parts of Forward(), so that a test can look between them.
   void PoisonSelection(const Batch& batch);  // if it is on
@@ -56,14 +57,18 @@ class DecoderModel {
   DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
                ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
-  void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
+  void Project(int32_t layer, const Batch& batch, PagedKvCache kv);
   void RunAll(const Batch& batch, const KvCache& cache);
-  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
+  void Norm(const DeviceBuffer& weight, const float* residual, int32_t rows);  // into normed
+  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows);
+  // What attention and MLP add to the residual stream.
+  void AddMatMul(const Projection& projection, const void* x, float* residual, int32_t rows);
+  void AddMlp(const LayerWeights& weights, float* residual, int32_t rows);
   void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
   BlockTables TablesFrom(const Batch& batch, int32_t row) const;
   void AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv);
-  void FinishLayer(const LayerWeights& weights, int32_t rows, const void* attention,
-                   float* residual);
+  void GatherRows(const Batch& batch, const DeviceBuffer& from, const DeviceBuffer& to,
+                  int64_t row_bytes);
 
   ModelConfig config_;
   SparseAttentionConfig attention_;

@@ -29,10 +29,11 @@ absl::StatusOr<ModelWeights> LoadOrMakeWeights(const ModelConfig& model, const E
 
 EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
                     const ResolvedAttention& attention, int64_t weight_bytes,
-                    const Backend& backend, bool tidal_available, const MemoryUse& memory) {
+                    const Backend& backend, bool tidal_available, const MemoryUse& memory,
+                    const std::string& graphs) {
   EngineInfo info = {};
   info.architecture = config.architecture;
-  info.device = backend.info().device;
+  info.device = backend.info().name;
   info.num_layers = config.num_layers;
   info.hidden_size = config.hidden_size;
   info.num_heads = config.num_heads;
@@ -55,6 +56,7 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   info.tidal_chosen = tidal_available && attention.chosen;
   info.attention_source = attention.source;
   info.memory = memory.ToString();
+  info.graphs = graphs;
   return info;
 }
 
@@ -126,9 +128,9 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
   const int64_t weight_bytes = weights.BytesPerStep();
   TIDAL_RETURN_IF_ERROR(
       runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
-  TIDAL_RETURN_IF_ERROR(runner->RecordSteps());
+  TIDAL_ASSIGN_OR_RETURN(const std::string graphs, runner->RecordSteps());
   runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
-                           runner->model_->layer_plan().has_reuse(), runner->memory_use_);
+                           runner->model_->layer_plan().has_reuse(), runner->memory_use_, graphs);
   return runner;
 }
 
@@ -149,7 +151,7 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
     return absl::ResourceExhaustedError(
         absl::StrCat("scratch memory for steps of max_num_batched_tokens ",
                      plan_.max_num_batched_tokens, " and max_num_seqs ", plan_.max_num_seqs,
-                     " does not fit into the memory of ", backend_->info().device));
+                     " does not fit into the memory of ", backend_->info().name));
   }
   TIDAL_ASSIGN_OR_RETURN(slots_, SequenceSlots::Create(plan_, config_.vocab_size, backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(batch_, InputBatch::Create(plan_, backend_.get()));
@@ -173,23 +175,30 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
   return absl::OkStatus();
 }
 
-absl::Status ModelRunner::RecordSteps() {
+absl::StatusOr<std::string> ModelRunner::RecordSteps() {
   layer_counts_ = CountLayers(model_->layer_plan(), config_.layer_windows);
   window_ = WindowOf(config_);
-  if (!backend_->supports_graphs()) return absl::OkStatus();
+  if (!backend_->supports_graphs()) return std::string("none");
   const int64_t free = backend_->memory().free_bytes;
   const std::vector<int32_t> buckets = RowBuckets(plan_.max_decode_rows);
+  int32_t steps = 0, recorded = 0;
+  std::string failure;
   for (auto rows = buckets.rbegin(); rows != buckets.rend(); ++rows) {
     for (const bool sparse : {false, true}) {
       if (sparse && !model_->layer_plan().has_reuse()) continue;
-      model_->Record(batch_.PackPadding(*rows, sparse), kv_cache_);
+      const std::string why_not = model_->Record(batch_.PackPadding(*rows, sparse), kv_cache_);
+      ++steps;
+      recorded += why_not.empty();
+      if (!why_not.empty()) failure = why_not;
     }
   }
   if (std::string error = backend_->Synchronize(); !error.empty()) {
     return absl::UnavailableError(error);
   }
   memory_use_.graphs = free - backend_->memory().free_bytes;
-  return absl::OkStatus();
+  if (recorded == steps) return absl::StrCat(steps);
+  return absl::StrCat(recorded, " of ", steps,
+                      ", the others run operation by operation: ", failure);
 }
 
 void ModelRunner::FillKvCacheWithRandomNumbers() {

@@ -66,8 +66,9 @@ class ModelRunner : public Engine {
   void CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
                           ModelWeights weights, int64_t free_before_weights);
-  // Records a step of every size and kind that there can be, where the back end has graphs.
-  absl::Status RecordSteps();
+  // Records a step of every size and kind that there can be, where the back end has graphs. Gives
+  // EngineInfo::graphs; a step that cannot be recorded is no error.
+  absl::StatusOr<std::string> RecordSteps();
   // Enqueues the sequences of `input`, which are those of the step from `first` on.
   void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step);
   int64_t ScoredTokens(const StepInput& input) const;

@@ -61,11 +61,11 @@ class Checkpoint final : public Source {
       row += part.rows;
     }
     std::unique_ptr<PackedWeight> weight = backend_->PackWeight(
-        staging_.data(), static_cast<int32_t>(rows), static_cast<int32_t>(columns));
+        {staging_.data(), static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
     if (!weight) {
       return absl::ResourceExhaustedError(
           absl::StrCat(layout.parts[0].module, ": ", rows * columns * sizeof(bfloat16),
-                       " bytes do not fit into the memory of ", backend_->info().device));
+                       " bytes do not fit into the memory of ", backend_->info().name));
     }
     return weight;
   }
@@ -135,7 +135,7 @@ class RandomNumbers final : public Source {
     if (!projection.weight) {
       return absl::ResourceExhaustedError(
           absl::StrCat(layout.parts[0].module, ": ", out * in * sizeof(bfloat16),
-                       " bytes do not fit into the memory of ", backend_->info().device));
+                       " bytes do not fit into the memory of ", backend_->info().name));
     }
     if (layout.bias) {
       TIDAL_ASSIGN_OR_RETURN(

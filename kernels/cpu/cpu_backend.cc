@@ -29,14 +29,14 @@ class CpuBackend final : public Backend {
         attention_kernels_(cpu::GetAttentionKernels(avx512_bf16)),
         matmul_(avx512_bf16 ? DType::kBF16 : DType::kF32, pool_),
         sampling_scratch_(num_threads) {
-    info_.name = "cpu";
-    info_.device = cpu::ProcessorName() + ", " + std::to_string(num_threads) +
-                   (num_threads == 1 ? " thread, " : " threads, ") +
-                   (avx512_bf16 ? "avx512_bf16" : "portable");
+    info_.shares_host_memory = true;
+    info_.name = cpu::ProcessorName() + ", " + std::to_string(num_threads) +
+                 (num_threads == 1 ? " thread, " : " threads, ") +
+                 (avx512_bf16 ? "avx512_bf16" : "portable");
     info_.matmul_type = avx512_bf16 ? DType::kBF16 : DType::kF32;
   }
 
-  const BackendInfo& info() const override { return info_; }
+  const DeviceInfo& info() const override { return info_; }
 
   void* Allocate(size_t bytes) override { return cpu::AllocateAligned(bytes, &pool_); }
   void Free(void* ptr) override { cpu::FreeAligned(ptr); }
@@ -60,9 +60,8 @@ class CpuBackend final : public Backend {
            prefill_workspace_.Reserve(limits, pool_.num_threads());
   }
 
-  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
-                                           int32_t in_features) override {
-    return matmul_.Pack(weight, out_features, in_features);
+  std::unique_ptr<PackedWeight> PackWeight(const HostWeight& weight) override {
+    return matmul_.Pack(weight.data, weight.out_features, weight.in_features);
   }
 
   std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
@@ -89,8 +88,11 @@ class CpuBackend final : public Backend {
   void PagedDecode(const PagedDecodeParams& params) override {
     cpu::PagedDecode(params, attention_kernels_, pool_, decode_workspace_);
   }
-  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
-    cpu::SelectingDecode(params, select, attention_kernels_, pool_, decode_workspace_);
+  void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    cpu::ScoringDecode(params, select, attention_kernels_, pool_, decode_workspace_);
+  }
+  void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    cpu::SelectTokens(params, select, attention_kernels_, pool_, decode_workspace_);
   }
   void SparseDecode(const SparseDecodeParams& params) override {
     cpu::SparseDecode(params, attention_kernels_, pool_, decode_workspace_);
@@ -103,7 +105,7 @@ class CpuBackend final : public Backend {
 
  private:
   const bool avx512_bf16_;
-  BackendInfo info_;
+  DeviceInfo info_;
   cpu::ThreadPool pool_;
   const cpu::RowKernels& row_kernels_;
   const cpu::AttentionKernels& attention_kernels_;

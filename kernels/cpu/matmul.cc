@@ -154,8 +154,8 @@ std::unique_ptr<PackedWeight> MatMulEngine::Impl::Pack(const bfloat16* weight, i
       std::make_unique<DnnlWeight>(in_features, out_features, slice_blocks * kColumnsMultiple);
   const int32_t columns = packed->slice_columns;
   using tag = memory::format_tag;
-  const auto tile = Describe(
-      TileRows(type), {{in_features, columns}, DnnlType(type), tag::any}, in_features, columns);
+  const auto tile = Describe(TileRows(type), {{in_features, columns}, DnnlType(type), tag::any},
+                             in_features, columns);
   packed->implementation = tile.impl_info_str();
   packed->slice_desc = tile.weights_desc();
   packed->slice_bytes = packed->slice_desc.get_size();

@@ -57,8 +57,7 @@ void RmsNorm(const RmsNormParams& p, const RowKernels& kernels, ThreadPool& pool
   const int64_t out_bytes = p.hidden * SizeOf(p.out_type);
   ForRowRanges(pool, p.tokens, p.hidden, [&](int32_t first, int32_t last) {
     for (int32_t i = first; i < last; ++i) {
-      const int64_t row = p.rows != nullptr ? p.rows[i] : i;
-      kernels.rms_norm(p.x + row * p.hidden, p.weight, p.epsilon, p.hidden, p.out_type,
+      kernels.rms_norm(p.x + int64_t{i} * p.hidden, p.weight, p.epsilon, p.hidden, p.out_type,
                        static_cast<char*>(p.out) + i * out_bytes);
     }
   });

@@ -24,9 +24,9 @@ namespace {
 constexpr int kOldestSupported = 80;  // compute capability
 
 // Streams and events; made before everything that uses them, destroyed after it.
-class Device {
+class Streams {
  public:
-  ~Device() {
+  ~Streams() {
     for (cudaEvent_t event : {scored_, selected_}) {
       if (event != nullptr) cudaEventDestroy(event);
     }
@@ -92,7 +92,7 @@ class Device {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(std::unique_ptr<Device> device, const CudaBackendOptions& options)
+  CudaBackend(std::unique_ptr<Streams> device, const CudaBackendOptions& options)
       : device_(std::move(device)),
         context_(device_->context()),
         graphs_enabled_(options.graphs),
@@ -100,8 +100,7 @@ class CudaBackend final : public Backend {
         graphs_(context_),
         matmul_(context_),
         prefill_(context_, cuda::PrefillLibrary::kAuto) {
-    info_.name = "cuda";
-    info_.device = device_->name();
+    info_.name = device_->name();
     info_.matmul_type = DType::kBF16;
     info_.asynchronous = true;
   }
@@ -113,7 +112,7 @@ class CudaBackend final : public Backend {
   // Staging and the matrix products' workspace: without them nothing works.
   bool Start() { return staging_.Reserve() && matmul_.Reserve(); }
 
-  const BackendInfo& info() const override { return info_; }
+  const DeviceInfo& info() const override { return info_; }
 
   void* Allocate(size_t bytes) override {
     void* memory = nullptr;
@@ -171,15 +170,14 @@ class CudaBackend final : public Backend {
         !sampling_workspace_.Reserve(limits, context_)) {
       return false;
     }
-    info_.device = device_->name() + ", prefill attention: " + prefill_.description();
+    info_.name = device_->name() + ", prefill attention: " + prefill_.description();
     return true;
   }
 
-  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
-                                           int32_t in_features) override {
-    std::unique_ptr<PackedWeight> packed = matmul_.Allocate(out_features, in_features);
+  std::unique_ptr<PackedWeight> PackWeight(const HostWeight& weight) override {
+    auto packed = matmul_.Allocate(weight.out_features, weight.in_features);
     if (packed != nullptr) {
-      staging_.ToDevice(cuda::MatMulEngine::Data(*packed), weight, packed->bytes());
+      staging_.ToDevice(cuda::MatMulEngine::Data(*packed), weight.data, packed->bytes());
     }
     return packed;
   }
@@ -201,9 +199,9 @@ class CudaBackend final : public Backend {
     JoinSelection();
     graphs_.Begin(key);
   }
-  void EndGraph() override {
+  std::string EndGraph() override {
     JoinSelection();
-    graphs_.End();
+    return graphs_.End();
   }
 
   void UpdateTables(const UpdateTablesParams& params) override {
@@ -226,11 +224,13 @@ class CudaBackend final : public Backend {
   void PagedDecode(const PagedDecodeParams& params) override {
     cuda::PagedDecode(params, decode_workspace_, context_);
   }
-  // The selection runs on the side stream, beside the matrix products of its own layer: nobody
-  // needs it before the next reuse layer.
-  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+  void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
     JoinSelection();
     cuda::ScoringDecode(params, select, decode_workspace_, context_);
+  }
+  // On the side stream, beside the matrix products of its own layer: nobody needs it before the
+  // next reuse layer.
+  void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select) override {
     device_->Fork();
     cuda::SelectTokens(params, select, decode_workspace_.scores(), context_.side_stream, context_);
     selecting_ = true;
@@ -255,10 +255,10 @@ class CudaBackend final : public Backend {
     selecting_ = false;
   }
 
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<Streams> device_;
   cuda::DeviceContext& context_;
   const bool graphs_enabled_;
-  BackendInfo info_;
+  DeviceInfo info_;
   cuda::HostStaging staging_;
   cuda::StepGraphs graphs_;
   cuda::MatMulEngine matmul_;
@@ -271,7 +271,7 @@ class CudaBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> MakeCudaBackend(const CudaBackendOptions& options, std::string* error) {
-  auto device = std::make_unique<Device>();
+  auto device = std::make_unique<Streams>();
   if (!device->Open(options.device)) {
     *error = device->context().error;
     cudaGetLastError();

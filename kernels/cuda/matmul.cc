@@ -106,12 +106,6 @@ class MatMulEngine::Impl {
     }
   }
 
-  bool SwiGluMatMul(const SkinnySwiGluProduct& product) {
-    if (path_ == MatMulPath::kLibrary || !SkinnySwiGluCovers(product, context_)) return false;
-    SkinnySwiGluMatMul(product, context_);
-    return true;
-  }
-
   void ForcePath(MatMulPath path) {
     if (path != path_) plans_.clear();
     path_ = path;
@@ -284,16 +278,6 @@ void MatMulEngine::MatMul(const MatMulParams& params) {
                  .tokens = params.tokens,
                  .accumulate = params.accumulate,
                  .bias = params.bias});
-}
-
-bool MatMulEngine::SwiGluMatMul(const SwiGluMatMulParams& params) {
-  const Weight& weight = static_cast<const Weight&>(*params.weight);
-  return impl_->SwiGluMatMul({.weight = weight.data(),
-                              .x = params.x,
-                              .out = params.out,
-                              .intermediate = weight.out_features() / 2,
-                              .in_features = weight.in_features(),
-                              .tokens = params.tokens});
 }
 
 void MatMulEngine::ForcePath(MatMulPath path) { impl_->ForcePath(path); }

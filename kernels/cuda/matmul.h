@@ -15,14 +15,6 @@ namespace tidal::cuda {
 // (up to 16 tokens), else the library. Either way the fastest of its kind.
 enum class MatMulPath : uint8_t { kAuto, kLibrary, kOwn };
 
-// out = silu(gate) * up, where [gate, up] = x W^T.
-struct SwiGluMatMulParams {
-  const PackedWeight* weight;  // [2 * intermediate, in_features]: gate, then up
-  const bfloat16* x;           // [tokens, in_features]
-  bfloat16* out;               // [tokens, intermediate]
-  int32_t tokens;
-};
-
 class MatMulEngine {
  public:
   explicit MatMulEngine(DeviceContext& context);
@@ -45,11 +37,6 @@ class MatMulEngine {
   // unless the stream is capturing: then it takes the best known one, and a later call may do the
   // timing.
   void MatMul(const MatMulParams& params);
-
-  // The product with the activation after it, in one kernel. False, and nothing enqueued, when
-  // the product is better done in two steps: more than 16 tokens, an in_features that is not a
-  // multiple of 8, a path forced to the library.
-  [[nodiscard]] bool SwiGluMatMul(const SwiGluMatMulParams& params);
 
   // For all products from here on.
   void ForcePath(MatMulPath path);

@@ -36,8 +36,8 @@ __device__ inline float Scale(float sum, int32_t hidden, float epsilon) {
 // hidden = 4 * quads, at most 4 * kQuads * blockDim.x. Everything is aligned to 16 bytes.
 template <int kQuads, typename Out>
 __global__ void __launch_bounds__(kMaxThreads)
-    RmsNormKernel(LaunchMark mark, const float* x, const int32_t* rows, const bfloat16* weight,
-                  Out* out, int32_t quads, float epsilon) {
+    RmsNormKernel(LaunchMark mark, const float* x, const bfloat16* weight, Out* out, int32_t quads,
+                  float epsilon) {
   // Weights do not change: they may be read while the kernel before this one still runs.
   uint2 weights[kQuads];
 #pragma unroll
@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
   LetNextKernelStart();
   WaitForPreviousKernel(mark);
-  const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
-  const float4* in = reinterpret_cast<const float4*>(x) + row * quads;
+  const float4* in = reinterpret_cast<const float4*>(x) + int64_t{blockIdx.x} * quads;
   float4 values[kQuads];
   float sum = 0;
 #pragma unroll
@@ -78,12 +77,11 @@ __global__ void __launch_bounds__(kMaxThreads)
 // Any size and alignment; reads the row twice.
 template <typename Out>
 __global__ void __launch_bounds__(kMaxThreads)
-    AnyRmsNormKernel(LaunchMark mark, const float* x, const int32_t* rows, const bfloat16* weight,
-                     Out* out, int32_t hidden, float epsilon) {
+    AnyRmsNormKernel(LaunchMark mark, const float* x, const bfloat16* weight, Out* out,
+                     int32_t hidden, float epsilon) {
   LetNextKernelStart();
   WaitForPreviousKernel(mark);
-  const int64_t row = rows != nullptr ? rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
-  const float* in = x + row * hidden;
+  const float* in = x + int64_t{blockIdx.x} * hidden;
   float sum = 0;
   for (int32_t i = threadIdx.x; i < hidden; i += kMaxThreads) sum += in[i] * in[i];
   const float scale = Scale(BlockSum(sum), hidden, epsilon);
@@ -102,13 +100,13 @@ void LaunchRmsNorm(const RmsNormParams& p, DeviceContext& context) {
   const bool vectors = p.hidden % 4 == 0 && Aligned16(p.x, p.weight, p.out);
   if (!vectors || quads > 8 * kMaxThreads) {
     shape.block = dim3(kMaxThreads);
-    Launch(context, "RmsNorm", AnyRmsNormKernel<Out>, shape, p.x, p.rows, p.weight, out, p.hidden,
+    Launch(context, "RmsNorm", AnyRmsNormKernel<Out>, shape, p.x, p.weight, out, p.hidden,
            p.epsilon);
     return;
   }
   shape.block = dim3(static_cast<unsigned>(std::min((quads + 31) / 32 * 32, kMaxThreads)));
   const auto launch = [&](auto* kernel) {
-    Launch(context, "RmsNorm", kernel, shape, p.x, p.rows, p.weight, out, quads, p.epsilon);
+    Launch(context, "RmsNorm", kernel, shape, p.x, p.weight, out, quads, p.epsilon);
   };
   if (quads <= kMaxThreads) {
     launch(RmsNormKernel<1, Out>);

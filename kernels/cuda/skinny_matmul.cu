@@ -19,7 +19,6 @@ using skinny::KernelParams;
 using skinny::kTileRows;
 using skinny::kTileTokens;
 using skinny::MatMulKernel;
-using skinny::SwiGluKernel;
 
 using Kernel = void (*)(LaunchMark, KernelParams);
 
@@ -44,8 +43,6 @@ constexpr Variant kVariants[] = {
 };
 constexpr int32_t kNumVariants = std::size(kVariants);
 
-constexpr Variant kSwiGlu = {{2, 3, 8}, 2, SwiGluKernel<1, 3, 8, 2>, SwiGluKernel<2, 3, 8, 2>};
-
 constexpr auto kTilings = [] {
   std::array<SkinnyTiling, kNumVariants> tilings = {};
   for (int32_t i = 0; i < kNumVariants; ++i) tilings[i] = kVariants[i].tiling;
@@ -59,11 +56,6 @@ constexpr size_t SharedBytes(const SkinnyTiling& tiling) {
 }
 
 bool IsAligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
-
-bool Covers(const bfloat16* weight, const bfloat16* x, int32_t in_features, int32_t tokens) {
-  return in_features % 8 == 0 && tokens <= kMaxSkinnyTokens && IsAligned(weight, 16) &&
-         IsAligned(x, 16);
-}
 
 const __nv_bfloat16* AsDevice(const bfloat16* p) {
   return reinterpret_cast<const __nv_bfloat16*>(p);
@@ -117,11 +109,12 @@ bool PrepareSkinnyMatMul(DeviceContext& context) {
     }
     return true;
   };
-  return std::all_of(std::begin(kVariants), std::end(kVariants), prepare) && prepare(kSwiGlu);
+  return std::all_of(std::begin(kVariants), std::end(kVariants), prepare);
 }
 
 bool SkinnyMatMulCovers(const MatMulProduct& product) {
-  return Covers(product.weight, product.x, product.in_features, product.tokens);
+  return product.in_features % 8 == 0 && product.tokens <= kMaxSkinnyTokens &&
+         IsAligned(product.weight, 16) && IsAligned(product.x, 16);
 }
 
 void SkinnyMatMul(const MatMulProduct& product, int32_t tiling, DeviceContext& context) {
@@ -149,33 +142,6 @@ void SkinnyMatMul(const MatMulProduct& product, int32_t tiling, DeviceContext& c
          {.grid = dim3((product.out_features + rows - 1) / rows),
           .block = dim3(32 * shape.warps),
           .shared_bytes = SharedBytes(shape)},
-         params);
-}
-
-bool SkinnySwiGluCovers(const SkinnySwiGluProduct& product, const DeviceContext& context) {
-  return SharedBytes(kSwiGlu.tiling) <= context.max_shared_memory &&
-         Covers(product.weight, product.x, product.in_features, product.tokens);
-}
-
-void SkinnySwiGluMatMul(const SkinnySwiGluProduct& product, DeviceContext& context) {
-  if (!SkinnySwiGluCovers(product, context)) {
-    std::fprintf(stderr, "SkinnySwiGluMatMul: 2 x %d x %d, %d tokens is not covered\n",
-                 product.intermediate, product.in_features, product.tokens);
-    std::abort();
-  }
-  if (product.tokens <= 0) return;
-  KernelParams params = {};
-  params.weight = AsDevice(product.weight);
-  params.x = AsDevice(product.x);
-  params.out = product.out;
-  params.out_features = product.intermediate;
-  params.in_features = product.in_features;
-  params.tokens = product.tokens;
-  Launch(context, "SwiGluMatMul",
-         product.tokens > kTileTokens ? kSwiGlu.up_to_16_tokens : kSwiGlu.up_to_8_tokens,
-         {.grid = dim3((product.intermediate + kTileRows - 1) / kTileRows),
-          .block = dim3(32 * kSwiGlu.tiling.warps),
-          .shared_bytes = SharedBytes(kSwiGlu.tiling)},
          params);
 }
 

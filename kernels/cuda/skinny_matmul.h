@@ -40,19 +40,6 @@ bool SkinnyMatMulCovers(const MatMulProduct& product);
 // additions depends on in_features and the tiling only.
 void SkinnyMatMul(const MatMulProduct& product, int32_t tiling, DeviceContext& context);
 
-// out[t, i] = silu(x[t] . W[i]) * (x[t] . W[intermediate + i]), as bf16.
-struct SkinnySwiGluProduct {
-  const bfloat16* weight;  // [2 * intermediate, in_features]: gate, then up
-  const bfloat16* x;       // [tokens, in_features]
-  bfloat16* out;           // [tokens, intermediate]
-  int32_t intermediate, in_features, tokens;
-};
-
-// The conditions of SkinnyMatMulCovers, and shared memory for the one tiling there is.
-bool SkinnySwiGluCovers(const SkinnySwiGluProduct& product, const DeviceContext& context);
-// Enqueues. Aborts on a product that is not covered.
-void SkinnySwiGluMatMul(const SkinnySwiGluProduct& product, DeviceContext& context);
-
 }  // namespace tidal::cuda
 
 #endif  // TIDAL_KERNELS_CUDA_SKINNY_MATMUL_H_

@@ -20,13 +20,12 @@ constexpr int kGroupColumns = 64;
 struct KernelParams {
   const __nv_bfloat16* weight;
   const __nv_bfloat16* x;
-  void* out;             // float, or bf16 of SwiGLU
-  int32_t out_features;  // columns of `out`
+  float* out;  // [tokens, out_features]
+  int32_t out_features;
   int32_t in_features;
   int32_t tokens;
-  int32_t second_rows;  // rows of the weight from a block's first row tile to its second
   bool accumulate;
-  const float* bias;  // [out_features] or null; none with SwiGLU
+  const float* bias;  // [out_features] or null
 };
 
 // Starts to copy 16 bytes that the device reads once into shared memory: around the first-level
@@ -88,7 +87,7 @@ struct Fragments {
 // kWarps: of a block. kDepth: groups of W that a warp has on their way. They travel through shared
 // memory, not registers: what a wait for a register waits for is the compiler's choice, and it
 // chooses all loads at once. A copy takes 128 bytes of each of four rows.
-template <int kRowTiles, int kTokenTiles, int kDepth, int kWarps, bool kSwiGlu>
+template <int kRowTiles, int kTokenTiles, int kDepth, int kWarps>
 __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
   constexpr int kRows = kTileRows * kRowTiles;
   constexpr int kTokens = kTileTokens * kTokenTiles;
@@ -99,8 +98,6 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
   constexpr int kStep = kWarps * kGroupColumns;  // columns from one group of a warp to its next
   // One accumulator alone would make every instruction wait for the one before.
   constexpr int kChains = kRowTiles * kTokenTiles == 1 ? 2 : 1;
-  static_assert(!kSwiGlu || kRowTiles == 2);
-  constexpr int kOutRows = kSwiGlu ? kTileRows : kRows;
   constexpr int kGroupPieces = kHalves * kPieces * 32;  // 16-byte pieces of a warp's group
   constexpr int kWarpPieces = kDepth * kGroupPieces;    // of a warp's ring
   static_assert(kTokens * kStride <= kWarpPieces * 4);  // the sums go where the ring was
@@ -110,7 +107,7 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
   const int warp = threadIdx.x / 32;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int first_row = blockIdx.x * kOutRows;
+  const int first_row = blockIdx.x * kRows;
   const int first_column = warp * kGroupColumns + 8 * t;
   // The same for all lanes of a warp: mma.sync needs them together.
   const int warp_columns = p.in_features - warp * kGroupColumns;
@@ -124,12 +121,10 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
   int rows_left[kRowTiles];  // from there on
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
-    const int row = first_row + (kSwiGlu ? 0 : r * kTileRows) + copy_row;
+    const int row = first_row + r * kTileRows + copy_row;
     rows_left[r] = p.out_features - row;
-    w_at[r] = p.weight +
-              (kSwiGlu && r == 1 ? static_cast<int64_t>(row) + p.out_features : row) *
-                  static_cast<int64_t>(p.in_features) +
-              warp * kGroupColumns + 8 * piece;
+    w_at[r] =
+        p.weight + static_cast<int64_t>(row) * p.in_features + warp * kGroupColumns + 8 * piece;
   }
   int w_left = warp_columns - 8 * piece;  // columns from there to the row's end
   const int64_t four_rows = int64_t{4} * p.in_features;
@@ -189,14 +184,14 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
 
   // Outputs of this thread in the reduction below. What a thread's only one adds to is fetched
   // early.
-  constexpr int kOutputs = (kOutRows * kTokens + 32 * kWarps - 1) / (32 * kWarps);
-  constexpr bool kFetchEarly = !kSwiGlu && kOutputs == 1;
+  constexpr int kOutputs = (kRows * kTokens + 32 * kWarps - 1) / (32 * kWarps);
+  constexpr bool kFetchEarly = kOutputs == 1;
   float before = 0.0f;
   if constexpr (kFetchEarly) {
-    const int row = first_row + threadIdx.x % kOutRows;
-    const int token = threadIdx.x / kOutRows;
+    const int row = first_row + threadIdx.x % kRows;
+    const int token = threadIdx.x / kRows;
     if (p.accumulate && token < p.tokens && row < p.out_features) {
-      before = static_cast<const float*>(p.out)[static_cast<int64_t>(token) * p.out_features + row];
+      before = p.out[static_cast<int64_t>(token) * p.out_features + row];
     }
   }
 
@@ -257,28 +252,17 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
 #pragma unroll
   for (int i = 0; i < kOutputs; ++i) {
     const int output = threadIdx.x + i * 32 * kWarps;
-    const int tile_row = output % kOutRows;
+    const int tile_row = output % kRows;
     const int row = first_row + tile_row;
-    const int token = output / kOutRows;
+    const int token = output / kRows;
     if (token >= p.tokens || row >= p.out_features) continue;
     const float* at = partial_sums + token * kStride + tile_row;
     const int64_t to = static_cast<int64_t>(token) * p.out_features + row;
     float sum = 0.0f;
-    if constexpr (kSwiGlu) {
-      float up = 0.0f;
-      for (int source = 0; source < kWarps; ++source, at += kWarpFloats) {
-        sum += at[0];
-        up += at[kTileRows];
-      }
-      const float silu = sum / (1.0f + __expf(-sum));
-      static_cast<__nv_bfloat16*>(p.out)[to] = __float2bfloat16_rn(silu * up);
-    } else {
-      for (int source = 0; source < kWarps; ++source, at += kWarpFloats) sum += at[0];
-      float* const y = static_cast<float*>(p.out) + to;
-      if (p.bias != nullptr) sum += __ldg(p.bias + row);
-      if (!kFetchEarly && p.accumulate) before = *y;
-      *y = before + sum;
-    }
+    for (int source = 0; source < kWarps; ++source, at += kWarpFloats) sum += at[0];
+    if (p.bias != nullptr) sum += __ldg(p.bias + row);
+    if (!kFetchEarly && p.accumulate) before = p.out[to];
+    p.out[to] = before + sum;
   }
 }
 
@@ -286,13 +270,7 @@ __device__ inline void MatMulBody(LaunchMark mark, const KernelParams& p) {
 template <int kRowTiles, int kTokenTiles, int kDepth, int kWarps, int kBlocksPerSm>
 __global__ void __launch_bounds__(32 * kWarps, kBlocksPerSm)
     MatMulKernel(LaunchMark mark, const __grid_constant__ KernelParams params) {
-  MatMulBody<kRowTiles, kTokenTiles, kDepth, kWarps, false>(mark, params);
-}
-
-template <int kTokenTiles, int kDepth, int kWarps, int kBlocksPerSm>
-__global__ void __launch_bounds__(32 * kWarps, kBlocksPerSm)
-    SwiGluKernel(LaunchMark mark, const __grid_constant__ KernelParams params) {
-  MatMulBody<2, kTokenTiles, kDepth, kWarps, true>(mark, params);
+  MatMulBody<kRowTiles, kTokenTiles, kDepth, kWarps>(mark, params);
 }
 
 }  // namespace tidal::cuda::skinny

@@ -15,21 +15,29 @@ bool StepGraphs::Run(GraphKey key) {
 
 void StepGraphs::Begin(GraphKey key) {
   key_ = key;
-  recording_ = context_.Check(
-      cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "graph capture");
+  failure_ = {};
+  Try(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "graph capture");
 }
 
-void StepGraphs::End() {
-  if (!recording_) return;
-  recording_ = false;
+std::string StepGraphs::End() {
+  if (!failure_.empty()) return failure_;
   cudaGraph_t graph = nullptr;
-  if (!context_.Check(cudaStreamEndCapture(context_.stream, &graph), "graph capture")) return;
   cudaGraphExec_t executable = nullptr;
-  if (context_.Check(cudaGraphInstantiate(&executable, graph, 0), "graph instantiation")) {
+  if (Try(cudaStreamEndCapture(context_.stream, &graph), "graph capture") &&
+      Try(cudaGraphInstantiate(&executable, graph, 0), "graph instantiation")) {
     graphs_[key_] = executable;
     context_.Check(cudaGraphLaunch(executable, context_.stream), "graph launch");
   }
-  cudaGraphDestroy(graph);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  return failure_;
+}
+
+// What cannot be recorded can still be run.
+bool StepGraphs::Try(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return true;
+  failure_ = std::string(what) + ": " + cudaGetErrorName(status);
+  cudaGetLastError();  // forgets it
+  return false;
 }
 
 }  // namespace tidal::cuda

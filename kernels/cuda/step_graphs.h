@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <string>
 #include <unordered_map>
 
 #include "kernels/backend.h"
@@ -21,14 +22,16 @@ class StepGraphs {
 
   bool Run(GraphKey key);
   void Begin(GraphKey key);
-  void End();
-  bool recording() const { return recording_; }
+  // Empty, or why nothing was recorded.
+  std::string End();
 
  private:
+  bool Try(cudaError_t status, const char* what);
+
   DeviceContext& context_;
   std::unordered_map<GraphKey, cudaGraphExec_t> graphs_;
   GraphKey key_ = 0;
-  bool recording_ = false;
+  std::string failure_;  // of what is being recorded
 };
 
 }  // namespace tidal::cuda

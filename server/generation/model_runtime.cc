@@ -115,7 +115,7 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
   if (backend == nullptr) return absl::UnavailableError(message);
   if (!message.empty()) Log(LogLevel::kInfo, "running on the CPU", {{"reason", message}});
   EngineConfig engine = options.engine;
-  if (engine.kv_cache_bytes == 0 && backend->info().name == "cpu") {
+  if (engine.kv_cache_bytes == 0 && backend->info().shares_host_memory) {
     engine.kv_cache_bytes = kCpuKvCacheBytes;
   }
 

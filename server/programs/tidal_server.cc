@@ -64,6 +64,7 @@ void LogModel(const ServedModel& model) {
        {"architecture", info.architecture},
        {"device", info.device},
        {"memory", info.memory},
+       {"graphs", info.graphs},
        {"weights", FormatByteSize({info.weight_bytes})},
        {"max_model_len", info.max_model_len},
        {"kv_blocks", info.num_blocks},

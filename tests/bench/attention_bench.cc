@@ -63,6 +63,7 @@ class AttentionBench {
     BackendLimits limits{};
     limits.max_decode_rows = 1;
     limits.max_context_len = kMaxContext;
+    limits.max_scored_tokens = kMaxContext;
     limits.num_heads = shape.num_heads;
     limits.num_kv_heads = shape.num_kv_heads;
     limits.head_dim = shape.head_dim;
@@ -82,7 +83,9 @@ class AttentionBench {
         const SelectTokensParams select{Selection(), &budget, &recency, 4,
                                         SelectionScore::kSoftmaxSum};
         Measure("SelectingDecode", context, budget, context, [&](int i) {
-          cpu::SelectingDecode(Params(i, &context), select, kernels_, pool_, workspace_);
+          const PagedDecodeParams p = Params(i, &context);
+          cpu::ScoringDecode(p, select, kernels_, pool_, workspace_);
+          cpu::SelectTokens(p, select, kernels_, pool_, workspace_);
         });
         Measure("SparseDecode", context, budget, budget, [&](int i) {
           const PagedDecodeParams p = Params(i, &context);  // over the selection left from above

@@ -17,8 +17,8 @@ class CpuBackendTest : public CpuBackendFixture {};
 TIDAL_INSTANTIATE_FOR_EVERY_ISA(CpuBackendTest);
 
 TEST_P(CpuBackendTest, NamesItself) {
-  EXPECT_EQ(backend_->info().name, "cpu");
-  EXPECT_NE(backend_->info().device.find("2 threads"), std::string::npos);
+  EXPECT_TRUE(backend_->info().shares_host_memory);
+  EXPECT_NE(backend_->info().name.find("2 threads"), std::string::npos);
   EXPECT_EQ(backend_->info().matmul_type,
             GetParam() == CpuIsa::kPortable ? DType::kF32 : DType::kBF16);
 }

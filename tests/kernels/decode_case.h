@@ -118,6 +118,7 @@ class DecodeCase {
     limits.num_kv_heads = shape_.num_kv_heads;
     limits.head_dim = shape_.head_dim;
     limits.block_size = shape_.block_size;
+    for (int32_t len : context_lens_) limits.max_scored_tokens += len;
     limits.window = shape_.window;
     return limits;
   }
@@ -284,7 +285,9 @@ class DecodeKernelTest : public testing::TestWithParam<bool> {
     cpu::ThreadPool pool(num_threads);
     cpu::DecodeWorkspace workspace;
     EXPECT_TRUE(workspace.Reserve(c.Limits(), num_threads));
-    cpu::SelectingDecode(c.Params(out.data()), select, kernels(), pool, workspace);
+    const PagedDecodeParams params = c.Params(out.data());
+    cpu::ScoringDecode(params, select, kernels(), pool, workspace);
+    cpu::SelectTokens(params, select, kernels(), pool, workspace);
     return out;
   }
 };

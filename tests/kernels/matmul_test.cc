@@ -41,7 +41,7 @@ class MatMulTest : public CpuBackendFixture {
   }
 
   std::unique_ptr<PackedWeight> Pack(const std::vector<float>& weight, Shape shape) {
-    return backend_->PackWeight(AsBFloat16(weight).data(), shape.out, shape.in);
+    return backend_->PackWeight({AsBFloat16(weight).data(), shape.out, shape.in});
   }
 };
 TIDAL_INSTANTIATE_FOR_EVERY_ISA(MatMulTest);
@@ -136,7 +136,7 @@ TEST_P(MatMulTest, ThreadsDoNotChangeTheResult) {
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3, 4}) {
     const auto backend = MakeCpuBackend({.num_threads = threads, .isa = GetParam()});
-    const auto packed = backend->PackWeight(weight.data(), shape.out, shape.in);
+    const auto packed = backend->PackWeight({weight.data(), shape.out, shape.in});
     std::vector<float> y(67 * shape.out);
     results.push_back(Multiply(*backend, *packed, x, y, false));
   }

@@ -117,8 +117,7 @@ TEST_P(RowOpsTest, RmsNormEqualsReference) {
       auto device_x = OnDevice(x);
       auto device_weight = OnDevice(weight);
       const auto out = RunBothTypes(x.size(), [&](void* out, DType type) {
-        backend_->RmsNorm(
-            {device_x.get(), nullptr, device_weight.get(), out, type, tokens, hidden, 1e-5f});
+        backend_->RmsNorm({device_x.get(), device_weight.get(), out, type, tokens, hidden, 1e-5f});
       });
       for (int32_t t = 0; t < tokens; ++t) {
         const auto want = reference::RmsNorm(x.data() + t * hidden, weight.data(), hidden, 1e-5f);
@@ -131,32 +130,11 @@ TEST_P(RowOpsTest, RmsNormEqualsReference) {
   }
 }
 
-TEST_P(RowOpsTest, RmsNormOfChosenRows) {
-  for (const int32_t hidden : {48, 51}) {
-    auto x = RandomFloats(10 * hidden, 3);
-    std::fill_n(x.begin() + 4 * hidden, hidden, NAN);  // not chosen
-    const std::vector<int32_t> rows = {9, 0, 9};
-    auto device_x = OnDevice(x);
-    auto device_rows = OnDevice(rows);
-    auto weight = OnDevice(AsBFloat16(RandomFloats(hidden, 4)));
-    auto out = OnDevice(std::vector<float>(3 * hidden, kPoison));
-    auto all = OnDevice(std::vector<float>(10 * hidden, kPoison));
-    backend_->RmsNorm({device_x.get(), device_rows.get(), weight.get(), out.get(), DType::kF32, 3,
-                       hidden, 1e-6f});
-    backend_->RmsNorm(
-        {device_x.get(), nullptr, weight.get(), all.get(), DType::kF32, 10, hidden, 1e-6f});
-    const auto got = out.Read(), want = all.Read();
-    for (int32_t i = 0; i < 3 * hidden; ++i) {
-      ASSERT_EQ(got[i], want[rows[i / hidden] * hidden + i % hidden]);
-    }
-  }
-}
-
 TEST_P(RowOpsTest, RmsNormOfZerosIsZero) {
   DeviceArray<float> x(*backend_, 64);
   auto weight = OnDevice(AsBFloat16(std::vector<float>(64, 1)));
   auto out = OnDevice(std::vector<float>(64, NAN));
-  backend_->RmsNorm({x.get(), nullptr, weight.get(), out.get(), DType::kF32, 1, 64, 1e-5f});
+  backend_->RmsNorm({x.get(), weight.get(), out.get(), DType::kF32, 1, 64, 1e-5f});
   EXPECT_EQ(out.Read(), std::vector<float>(64));
 }
 

@@ -20,7 +20,7 @@ class ForwardingBackend : public Backend {
   bool eager = false;  // what would be recorded runs at once, and nothing is replayed
   size_t max_allocation = std::numeric_limits<size_t>::max();  // larger ones fail
 
-  const BackendInfo& info() const override { return backend_->info(); }
+  const DeviceInfo& info() const override { return backend_->info(); }
   void* Allocate(size_t bytes) override {
     return bytes > max_allocation ? nullptr : backend_->Allocate(bytes);
   }
@@ -45,9 +45,8 @@ class ForwardingBackend : public Backend {
     return backend_->WhyUnsupported(limits);
   }
   bool Reserve(const BackendLimits& limits) override { return backend_->Reserve(limits); }
-  std::unique_ptr<PackedWeight> PackWeight(const bfloat16* weight, int32_t out_features,
-                                           int32_t in_features) override {
-    return backend_->PackWeight(weight, out_features, in_features);
+  std::unique_ptr<PackedWeight> PackWeight(const HostWeight& weight) override {
+    return backend_->PackWeight(weight);
   }
   std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
                                                  uint64_t seed, float deviation) override {
@@ -58,9 +57,7 @@ class ForwardingBackend : public Backend {
   void BeginGraph(GraphKey key) override {
     if (!eager) backend_->BeginGraph(key);
   }
-  void EndGraph() override {
-    if (!eager) backend_->EndGraph();
-  }
+  std::string EndGraph() override { return eager ? "it is eager" : backend_->EndGraph(); }
   void UpdateTables(const UpdateTablesParams& params) override { backend_->UpdateTables(params); }
   void Embedding(const EmbeddingParams& params) override { backend_->Embedding(params); }
   void RmsNorm(const RmsNormParams& params) override { backend_->RmsNorm(params); }
@@ -73,8 +70,11 @@ class ForwardingBackend : public Backend {
   }
   void PlanDecode(const DecodeRows& rows) override { backend_->PlanDecode(rows); }
   void PagedDecode(const PagedDecodeParams& params) override { backend_->PagedDecode(params); }
-  void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
-    backend_->SelectingDecode(params, select);
+  void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    backend_->ScoringDecode(params, select);
+  }
+  void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select) override {
+    backend_->SelectTokens(params, select);
   }
   void SparseDecode(const SparseDecodeParams& params) override { backend_->SparseDecode(params); }
   void Sample(const SampleParams& params) override { backend_->Sample(params); }

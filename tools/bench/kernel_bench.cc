@@ -259,7 +259,13 @@ absl::Status KernelBench::Decode(int32_t batch, int32_t context) {
     const std::string sparse_shape = absl::StrCat(shape, ", budget ", budget);
     const SelectTokensParams select = {selection, budgets, recency, 4, SelectionScore::kSoftmaxSum};
     seconds = Time(
-        copies, [&](int copy) { backend_.SelectingDecode(rows_of(copy), select); }, plan(budgets));
+        copies,
+        [&](int copy) {
+          const PagedDecodeParams rows = rows_of(copy);
+          backend_.ScoringDecode(rows, select);
+          backend_.SelectTokens(rows, select);
+        },
+        plan(budgets));
     if (!seconds.ok()) return seconds.status();
     Report("selecting_decode", sparse_shape, *seconds, bytes);
     // Over what the last of these calls selected.

@@ -81,7 +81,7 @@ absl::Status Run() {
     return absl::ResourceExhaustedError("no memory to measure the read bandwidth with");
   }
   options->max_kv_bytes = backend->memory().free_bytes / 10 * 7;
-  std::printf("%s; read bandwidth %.1f GB/s\n", backend->info().device.c_str(),
+  std::printf("%s; read bandwidth %.1f GB/s\n", backend->info().name.c_str(),
               options->read_bandwidth / 1e9);
   std::printf("%-18s %-44s %10s %10s %7s %8s\n", "operation", "shape", "us", "GB/s", "bound",
               "TFLOP/s");
@@ -97,7 +97,7 @@ absl::Status Run() {
                      {"bound_share", r.bound_share},
                      {"teraflops", r.teraflops}});
   }
-  return WriteJson({{"device", backend->info().device},
+  return WriteJson({{"device", backend->info().name},
                     {"read_bandwidth", options->read_bandwidth},
                     {"results", array}});
 }

@@ -36,6 +36,7 @@ class OfflineBench {
   OfflineBench(Engine& engine, const OfflineBenchOptions& options)
       : engine_(engine), info_(engine.info()), options_(options) {
     sampling_.temperature = 0;
+    sampling_.repetition_penalty = options.repetition_penalty;
   }
 
   absl::Status Prepare();

@@ -14,6 +14,7 @@ namespace tidal {
 
 struct OfflineBenchOptions {
   std::vector<AttentionMode> modes = {AttentionMode::kFull, AttentionMode::kTidal};
+  float repetition_penalty = 1;  // of every sequence; 1 = none
   int32_t token_budget = 256;
   std::vector<int32_t> contexts;
   std::vector<int32_t> batches = {1};

@@ -30,6 +30,7 @@ ABSL_FLAG(std::string, load_format, "safetensors",
           "safetensors, or dummy: random weights and KV cache of the shapes in config.json");
 ABSL_FLAG(std::vector<std::string>, modes, std::vector<std::string>({"full", "tidal"}),
           "attention modes to time: full, tidal");
+ABSL_FLAG(double, repetition_penalty, 1, "of every sequence; 1 = none");
 ABSL_FLAG(int32_t, token_budget, 0, "tokens a reuse layer reads; 0 = the model's default");
 ABSL_FLAG(std::vector<std::string>, contexts, std::vector<std::string>({"2048", "8192"}),
           "context lengths in tokens");
@@ -65,6 +66,10 @@ absl::StatusOr<OfflineBenchOptions> OptionsFromFlags() {
   options.steps = absl::GetFlag(FLAGS_steps);
   if (options.steps < 1) return absl::InvalidArgumentError("--steps: must be at least 1");
   if (options.batches.empty()) return absl::InvalidArgumentError("--batches: must not be empty");
+  options.repetition_penalty = static_cast<float>(absl::GetFlag(FLAGS_repetition_penalty));
+  if (!(options.repetition_penalty > 0)) {
+    return absl::InvalidArgumentError("--repetition_penalty: must be above 0");
+  }
   options.token_budget = absl::GetFlag(FLAGS_token_budget);
   if (options.token_budget < 0) {
     return absl::InvalidArgumentError("--token_budget: must be at least 0");

@@ -29,21 +29,25 @@ struct DecodeWorkspace::Buffers {
   int32_t max_splits = 0;  // of a group; at least those of the longest row
   int32_t max_rows = 0;
   int32_t max_context_len = 0;
+  int64_t score_stride = 0;  // of the selecting rows of a step: ScoreStride()
 
   AlignedArray<float> acc;                // [N, H, D]
   AlignedArray<float> max, sum, factors;  // [N, H]
   AlignedArray<float> weights;            // [N, H, W], when the weights outlive their split
   AlignedArray<float> max_logits;         // [N, KV, W]
-  AlignedArray<uint32_t> keys;            // [KV, N * T] ranking keys, then those of candidates
-  AlignedArray<int32_t> candidates;       // [KV, N * T] their positions
   AlignedArray<float> worker_weights;     // [threads, H, W], when they do not
   AlignedArray<float> worker_row;         // [threads, D]
   AlignedArray<uint32_t> worker_keys;     // [threads, max_context_len + 16]
 
   AlignedArray<int32_t> split_row;                     // [N] row of each split
   AlignedArray<int32_t> first_split;                   // [max_rows + 1] of each row of the group
-  AlignedArray<int32_t> candidate_counts;              // [KV, N] by a part's first split
-  std::unique_ptr<std::atomic<int32_t>[]> unfinished;  // [max_rows, KV] work items left
+  std::unique_ptr<std::atomic<int32_t>[]> unfinished;  // [max_decode_rows, KV] work items left
+
+  // Of a step, from scoring to selecting; rows begin where DecodeRows says.
+  AlignedArray<uint32_t> keys;       // [KV, score_stride], then those of candidates
+  AlignedArray<int32_t> candidates;  // [KV, score_stride] their positions
+  AlignedArray<int32_t>
+      candidate_counts;  // [KV, score_stride / kScoreAlignment], at a part's start
 };
 
 }  // namespace tidal::cpu

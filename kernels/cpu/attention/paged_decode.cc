@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/attention/decode_workspace.h"
-#include "kernels/cpu/attention/select_group.h"
+#include "kernels/cpu/attention/selection.h"
 
 namespace tidal::cpu {
 namespace {
@@ -224,6 +224,7 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
       std::max<int64_t>(row_splits, std::min<int64_t>(all_splits, kGroupSplits)));
   b.max_rows = std::min(limits.max_decode_rows, b.max_splits);
   b.max_context_len = limits.max_context_len;
+  b.score_stride = ScoreStride(limits.max_scored_tokens, limits.max_decode_rows);
   const size_t splits = b.max_splits, heads = limits.num_heads, threads = num_threads;
   const size_t kv_heads = limits.num_kv_heads, dim = limits.head_dim;
   b.acc = MakeAlignedArray<float>(splits * heads * dim);
@@ -232,15 +233,16 @@ bool DecodeWorkspace::Reserve(const BackendLimits& limits, int num_threads) {
   b.factors = MakeAlignedArray<float>(splits * heads);
   b.weights = MakeAlignedArray<float>(splits * heads * kWeightStride);
   b.max_logits = MakeAlignedArray<float>(splits * kv_heads * kWeightStride);
-  b.keys = MakeAlignedArray<uint32_t>(splits * kv_heads * kSplitTokens);
+  b.keys = MakeAlignedArray<uint32_t>(b.score_stride * kv_heads);
   b.worker_weights = MakeAlignedArray<float>(threads * heads * kWeightStride);
   b.worker_row = MakeAlignedArray<float>(threads * dim);
-  b.candidates = MakeAlignedArray<int32_t>(splits * kv_heads * kSplitTokens);
-  b.candidate_counts = MakeAlignedArray<int32_t>(splits * kv_heads);
+  b.candidates = MakeAlignedArray<int32_t>(b.score_stride * kv_heads);
+  b.candidate_counts = MakeAlignedArray<int32_t>(b.score_stride * kv_heads / kScoreAlignment);
   b.worker_keys = MakeAlignedArray<uint32_t>(threads * (b.max_context_len + 16));
   b.split_row = MakeAlignedArray<int32_t>(splits);
   b.first_split = MakeAlignedArray<int32_t>(b.max_rows + 1);
-  b.unfinished.reset(new (std::nothrow) std::atomic<int32_t>[b.max_rows * kv_heads]);
+  b.unfinished.reset(new (std::nothrow)
+                         std::atomic<int32_t>[size_t{1} * limits.max_decode_rows * kv_heads]);
   return b.acc && b.max && b.sum && b.factors && b.weights && b.max_logits && b.keys &&
          b.candidates && b.candidate_counts && b.worker_weights && b.worker_row && b.worker_keys &&
          b.split_row && b.first_split && b.unfinished;
@@ -252,9 +254,8 @@ void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernel
   AttendRows(call, 0, call.rows, kernels, pool, workspace.buffers());
 }
 
-void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
-                     const AttentionKernels& kernels, ThreadPool& pool,
-                     DecodeWorkspace& workspace) {
+void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
+                   const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace) {
   DecodeCall call = CallOf(params);
   call.keep_weights = select.score == SelectionScore::kSoftmaxSum;
   call.keep_max_logits = select.score == SelectionScore::kMaxLogit;
@@ -262,10 +263,16 @@ void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& 
   for (int32_t row = 0; row < sparse_rows;) {
     const RowGroup group = NextGroup(call, row, sparse_rows, workspace.buffers());
     AttendGroup(call, group, kernels, pool, workspace.buffers());
-    SelectGroup(params, select, group, *kernels.select, pool, workspace.buffers());
+    ScoreGroup(params, select, group, *kernels.select, pool, workspace.buffers());
     row = group.end;
   }
   AttendRows(CallOf(params), sparse_rows, call.rows, kernels, pool, workspace.buffers());
+}
+
+void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select,
+                  const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace) {
+  SelectSets(params, select, NumSparseRows(select.token_budgets, params.rows), *kernels.select,
+             pool, workspace.buffers());
 }
 
 void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kernels,

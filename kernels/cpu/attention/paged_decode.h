@@ -25,7 +25,8 @@ struct AttentionKernels;
 // result is static. False gives plain C++.
 const AttentionKernels& GetAttentionKernels(bool avx512_bf16);
 
-// Scratch memory of the operations below, taken once. Holds nothing from one call to the next.
+// Scratch memory of the operations below, taken once. Holds nothing from one call to the next, but
+// for the scores between ScoringDecode and SelectTokens.
 class DecodeWorkspace {
  public:
   DecodeWorkspace();
@@ -48,8 +49,11 @@ class DecodeWorkspace {
 // Return when the outputs are written. `pool` and `workspace` are in use during the call.
 void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernels, ThreadPool& pool,
                  DecodeWorkspace& workspace);
-void SelectingDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
-                     const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace);
+void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
+                   const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace);
+// Of the rows that ScoringDecode scored last, called with the same.
+void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select,
+                  const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace);
 void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kernels,
                   ThreadPool& pool, DecodeWorkspace& workspace);
 

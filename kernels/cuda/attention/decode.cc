@@ -271,7 +271,7 @@ void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& se
   const DecodeWorkspace::Buffers& b = workspace.buffers();
   Args args = MakeArgs(params, b.scoring, b);
   args.rule = MakeSelectionRule(params, select);
-  Run("SelectingDecode", Mode::kScoring, args, params.rows, params.max_context_len, b, context);
+  Run("ScoringDecode", Mode::kScoring, args, params.rows, params.max_context_len, b, context);
 }
 
 void SparseDecode(const SparseDecodeParams& params, DecodeWorkspace& workspace,

@@ -20,15 +20,19 @@ struct DecodeItem {
   __host__ __device__ static DecodeItem Make(int32_t row, int32_t sequence_slot, int32_t kv_head,
                                              int32_t result, int32_t begin, int32_t tokens,
                                              bool sparse, int32_t num_splits) {
+    // The warps that copy keep items in registers, and have none to spare: what they need is in x,
+    // z and w.
     const auto join = [](int32_t low, int32_t high, int shift) {
       return static_cast<int32_t>(low | static_cast<uint32_t>(high) << shift);
     };
-    return {{join(row, sequence_slot, 16), join(result, kv_head, 24), begin,
+    return {{join(sequence_slot, kv_head | row % 256 << 8, 16), join(result, row / 256, 24), begin,
              join(tokens, num_splits | int32_t{sparse} << 14, 16)}};
   }
-  __host__ __device__ int32_t row() const { return words.x & 0xffff; }
-  __host__ __device__ int32_t sequence_slot() const { return words.x >> 16 & 0xffff; }
-  __host__ __device__ int32_t kv_head() const { return words.y >> 24 & 0xff; }
+  __host__ __device__ int32_t row() const {
+    return (words.x >> 24 & 0xff) | (words.y >> 16 & 0xff00);
+  }
+  __host__ __device__ int32_t sequence_slot() const { return words.x & 0xffff; }
+  __host__ __device__ int32_t kv_head() const { return words.x >> 16 & 0xff; }
   // Where its partial results lie: those of a row lie together, split s of KV head h at
   // RowItems::first + s * KV + h.
   __host__ __device__ int32_t result() const { return words.y & 0xffffff; }

@@ -170,7 +170,8 @@ TEST_F(CudaDecodeTailTest, SelectingGivesPagedDecodesOutputAndTheBestTokens) {
   for (int i = 0; i < 2; ++i) {
     c.ClearOut();
     c.Plan();
-    c.backend().SelectingDecode(c.Params(), select);
+    c.backend().ScoringDecode(c.Params(), select);
+    c.backend().SelectTokens(c.Params(), select);
     ExpectRelativelyClose(c.out().Read(), {expected.begin(), expected.end()}, "selecting");
     on_device.ReadTo(&selection);
     EXPECT_EQ(selection.counts(), std::vector<int32_t>(lens.size(), kBudget));

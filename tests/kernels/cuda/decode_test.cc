@@ -348,7 +348,8 @@ TEST_F(CudaDecodeTest, SelectingGivesPagedDecodesOutput) {
     select.sinks = 2;
     select.score = SelectionScore::kSoftmaxSum;
     device.Plan();
-    device.backend().SelectingDecode(device.Params(out.get()), select);
+    device.backend().ScoringDecode(device.Params(out.get()), select);
+    device.backend().SelectTokens(device.Params(out.get()), select);
     ExpectClose(out.Read(), {expected.begin(), expected.end()}, kTolerance,
                 "group " + std::to_string(group));
 

@@ -71,7 +71,7 @@ class CudaLastTokenTest : public CudaFixture {
     const DeviceArray<bfloat16> weight(backend, kBusyHidden);
     const DeviceArray<float> busy_out(backend, size_t{kBusyRows} * kBusyHidden);
     const auto keep_busy = [&] {
-      backend.RmsNorm({busy_in.get(), nullptr, weight.get(), busy_out.get(), DType::kF32, kBusyRows,
+      backend.RmsNorm({busy_in.get(), weight.get(), busy_out.get(), DType::kF32, kBusyRows,
                        kBusyHidden, 1e-5f});
     };
 

@@ -77,7 +77,7 @@ TEST_F(LaunchTrailTest, ForgetsWhatBeganEarlyInTheStepBefore) {
 
 // Until the main stream decodes again, and so has waited for it.
 TEST_F(LaunchTrailTest, NamesTheSideStreamsKernelAsWell) {
-  const LaunchMark scoring = Main("SelectingDecode"), select = Side("SelectTokens");
+  const LaunchMark scoring = Main("ScoringDecode"), select = Side("SelectTokens");
   const LaunchMark matmul = Main("MatMul"), sparse = Main("SparseDecode");
   BeginEarly(scoring);
   Leave(scoring);

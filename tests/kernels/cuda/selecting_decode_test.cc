@@ -41,9 +41,10 @@ class SelectingCase {
     const DeviceArray<float> out(device_.backend(), c_.out_size());
     device_.Plan();
     for (int i = 0; i < times; ++i) {
-      device_.backend().SelectingDecode(
-          device_.Params(out.get()),
-          {on_device.view(), device_.budgets(), recency.get(), rows_.sinks, score});
+      const SelectTokensParams select = {on_device.view(), device_.budgets(), recency.get(),
+                                         rows_.sinks, score};
+      device_.backend().ScoringDecode(device_.Params(out.get()), select);
+      device_.backend().SelectTokens(device_.Params(out.get()), select);
     }
     on_device.ReadTo(sets.get());
     return sets;

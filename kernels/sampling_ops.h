@@ -1,0 +1,19 @@
+// From logits to tokens: sampling_params.h says how.
+#ifndef TIDAL_KERNELS_SAMPLING_OPS_H_
+#define TIDAL_KERNELS_SAMPLING_OPS_H_
+
+#include "kernels/sampling_params.h"
+
+namespace tidal {
+
+class SamplingOps {
+ public:
+  virtual ~SamplingOps() = default;
+
+  virtual void Sample(const SampleParams& params) = 0;
+  virtual void CountTokens(const CountTokensParams& params) = 0;
+};
+
+}  // namespace tidal
+
+#endif  // TIDAL_KERNELS_SAMPLING_OPS_H_
