@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 
 namespace tidal {
 
@@ -15,28 +15,28 @@ namespace tidal {
 class DeviceBuffer {
  public:
   // Zeroed. RESOURCE_EXHAUSTED names `what` and the bytes.
-  static absl::StatusOr<DeviceBuffer> Allocate(Backend* backend, int64_t bytes, const char* what) {
-    void* data = bytes > 0 ? backend->Allocate(static_cast<size_t>(bytes)) : nullptr;
+  static absl::StatusOr<DeviceBuffer> Allocate(Device* device, int64_t bytes, const char* what) {
+    void* data = bytes > 0 ? device->Allocate(static_cast<size_t>(bytes)) : nullptr;
     if (bytes > 0 && !data) {
       return absl::ResourceExhaustedError(absl::StrCat(
-          what, ": ", bytes, " bytes do not fit into the memory of ", backend->info().name));
+          what, ": ", bytes, " bytes do not fit into the memory of ", device->info().name));
     }
-    return DeviceBuffer(backend, data, bytes);
+    return DeviceBuffer(device, data, bytes);
   }
 
   DeviceBuffer() = default;
   DeviceBuffer(DeviceBuffer&& other) noexcept
-      : backend_(other.backend_),
+      : device_(other.device_),
         data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)) {}
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
-    std::swap(backend_, other.backend_);
+    std::swap(device_, other.device_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
   ~DeviceBuffer() {
-    if (data_) backend_->Free(data_);
+    if (data_) device_->Free(data_);
   }
 
   template <typename T>
@@ -46,10 +46,10 @@ class DeviceBuffer {
   int64_t bytes() const { return bytes_; }
 
  private:
-  DeviceBuffer(Backend* backend, void* data, int64_t bytes)
-      : backend_(backend), data_(data), bytes_(bytes) {}
+  DeviceBuffer(Device* device, void* data, int64_t bytes)
+      : device_(device), data_(data), bytes_(bytes) {}
 
-  Backend* backend_ = nullptr;
+  Device* device_ = nullptr;
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };

@@ -7,11 +7,11 @@
 namespace tidal {
 
 absl::StatusOr<KvCache> KvCache::Create(const ModelConfig& model, const MemoryPlan& plan,
-                                        Backend* backend) {
+                                        Device* device) {
   KvCache cache;
   TIDAL_ASSIGN_OR_RETURN(
       cache.buffer_,
-      DeviceBuffer::Allocate(backend, plan.kv_bytes_per_token * plan.block_size * plan.num_blocks,
+      DeviceBuffer::Allocate(device, plan.kv_bytes_per_token * plan.block_size * plan.num_blocks,
                              "kv_cache_bytes"));
   cache.num_blocks_ = plan.num_blocks;
   cache.num_kv_heads_ = model.num_kv_heads;

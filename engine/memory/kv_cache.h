@@ -9,7 +9,7 @@
 #include "engine/memory/device_buffer.h"
 #include "engine/memory/memory_plan.h"
 #include "kernels/attention/params.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 
 namespace tidal {
 
@@ -17,7 +17,7 @@ class KvCache {
  public:
   // Takes all memory at once, zeroed. RESOURCE_EXHAUSTED when it does not fit.
   static absl::StatusOr<KvCache> Create(const ModelConfig& model, const MemoryPlan& plan,
-                                        Backend* backend);
+                                        Device* device);
 
   PagedKvCache layer(int32_t index) const;
   int32_t num_blocks() const { return num_blocks_; }

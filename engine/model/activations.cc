@@ -7,9 +7,9 @@
 namespace tidal {
 
 absl::StatusOr<Activations> Activations::Create(const ModelConfig& model, const MemoryPlan& plan,
-                                                Backend* backend) {
+                                                Device* device) {
   const int64_t tokens = plan.max_num_batched_tokens, logit_rows = plan.max_num_seqs;
-  const auto matmul = static_cast<int64_t>(SizeOf(backend->info().matmul_type));
+  const auto matmul = static_cast<int64_t>(SizeOf(device->info().matmul_type));
   const int64_t real = sizeof(float);
   Activations a;
   struct Entry {
@@ -30,7 +30,7 @@ absl::StatusOr<Activations> Activations::Create(const ModelConfig& model, const 
       {&a.logits, logit_rows * model.vocab_size * real, "logits"},
   };
   for (const Entry& entry : entries) {
-    TIDAL_ASSIGN_OR_RETURN(*entry.buffer, DeviceBuffer::Allocate(backend, entry.bytes, entry.name));
+    TIDAL_ASSIGN_OR_RETURN(*entry.buffer, DeviceBuffer::Allocate(device, entry.bytes, entry.name));
   }
   return a;
 }

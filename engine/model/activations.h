@@ -6,7 +6,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/memory/device_buffer.h"
 #include "engine/memory/memory_plan.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 
 namespace tidal {
 
@@ -25,7 +25,7 @@ struct Activations {
 
   // RESOURCE_EXHAUSTED names the buffer and its bytes.
   static absl::StatusOr<Activations> Create(const ModelConfig& model, const MemoryPlan& plan,
-                                            Backend* backend);
+                                            Device* device);
 };
 
 }  // namespace tidal

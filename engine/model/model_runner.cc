@@ -214,9 +214,9 @@ void ModelRunner::Launch(const StepInput& input) {
   step.output.sequences.resize(input.sequences.size());
   if (input.sequences.empty() || !status_.ok()) return;
   CheckInput(input);
-  sampler_.Begin(input);
+  sampler_.CountRows(input);
   Enqueue(input, 0, &step);
-  step.rows = sampler_.End();
+  step.rows = sampler_.CopyOut();
   step.done = backend_->Submit();
 }
 

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "engine/memory/device_buffer.h"
 #include "kernels/attention/params.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 
 namespace tidal {
 
@@ -26,7 +26,7 @@ class TokenSelectionBuffer {
   static absl::StatusOr<TokenSelectionBuffer> Create(int32_t max_rows, int32_t num_sets,
                                                      int64_t max_scored_tokens,
                                                      SelectionGranularity granularity,
-                                                     Backend* backend);
+                                                     Device* device);
 
   // Of a step whose rows' sets begin there (DecodeRows). A set never outlives its step.
   TokenSelection View(const int32_t* row_begins) const;
@@ -42,7 +42,7 @@ class TokenSelectionBuffer {
   int32_t num_sets() const { return num_sets_; }
 
  private:
-  Backend* backend_ = nullptr;
+  Device* device_ = nullptr;
   DeviceBuffer positions_, slots_, counts_;
   int32_t max_rows_ = 0, num_sets_ = 0;
   int64_t set_stride_ = 0;

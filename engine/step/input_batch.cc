@@ -24,15 +24,15 @@ int32_t RoundUp(int32_t x, int32_t multiple) { return (x + multiple - 1) / multi
 
 }  // namespace
 
-absl::StatusOr<InputBatch> InputBatch::Create(const MemoryPlan& plan, Backend* backend) {
+absl::StatusOr<InputBatch> InputBatch::Create(const MemoryPlan& plan, Device* device) {
   InputBatch batch;
-  batch.backend_ = backend;
+  batch.device_ = device;
   batch.plan_ = plan;
   const int64_t tokens = plan.max_num_batched_tokens, rows = plan.max_num_seqs;
   const int64_t numbers = 3 * tokens + (9 + 2 * SequenceSlots::kMaxListedBlocks) * rows + 2 +
                           kNumSections * kSectionAlignment;
   TIDAL_ASSIGN_OR_RETURN(batch.buffer_,
-                         DeviceBuffer::Allocate(backend, numbers * sizeof(int32_t), "input batch"));
+                         DeviceBuffer::Allocate(device, numbers * sizeof(int32_t), "input batch"));
   batch.host_.resize(numbers);
   return batch;
 }
@@ -54,7 +54,7 @@ const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& spars
   Order(input, sparse);
   const BatchShape& shape = batch_.shape;
   const auto rows = static_cast<int32_t>(input.sequences.size());
-  if (backend_->supports_graphs() && shape.prefill_sequences == 0 && shape.logit_rows == rows) {
+  if (device_->supports_graphs() && shape.prefill_sequences == 0 && shape.logit_rows == rows) {
     Pad(rows, shape.sparse_rows > 0);
   }
   PackTableUpdates();
@@ -79,7 +79,7 @@ const Batch& InputBatch::PackPadding(int32_t rows, bool sparse) {
 }
 
 const Batch& InputBatch::Send() {
-  backend_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
+  device_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
   return batch_;
 }
 

@@ -10,7 +10,7 @@
 #include "engine/memory/memory_plan.h"
 #include "engine/step.h"
 #include "engine/step/sequence_slots.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 
 namespace tidal {
 
@@ -64,7 +64,7 @@ struct SparsePacking {
 // Not thread-safe.
 class InputBatch {
  public:
-  static absl::StatusOr<InputBatch> Create(const MemoryPlan& plan, Backend* backend);
+  static absl::StatusOr<InputBatch> Create(const MemoryPlan& plan, Device* device);
 
   // Fills the host arrays and starts one copy to the device, behind what the slots are sent. The
   // input has been checked.
@@ -90,7 +90,7 @@ class InputBatch {
   // Room for `count` numbers in the host array; *device will point to their copy.
   int32_t* Section(int64_t count, const int32_t** device);
 
-  Backend* backend_ = nullptr;
+  Device* device_ = nullptr;
   MemoryPlan plan_ = {};
   DeviceBuffer buffer_;
   std::vector<int32_t> host_;  // as large as buffer_; unchanged until the next Pack()

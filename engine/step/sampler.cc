@@ -21,7 +21,7 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   return sampler;
 }
 
-void Sampler::Begin(const StepInput& input) {
+void Sampler::CountRows(const StepInput& input) {
   num_rows_ = max_logprobs_ = 0;
   num_logprobs_.clear();
   for (const ScheduledSequence& sequence : input.sequences) {
@@ -54,7 +54,7 @@ void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, 
                     .max_logprobs = max_logprobs_});
 }
 
-SampledRows Sampler::End() {
+SampledRows Sampler::CopyOut() {
   TIDAL_CHECK(static_cast<int32_t>(num_logprobs_.size()) == num_rows_);
   SampledRows rows;
   rows.output.resize(2 * int64_t{num_rows_} * (1 + max_logprobs_));

@@ -26,7 +26,7 @@ struct SampledRows {
   std::vector<SampledToken> Tokens() const;
 };
 
-// A step is Begin(), Sample() for each of its parts, End(). All of it is only enqueued. Not
+// A step is CountRows(), Sample() for each of its parts, CopyOut(). All of it is only enqueued. Not
 // thread-safe.
 class Sampler {
  public:
@@ -34,13 +34,13 @@ class Sampler {
                                         Backend* backend);
 
   // How many rows of the step want a token, and with how many alternatives.
-  void Begin(const StepInput& input);
+  void CountRows(const StepInput& input);
   // One token for each sequence that wants one, `order` of them, from row i of `logits` (device,
   // [logit_rows, vocab], overwritten).
   void Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
               const SequenceSlots& slots, float* logits);
   // Starts the copy to the host: the result may be moved, not copied, before it is there.
-  SampledRows End();
+  SampledRows CopyOut();
 
  private:
   Backend* backend_ = nullptr;

@@ -51,9 +51,9 @@ class SamplerTest : public ::testing::Test {
     void* device = backend_->Allocate(all.size() * sizeof(float));
     backend_->CopyToDevice(device, all.data(), all.size() * sizeof(float));
     const Batch& batch = batch_.Pack(input, {}, &slots_);
-    sampler_.Begin(input);
+    sampler_.CountRows(input);
     sampler_.Sample(input, batch_.logit_order(), batch, slots_, static_cast<float*>(device));
-    const SampledRows sampled = sampler_.End();
+    const SampledRows sampled = sampler_.CopyOut();
     EXPECT_EQ(backend_->Synchronize(), "");
     backend_->Free(device);
     return sampled.Tokens();
