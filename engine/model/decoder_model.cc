@@ -99,7 +99,7 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
   const BatchShape& shape = batch.shape;
   const bool last = layer + 1 == config_.num_layers;
 
-  Project(layer, batch, kv);
+  Project(weights, batch, kv);
   if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
   Attend(layer, batch, kv);
 
@@ -114,7 +114,7 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
     attention = &activations_.last_attention;
     residual = &activations_.last_residual;
   }
-  AddMatMul(weights.o, attention->As<void>(), residual->As<float>(), rows);
+  MatMul(weights.o, attention->As<void>(), residual->As<float>(), rows, /*accumulate=*/true);
   AddMlp(weights, residual->As<float>(), rows);
 }
 
@@ -138,31 +138,22 @@ void DecoderModel::Norm(const DeviceBuffer& weight, const float* residual, int32
                      .epsilon = config_.rms_norm_eps});
 }
 
-void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows) {
+void DecoderModel::MatMul(const Projection& projection, const void* x, float* y, int32_t rows,
+                          bool accumulate) {
   backend_->MatMul({.weight = projection.weight.get(),
                     .x = x,
                     .y = y,
                     .tokens = rows,
-                    .accumulate = false,
-                    .bias = projection.bias.As<float>()});
-}
-
-void DecoderModel::AddMatMul(const Projection& projection, const void* x, float* residual,
-                             int32_t rows) {
-  backend_->MatMul({.weight = projection.weight.get(),
-                    .x = x,
-                    .y = residual,
-                    .tokens = rows,
-                    .accumulate = true,
+                    .accumulate = accumulate,
                     .bias = projection.bias.As<float>()});
 }
 
 // Norm, fused q, k, v projection, rotary positions; k and v into the cache.
-void DecoderModel::Project(int32_t layer, const Batch& batch, PagedKvCache kv) {
-  const LayerWeights& weights = weights_.layers[layer];
+void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
   const int32_t tokens = batch.shape.num_tokens;
   Norm(weights.input_norm, activations_.residual.As<float>(), tokens);
-  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens);
+  MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens,
+         /*accumulate=*/false);
   backend_->RopeStoreKv({.qkv = activations_.qkv.As<float>(),
                          .cos_sin = rope_.As<float>(),
                          .positions = batch.positions,
@@ -245,10 +236,11 @@ void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCa
 
 void DecoderModel::AddMlp(const LayerWeights& weights, float* residual, int32_t rows) {
   Norm(weights.post_attention_norm, residual, rows);
-  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows);
+  MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows,
+         /*accumulate=*/false);
   backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
                     rows, config_.intermediate_size});
-  AddMatMul(weights.down, activations_.mlp.As<void>(), residual, rows);
+  MatMul(weights.down, activations_.mlp.As<void>(), residual, rows, /*accumulate=*/true);
 }
 
 float* DecoderModel::ComputeLogits(const Batch& batch) {
@@ -258,7 +250,7 @@ float* DecoderModel::ComputeLogits(const Batch& batch) {
   const DeviceBuffer& residual =
       rows < batch.shape.num_tokens ? activations_.last_residual : activations_.residual;
   Norm(weights_.final_norm, residual.As<float>(), rows);
-  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows);
+  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
   return logits;
 }
 

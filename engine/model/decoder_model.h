@@ -57,12 +57,11 @@ class DecoderModel {
   DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
                ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
-  void Project(int32_t layer, const Batch& batch, PagedKvCache kv);
+  void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
   void RunAll(const Batch& batch, const KvCache& cache);
   void Norm(const DeviceBuffer& weight, const float* residual, int32_t rows);  // into normed
-  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows);
-  // What attention and MLP add to the residual stream.
-  void AddMatMul(const Projection& projection, const void* x, float* residual, int32_t rows);
+  void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
+  // Norm and MLP, added to the residual stream.
   void AddMlp(const LayerWeights& weights, float* residual, int32_t rows);
   void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
   BlockTables TablesFrom(const Batch& batch, int32_t row) const;

@@ -128,6 +128,8 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
   const int64_t weight_bytes = weights.BytesPerStep();
   TIDAL_RETURN_IF_ERROR(
       runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
+  runner->layer_counts_ = CountLayers(runner->model_->layer_plan(), runner->config_.layer_windows);
+  runner->window_ = WindowOf(runner->config_);
   TIDAL_ASSIGN_OR_RETURN(const std::string graphs, runner->RecordSteps());
   runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
                            runner->model_->layer_plan().has_reuse(), runner->memory_use_, graphs);
@@ -176,8 +178,6 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
 }
 
 absl::StatusOr<std::string> ModelRunner::RecordSteps() {
-  layer_counts_ = CountLayers(model_->layer_plan(), config_.layer_windows);
-  window_ = WindowOf(config_);
   if (!backend_->supports_graphs()) return std::string("none");
   const int64_t free = backend_->memory().free_bytes;
   const std::vector<int32_t> buckets = RowBuckets(plan_.max_decode_rows);

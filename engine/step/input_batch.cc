@@ -57,12 +57,7 @@ const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& spars
   if (device_->supports_graphs() && shape.prefill_sequences == 0 && shape.logit_rows == rows) {
     Pad(rows, shape.sparse_rows > 0);
   }
-  PackTableUpdates();
-  PackTokens(input);
-  PackSequences(input);
-  PackSelection(input, sparse);
-  PackLogits(input);
-  return Send();
+  return Send(input, sparse);
 }
 
 const Batch& InputBatch::PackPadding(int32_t rows, bool sparse) {
@@ -70,15 +65,15 @@ const Batch& InputBatch::PackPadding(int32_t rows, bool sparse) {
   const StepInput nothing;
   Order(nothing, {});
   Pad(rows, sparse);
-  PackTableUpdates();
-  PackTokens(nothing);
-  PackSequences(nothing);
-  PackSelection(nothing, {});
-  PackLogits(nothing);
-  return Send();
+  return Send(nothing, {});
 }
 
-const Batch& InputBatch::Send() {
+const Batch& InputBatch::Send(const StepInput& input, const SparsePacking& sparse) {
+  PackTableUpdates();
+  PackTokens(input);
+  PackSequences(input);
+  PackSelection(input, sparse);
+  PackLogits(input);
   device_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
   return batch_;
 }

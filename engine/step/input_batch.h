@@ -86,7 +86,8 @@ class InputBatch {
   void PackSequences(const StepInput& input);
   void PackSelection(const StepInput& input, const SparsePacking& sparse);
   void PackLogits(const StepInput& input);
-  const Batch& Send();
+  // Fills the sections in the order of their places, once the shape is known, and copies them.
+  const Batch& Send(const StepInput& input, const SparsePacking& sparse);
   // Room for `count` numbers in the host array; *device will point to their copy.
   int32_t* Section(int64_t count, const int32_t** device);
 

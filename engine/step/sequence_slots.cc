@@ -9,10 +9,6 @@
 namespace tidal {
 namespace {
 
-// Tables lie a little more than a power of two apart: the same entries of many would otherwise meet
-// in the same places of a cache.
-constexpr int32_t kStrideUnit = 32;  // entries
-
 constexpr SequenceId kNobody = std::numeric_limits<SequenceId>::max();
 constexpr int32_t kMaxBiases = SamplingParams::kMaxLogitBias + SamplingParams::kMaxBannedTokens;
 
@@ -39,7 +35,7 @@ absl::StatusOr<SequenceSlots> SequenceSlots::Create(const MemoryPlan& plan, int3
                                                     Backend* backend) {
   SequenceSlots slots;
   slots.backend_ = backend;
-  slots.table_stride_ = (plan.max_blocks_per_sequence / kStrideUnit + 1) * kStrideUnit;
+  slots.table_stride_ = plan.max_blocks_per_sequence;
   slots.vocab_size_ = vocab_size;
   slots.owners_.assign(plan.max_num_seqs, kNobody);
   const int64_t count = plan.max_num_seqs;
