@@ -34,29 +34,40 @@ tools/install_dependencies.sh --with_tests
 # a second run cheap and a changed list of packages take effect.
 readonly venv=build/test-venv requirements=tools/test_requirements.txt
 if ! cmp -s "${requirements}" "${venv}/installed.txt"; then
-  echo "test: installing the Python clients into ${venv}"
+  rm -rf "${venv}"
   python3 -m venv "${venv}"
-  if "${venv}/bin/pip" install --quiet --disable-pip-version-check -r "${requirements}"; then
-    cp "${requirements}" "${venv}/installed.txt"
-  else
-    rm -rf "${venv}"
-    echo "test: pip could not install $(grep -v '^#' "${requirements}" | paste -sd' ')." >&2
-    echo "test: tests that need them will be SKIPPED; the next run tries again." >&2
-  fi
 fi
 
 if command -v nvcc >/dev/null && [[ "${preset}" != asan && "${preset}" != tsan ]]; then
   PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_cudnn_frontend.sh || true # It says what is lost.
 fi
 
-if ! PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_smollm2.sh; then
-  echo "test: tests of a real chat model will be SKIPPED; the next run tries again." >&2
-fi
+# Beside the build, which does not need them.
+fetch_clients_and_model() {
+  if [[ ! -f "${venv}/installed.txt" ]]; then
+    echo "test: installing the Python clients into ${venv}"
+    if "${venv}/bin/pip" install --quiet --disable-pip-version-check --no-compile \
+        -r "${requirements}"; then
+      cp "${requirements}" "${venv}/installed.txt"
+    else
+      rm -rf "${venv}"
+      echo "test: pip could not install $(grep -v '^#' "${requirements}" | paste -sd' ')." >&2
+      echo "test: tests that need them will be SKIPPED; the next run tries again." >&2
+    fi
+  fi
+  if ! PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_smollm2.sh; then
+    echo "test: tests of a real chat model will be SKIPPED; the next run tries again." >&2
+  fi
+}
+fetch_clients_and_model &
+readonly fetching=$!
+trap 'kill "${fetching}" 2>/dev/null || true' EXIT
 
 echo "test: building build/${preset}"
 # AUTO: tools/serve.sh leaves CUDA out where there is no GPU; a change must compile.
 cmake --preset "${preset}" -DTIDAL_BUILD_TESTS=ON -DTIDAL_CUDA=AUTO --log-level=WARNING
 cmake --build "build/${preset}" -j "$(nproc)"
+wait "${fetching}"
 
 echo "test: running the tests"
 exec ctest --preset "${preset}" -j2 "${ctest_arguments[@]}"
