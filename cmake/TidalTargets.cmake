@@ -24,6 +24,9 @@ if(TIDAL_SANITIZE)
   target_compile_definitions(tidal_options INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(tidal_options INTERFACE -fsanitize=${TIDAL_SANITIZE})
 endif()
+if(CMAKE_UNITY_BUILD)
+  list(APPEND tidal_cxx_options -Wno-subobject-linkage)  # a joined file's classes are its own
+endif()
 if(TIDAL_BUILD_FUZZERS)
   # libFuzzer is guided by what runs in the code under test, so all of it is instrumented.
   list(APPEND tidal_cxx_options -fsanitize=fuzzer-no-link)

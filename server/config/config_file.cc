@@ -14,17 +14,13 @@
 #include <sstream>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "server/config/quoted.h"
 
 namespace tidal {
 namespace {
-
-constexpr size_t kMaxQuoted = 100;  // bytes of a file that an error repeats
-
-std::string Quoted(absl::string_view text) { return absl::CHexEscape(text.substr(0, kMaxQuoted)); }
 
 absl::Status ErrorAt(absl::string_view name, int line, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(name, ":", line, ": ", what));

@@ -9,7 +9,6 @@
 
 #include "absl/flags/reflection.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -20,12 +19,12 @@
 #include "server/config/config_file.h"
 #include "server/config/flag_spelling.h"
 #include "server/config/nearest_name.h"
+#include "server/config/quoted.h"
 
 namespace tidal {
 namespace {
 
 constexpr char kPrefix[] = "TIDAL_";
-constexpr size_t kMaxQuoted = 100;  // bytes of a value that an error repeats
 
 bool IsSecret(absl::string_view flag) { return flag == "api_key"; }
 
@@ -53,8 +52,8 @@ const char* FormOf(const absl::CommandLineFlag& flag) {
 absl::Status SetFlag(absl::CommandLineFlag* flag, const std::string& value) {
   std::string error;
   if (flag->ParseFrom(value, &error)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("must be ", FormOf(*flag), ", got ",
-                                                 absl::CHexEscape(value.substr(0, kMaxQuoted))));
+  return absl::InvalidArgumentError(
+      absl::StrCat("must be ", FormOf(*flag), ", got ", Quoted(value)));
 }
 
 absl::Status CheckList(const absl::CommandLineFlag* flag, const ConfigEntry& entry) {
@@ -162,8 +161,7 @@ absl::Status FlagSources::SetFromFile(const std::string& path) {
     const std::string name(flag == nullptr ? "" : flag->Name());
     if (!spelling.has_value() || (flag != nullptr && flags.count(name) == 0) || !IsForFiles(name)) {
       return absl::InvalidArgumentError(
-          absl::StrCat(place, ": unknown key ", absl::CHexEscape(entry.key.substr(0, kMaxQuoted)),
-                       FlagSpelling::Hint(entry.key)));
+          absl::StrCat(place, ": unknown key ", Quoted(entry.key), FlagSpelling::Hint(entry.key)));
     }
     if (const absl::Status status = SetFlag(*spelling, entry); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(place, ": ", status.message()));

@@ -5,7 +5,6 @@
 
 #include "absl/flags/marshalling.h"
 #include "absl/flags/reflection.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -13,19 +12,17 @@
 #include "absl/strings/strip.h"
 #include "server/config/flag_sources.h"
 #include "server/config/nearest_name.h"
+#include "server/config/quoted.h"
 
 namespace tidal {
 namespace {
-
-constexpr size_t kMaxQuoted = 100;  // bytes of a value that an error repeats
 
 std::string WithUnderscores(absl::string_view written) {
   return absl::StrReplaceAll(written, {{"-", "_"}});
 }
 
 absl::Status Refuse(absl::string_view name, absl::string_view must, absl::string_view got) {
-  return absl::InvalidArgumentError(absl::StrCat(name, ": must be ", must, ", got ",
-                                                 absl::CHexEscape(got.substr(0, kMaxQuoted))));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": must be ", must, ", got ", Quoted(got)));
 }
 
 // The value of a flag of vLLM's that has none here: one that changes nothing.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
+#include "server/generation/field_error.h"
 #include "server/text/jinja/json_value.h"
 #include "server/text/jinja/operators.h"
 #include "server/text/special_token_escape.h"
@@ -24,14 +25,10 @@ constexpr std::array kReservedVariables = {
     "messages",      "tools",   "documents", "add_generation_prompt", "continue_final_message",
     "chat_template", "tokenize"};
 
-template <typename Got>
-absl::Status Invalid(absl::string_view field, absl::string_view must, const Got& got) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": must ", must, ", got ", got));
-}
-
 absl::Status WrongType(absl::string_view field, absl::string_view wanted, const Value& got) {
   const auto type = jinja::TypeName(got);
-  return Invalid(field, absl::StrCat("be ", wanted), absl::string_view(type.data(), type.size()));
+  return InvalidField(field, absl::StrCat("be ", wanted),
+                      absl::string_view(type.data(), type.size()));
 }
 
 absl::StatusOr<Value> ParseField(const std::string& field, const std::string& json) {
@@ -50,10 +47,10 @@ absl::StatusOr<Value> ParseObject(const std::string& field, const std::string& j
 absl::StatusOr<Value> FunctionOf(const std::string& field, const Value& object) {
   const Value* function = object.dict().FindName("function");
   const std::string path = field + ".function";
-  if (function == nullptr) return Invalid(path, "be an object", "nothing");
+  if (function == nullptr) return InvalidField(path, "be an object", "nothing");
   if (!function->is_dict()) return WrongType(path, "an object", *function);
   const Value* name = function->dict().FindName("name");
-  if (name == nullptr) return Invalid(path + ".name", "be a string", "nothing");
+  if (name == nullptr) return InvalidField(path + ".name", "be a string", "nothing");
   if (!name->is_string()) return WrongType(path + ".name", "a string", *name);
   return *function;
 }
@@ -62,10 +59,10 @@ absl::StatusOr<Value> ParseTool(const std::string& field, const std::string& jso
   TIDAL_ASSIGN_OR_RETURN(Value tool, ParseObject(field, json));
   const Value* type = tool.dict().FindName("type");
   if (type == nullptr || !type->is_string() || type->string() != "function") {
-    return Invalid(field + ".type", "be \"function\"",
-                   type == nullptr     ? std::string("nothing")
-                   : type->is_string() ? absl::StrCat("\"", type->string().substr(0, 64), "\"")
-                                       : std::string("another type"));
+    return InvalidField(field + ".type", "be \"function\"",
+                        type == nullptr     ? std::string("nothing")
+                        : type->is_string() ? absl::StrCat("\"", type->string().substr(0, 64), "\"")
+                                            : std::string("another type"));
   }
   TIDAL_RETURN_IF_ERROR(FunctionOf(field, tool).status());
   return tool;
@@ -102,10 +99,10 @@ absl::StatusOr<std::vector<Value>> ParseEach(const std::string& field, const Tex
 }
 
 absl::StatusOr<ChatTurn> ParseMessage(const std::string& field, const v1::ChatMessage& message) {
-  if (message.role().empty()) return Invalid(field + ".role", "be a role", "nothing");
+  if (message.role().empty()) return InvalidField(field + ".role", "be a role", "nothing");
   if (!message.content().empty() && !message.content_parts().empty()) {
-    return Invalid(field + ".content_parts", "be empty where there is content",
-                   message.content_parts_size());
+    return InvalidField(field + ".content_parts", "be empty where there is content",
+                        message.content_parts_size());
   }
   ChatTurn turn;
   turn.role = message.role();
@@ -139,11 +136,12 @@ absl::StatusOr<ChatPrompt> RenderChat(const v1::Chat& chat, const ChatTemplate* 
     return absl::InvalidArgumentError(
         "chat: must not be used with this model, which has no chat template");
   }
-  if (chat.messages().empty()) return Invalid("chat.messages", "have at least 1 message", 0);
+  if (chat.messages().empty()) return InvalidField("chat.messages", "have at least 1 message", 0);
   ChatTemplateInput input;
   input.continue_final_message = chat.continue_final_message();
   if (input.continue_final_message && chat.add_generation_prompt()) {
-    return Invalid("chat.add_generation_prompt", "be false with continue_final_message", "true");
+    return InvalidField("chat.add_generation_prompt", "be false with continue_final_message",
+                        "true");
   }
   input.add_generation_prompt = !input.continue_final_message &&
                                 (!chat.has_add_generation_prompt() || chat.add_generation_prompt());

@@ -10,14 +10,10 @@
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
 #include "server/generation/chat_prompt.h"
+#include "server/generation/field_error.h"
 
 namespace tidal {
 namespace {
-
-template <typename Value>
-absl::Status Invalid(absl::string_view field, absl::string_view must, const Value& got) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": must ", must, ", got ", got));
-}
 
 // The parts of the library below know the value, not where in the request it was.
 absl::Status Within(absl::string_view field, const absl::Status& status) {
@@ -28,16 +24,16 @@ absl::Status Within(absl::string_view field, const absl::Status& status) {
 absl::Status CheckTokenId(absl::string_view field, int index, uint32_t id,
                           const ServedModel& model) {
   if (id < static_cast<uint32_t>(model.info.vocab_size)) return absl::OkStatus();
-  return Invalid(absl::StrCat(field, "[", index, "]"),
-                 absl::StrCat("be below ", model.info.vocab_size), id);
+  return InvalidField(absl::StrCat(field, "[", index, "]"),
+                      absl::StrCat("be below ", model.info.vocab_size), id);
 }
 
 absl::Status CheckPromptLength(int64_t tokens, const ServedModel& model) {
-  if (tokens == 0) return Invalid("prompt", "have at least 1 token", tokens);
+  if (tokens == 0) return InvalidField("prompt", "have at least 1 token", tokens);
   // One token must be left for the output.
   const int64_t limit = model.info.max_model_len - 1;
   if (tokens <= limit) return absl::OkStatus();
-  return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
+  return InvalidField("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
 }
 
 // A lower bound of a text's tokens.
@@ -52,8 +48,8 @@ absl::Status CheckTextLength(const std::string& text, const ServedModel& model) 
   const int64_t fewest = FewestTokens(text, model);
   const int64_t limit = model.info.max_model_len - 1;
   if (fewest <= limit) return absl::OkStatus();
-  return Invalid("prompt", absl::StrCat("have at most ", limit, " tokens"),
-                 absl::StrCat("at least ", fewest));
+  return InvalidField("prompt", absl::StrCat("have at most ", limit, " tokens"),
+                      absl::StrCat("at least ", fewest));
 }
 
 absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids,
@@ -68,7 +64,7 @@ absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids
 absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model) {
   TIDAL_ASSIGN_OR_RETURN(const ChatPrompt prompt,
                          RenderChat(chat, model.chat_template.get(), model.escaped_tokens.get()));
-  if (prompt.text.empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  if (prompt.text.empty()) return InvalidField("prompt", "have at least 1 token", "an empty text");
   const bool escaped = !prompt.stand_ins.empty();  // stand-ins are longer than what they stand for
   TIDAL_RETURN_IF_ERROR(
       CheckTextLength(escaped ? prompt.stand_ins.Restore(prompt.text) : prompt.text, model));
@@ -93,9 +89,9 @@ absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& requ
     case v1::GenerateRequest::kChat:
       return ParseChat(request.chat(), model);
     case v1::GenerateRequest::PROMPT_NOT_SET:
-      return Invalid("prompt", "be one of text, token_ids and chat", "nothing");
+      return InvalidField("prompt", "be one of text, token_ids and chat", "nothing");
   }
-  if (text->empty()) return Invalid("prompt", "have at least 1 token", "an empty text");
+  if (text->empty()) return InvalidField("prompt", "have at least 1 token", "an empty text");
   TIDAL_RETURN_IF_ERROR(CheckTextLength(*text, model));
   auto tokens = model.tokenizer->Encode(*text, add_special_tokens);
   if (!tokens.ok()) return Within("text: ", tokens.status());
@@ -123,8 +119,9 @@ absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
   }
   std::sort(out.logit_bias.begin(), out.logit_bias.end());
   if (request.output().logprobs() > SamplingParams::kMaxLogprobs) {
-    return Invalid("output.logprobs", absl::StrCat("be in [0, ", SamplingParams::kMaxLogprobs, "]"),
-                   request.output().logprobs());
+    return InvalidField("output.logprobs",
+                        absl::StrCat("be in [0, ", SamplingParams::kMaxLogprobs, "]"),
+                        request.output().logprobs());
   }
   out.num_logprobs = static_cast<int32_t>(request.output().logprobs());
   TIDAL_RETURN_IF_ERROR(Within("sampling.", out.Validate(model.info.vocab_size)));
@@ -134,14 +131,14 @@ absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
 
 absl::Status CheckStopStrings(const v1::Stopping& stopping) {
   if (stopping.stop_size() > kMaxStopStrings) {
-    return Invalid("stopping.stop", absl::StrCat("have at most ", kMaxStopStrings, " entries"),
-                   stopping.stop_size());
+    return InvalidField("stopping.stop", absl::StrCat("have at most ", kMaxStopStrings, " entries"),
+                        stopping.stop_size());
   }
   for (int i = 0; i < stopping.stop_size(); ++i) {
     const size_t bytes = stopping.stop(i).size();
     if (bytes == 0 || bytes > kMaxStopStringBytes) {
-      return Invalid(absl::StrCat("stopping.stop[", i, "]"),
-                     absl::StrCat("have 1 to ", kMaxStopStringBytes, " bytes"), bytes);
+      return InvalidField(absl::StrCat("stopping.stop[", i, "]"),
+                          absl::StrCat("have 1 to ", kMaxStopStringBytes, " bytes"), bytes);
     }
   }
   return absl::OkStatus();
@@ -155,26 +152,27 @@ absl::StatusOr<StopCriteria> ParseStopCriteria(const v1::Stopping& stopping, int
   if (!stopping.has_max_tokens()) {
     out.max_tokens = std::min(room, model.defaults.max_tokens.value_or(room));
   } else if (stopping.max_tokens() == 0) {
-    return Invalid("stopping.max_tokens", "be at least 1", 0);
+    return InvalidField("stopping.max_tokens", "be at least 1", 0);
   } else if (stopping.max_tokens() > static_cast<uint32_t>(room) && !stopping.fit_max_tokens()) {
-    return Invalid("stopping.max_tokens",
-                   absl::StrCat("be at most ", room, " beside a prompt of ", prompt_tokens,
-                                " tokens, as this model's maximum context length is ",
-                                model.info.max_model_len, " tokens"),
-                   stopping.max_tokens());
+    return InvalidField("stopping.max_tokens",
+                        absl::StrCat("be at most ", room, " beside a prompt of ", prompt_tokens,
+                                     " tokens, as this model's maximum context length is ",
+                                     model.info.max_model_len, " tokens"),
+                        stopping.max_tokens());
   } else {
     out.max_tokens = static_cast<int32_t>(
         std::min<uint32_t>(stopping.max_tokens(), static_cast<uint32_t>(room)));
   }
   if (stopping.min_tokens() > static_cast<uint32_t>(out.max_tokens)) {
-    return Invalid("stopping.min_tokens", absl::StrCat("be at most max_tokens, ", out.max_tokens),
-                   stopping.min_tokens());
+    return InvalidField("stopping.min_tokens",
+                        absl::StrCat("be at most max_tokens, ", out.max_tokens),
+                        stopping.min_tokens());
   }
   out.min_tokens = static_cast<int32_t>(stopping.min_tokens());
   if (stopping.stop_token_ids_size() > kMaxStopTokenIds) {
-    return Invalid("stopping.stop_token_ids",
-                   absl::StrCat("have at most ", kMaxStopTokenIds, " entries"),
-                   stopping.stop_token_ids_size());
+    return InvalidField("stopping.stop_token_ids",
+                        absl::StrCat("have at most ", kMaxStopTokenIds, " entries"),
+                        stopping.stop_token_ids_size());
   }
   for (int i = 0; i < stopping.stop_token_ids_size(); ++i) {
     const uint32_t id = stopping.stop_token_ids(i);
@@ -202,17 +200,18 @@ absl::StatusOr<AttentionPolicy> ParseAttention(const v1::Attention& attention,
       out.mode = AttentionMode::kTidal;
       break;
     default:
-      return Invalid("attention.mode", "be AUTO, FULL or TIDAL",
-                     static_cast<int>(attention.mode()));
+      return InvalidField("attention.mode", "be AUTO, FULL or TIDAL",
+                          static_cast<int>(attention.mode()));
   }
   if (attention.budget() > static_cast<uint32_t>(model.info.max_token_budget)) {
-    return Invalid("attention.budget", absl::StrCat("be in [1, ", model.info.max_token_budget, "]"),
-                   attention.budget());
+    return InvalidField("attention.budget",
+                        absl::StrCat("be in [1, ", model.info.max_token_budget, "]"),
+                        attention.budget());
   }
   if (out.mode == AttentionMode::kFull) return out;
   if (!model.info.tidal_available) {
-    return Invalid("attention.mode",
-                   "be AUTO or FULL for this model, whose plan has no reuse layer", "TIDAL");
+    return InvalidField("attention.mode",
+                        "be AUTO or FULL for this model, whose plan has no reuse layer", "TIDAL");
   }
   out.token_budget = attention.budget() > 0 ? static_cast<int32_t>(attention.budget())
                                             : model.default_token_budget;
@@ -239,18 +238,19 @@ OutputOptions ParseOutput(const v1::GenerateRequest& request) {
 // What needs no tokenizer, so that a bad request costs nothing.
 absl::Status CheckScalars(const v1::GenerateRequest& request) {
   if (request.n() > kMaxOutputs) {
-    return Invalid("n", absl::StrCat("be in [1, ", kMaxOutputs, "]"), request.n());
+    return InvalidField("n", absl::StrCat("be in [1, ", kMaxOutputs, "]"), request.n());
   }
   if (request.request_id().size() > kMaxRequestIdBytes) {
-    return Invalid("request_id", absl::StrCat("have at most ", kMaxRequestIdBytes, " bytes"),
-                   request.request_id().size());
+    return InvalidField("request_id", absl::StrCat("have at most ", kMaxRequestIdBytes, " bytes"),
+                        request.request_id().size());
   }
   if (request.cache_salt().size() > kMaxCacheSaltBytes) {
-    return Invalid("cache_salt", absl::StrCat("have at most ", kMaxCacheSaltBytes, " bytes"),
-                   request.cache_salt().size());
+    return InvalidField("cache_salt", absl::StrCat("have at most ", kMaxCacheSaltBytes, " bytes"),
+                        request.cache_salt().size());
   }
   if (request.output().echo() && request.output().has_logprobs()) {
-    return Invalid("output.echo", "be false with logprobs: there are none of the prompt", "true");
+    return InvalidField("output.echo", "be false with logprobs: there are none of the prompt",
+                        "true");
   }
   return absl::OkStatus();
 }

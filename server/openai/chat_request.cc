@@ -15,7 +15,7 @@
 namespace tidal {
 namespace {
 
-constexpr const char* kUnsupported[] = {
+constexpr const char* kUnsupportedInChats[] = {
     "functions",          "function_call", "audio", "prediction",
     "web_search_options", "chat_template", "echo",  nullptr};
 
@@ -172,7 +172,7 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   OpenAiRequest request;
   request.reply.api = OpenAiApi::kChat;
   v1::GenerateRequest call;
-  RefuseUnsupported(fields, kUnsupported);
+  RefuseUnsupported(fields, kUnsupportedInChats);
   RefuseToolChoice(fields);
   RefuseModalities(fields);
   ReadSharedFields(fields, call, request);

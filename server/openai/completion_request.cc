@@ -13,7 +13,7 @@ constexpr uint32_t kDefaultMaxTokens = 16;  // OpenAI's default for completions
 // Each prompt is a call of its own.
 constexpr size_t kMaxPrompts = 128;
 
-constexpr const char* kUnsupported[] = {"suffix", nullptr};
+constexpr const char* kUnsupportedInCompletions[] = {"suffix", nullptr};
 
 // "prompt" in its four forms, into one copy of `call` each.
 void ReadPrompts(JsonFields& fields, const v1::GenerateRequest& call, OpenAiRequest& request) {
@@ -72,7 +72,7 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
   OpenAiRequest request;
   request.reply.api = OpenAiApi::kCompletions;
   v1::GenerateRequest call;
-  RefuseUnsupported(fields, kUnsupported);
+  RefuseUnsupported(fields, kUnsupportedInCompletions);
   ReadSharedFields(fields, call, request);
   RefuseBestOf(fields, request.reply.n);
   const auto max_tokens = fields.Unsigned("max_tokens");

@@ -15,19 +15,19 @@ namespace {
 constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
-constexpr const char* kUnsupported[] = {"use_beam_search",
-                                        "prompt_logprobs",
-                                        "prompt_embeds",
-                                        "bad_words",
-                                        "allowed_token_ids",
-                                        "logits_processors",
-                                        "guided_json",
-                                        "guided_regex",
-                                        "guided_choice",
-                                        "guided_grammar",
-                                        "structured_outputs",
-                                        "truncate_prompt_tokens",
-                                        nullptr};
+constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",
+                                                "prompt_logprobs",
+                                                "prompt_embeds",
+                                                "bad_words",
+                                                "allowed_token_ids",
+                                                "logits_processors",
+                                                "guided_json",
+                                                "guided_regex",
+                                                "guided_choice",
+                                                "guided_grammar",
+                                                "structured_outputs",
+                                                "truncate_prompt_tokens",
+                                                nullptr};
 
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
   const nlohmann::json* bias = fields.Object("logit_bias");
@@ -126,7 +126,7 @@ void RefuseUnsupported(JsonFields& fields, const char* const* names) {
 }
 
 void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiRequest& request) {
-  RefuseUnsupported(fields, kUnsupported);
+  RefuseUnsupported(fields, kUnsupportedAnywhere);
   RefuseOtherFormats(fields);
   if (auto value = fields.String("model")) call.set_model(*value);
   ReadSampling(fields, *call.mutable_sampling());

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kMaxStripped = 1 << 20;
 
-class Parser {
+class DecoderParser {
  public:
   absl::Status AddStep(const JsonField& step) {
     const JsonField type = step.Member("type");
@@ -83,7 +83,7 @@ absl::StatusOr<Decoder> ParseDecoder(const JsonField& field) {
     return decoder;
   }
   TIDAL_ASSIGN_OR_RETURN(const auto steps, ParseSteps(field, "decoders"));
-  Parser parser;
+  DecoderParser parser;
   for (const JsonField& step : steps) TIDAL_RETURN_IF_ERROR(parser.AddStep(step));
   return std::move(parser).Finish();
 }

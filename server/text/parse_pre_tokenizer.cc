@@ -64,9 +64,9 @@ absl::StatusOr<PreTokenizer::Step> ParsePunctuation(const JsonField& step) {
       behavior);
 }
 
-class Parser {
+class PreTokenizerParser {
  public:
-  explicit Parser(bool has_normalizer) : rewritten_(has_normalizer) {}
+  explicit PreTokenizerParser(bool has_normalizer) : rewritten_(has_normalizer) {}
 
   absl::Status AddStep(const JsonField& step) {
     const JsonField type = step.Member("type");
@@ -153,7 +153,7 @@ absl::StatusOr<PreTokenizer::Metaspace> ParseMetaspace(const JsonField& step) {
 absl::StatusOr<PreTokenizer> ParsePreTokenizer(const JsonField& field, bool has_normalizer,
                                                bool* byte_level) {
   TIDAL_ASSIGN_OR_RETURN(const auto steps, ParseSteps(field, "pretokenizers"));
-  Parser parser(has_normalizer);
+  PreTokenizerParser parser(has_normalizer);
   for (const JsonField& step : steps) TIDAL_RETURN_IF_ERROR(parser.AddStep(step));
   return std::move(parser).Finish(byte_level);
 }

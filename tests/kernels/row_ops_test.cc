@@ -12,7 +12,7 @@ namespace tidal {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kPoison = -7e20f;
+constexpr float kPoisonFloat = -7e20f;
 
 class RowOpsTest : public BackendFixture {
  protected:
@@ -25,8 +25,8 @@ class RowOpsTest : public BackendFixture {
   // nothing may be written past `size`.
   template <typename Op>
   std::vector<float> RunBothTypes(size_t size, const Op& op) {
-    const bfloat16 poison = ToBFloat16(kPoison);
-    auto floats = OnDevice(std::vector<float>(size + 9, kPoison));
+    const bfloat16 poison = ToBFloat16(kPoisonFloat);
+    auto floats = OnDevice(std::vector<float>(size + 9, kPoisonFloat));
     auto halves = OnDevice(std::vector<bfloat16>(size + 9, poison));
     op(floats.get(), DType::kF32);
     op(halves.get(), DType::kBF16);
@@ -36,7 +36,7 @@ class RowOpsTest : public BackendFixture {
       EXPECT_EQ(narrow[i].bits, ToBFloat16(wide[i]).bits) << i << " " << wide[i];
     }
     for (size_t i = size; i < size + 9; ++i) {
-      EXPECT_EQ(wide[i], kPoison);
+      EXPECT_EQ(wide[i], kPoisonFloat);
       EXPECT_EQ(narrow[i].bits, poison.bits);
     }
     wide.resize(size);
@@ -51,7 +51,7 @@ TEST_P(RowOpsTest, EmbeddingCopiesRows) {
       const auto table = RandomFloats(9 * hidden, hidden + tokens);
       std::vector<int32_t> ids;
       for (int32_t i = 0; i < tokens; ++i) ids.push_back(i * 5 % 9);
-      auto out = OnDevice(std::vector<float>(tokens * hidden + 1, kPoison));
+      auto out = OnDevice(std::vector<float>(tokens * hidden + 1, kPoisonFloat));
       auto device_table = OnDevice(AsBFloat16(table));
       auto device_ids = OnDevice(ids);
       backend_->Embedding({device_table.get(), device_ids.get(), out.get(), tokens, hidden});
@@ -59,7 +59,7 @@ TEST_P(RowOpsTest, EmbeddingCopiesRows) {
       for (int32_t i = 0; i < tokens * hidden; ++i) {
         ASSERT_EQ(got[i], table[ids[i / hidden] * hidden + i % hidden]);
       }
-      EXPECT_EQ(got.back(), kPoison);
+      EXPECT_EQ(got.back(), kPoisonFloat);
     }
   }
 }
@@ -71,7 +71,7 @@ TEST_P(RowOpsTest, EmbeddingTakesLastTokensBySlot) {
     auto device_table = OnDevice(AsBFloat16(table));
     auto device_ids = OnDevice(ids);
     auto last_tokens = OnDevice(std::vector<int32_t>{8, -1000000, 5});
-    auto out = OnDevice(std::vector<float>(ids.size() * hidden, kPoison));
+    auto out = OnDevice(std::vector<float>(ids.size() * hidden, kPoisonFloat));
     backend_->Embedding({.table = device_table.get(),
                          .token_ids = device_ids.get(),
                          .out = out.get(),
@@ -160,7 +160,7 @@ TEST_P(RowOpsTest, SwiGluEqualsReference) {
 TEST_P(RowOpsTest, SwiGluOfExtremes) {
   auto gate_up =
       OnDevice<float>({0, 100, -100, 1e30f, -1e30f, kInf, NAN, 1, 1, 1, 1, 1, 1, 1, 1, 1, NAN, 0});
-  auto device_out = OnDevice(std::vector<float>(9, kPoison));
+  auto device_out = OnDevice(std::vector<float>(9, kPoisonFloat));
   backend_->SwiGlu({gate_up.get(), device_out.get(), DType::kF32, 1, 9});
   const std::vector<float> out = device_out.Read();
   EXPECT_EQ(out[0], 0);
@@ -194,7 +194,7 @@ TEST_P(RowOpsTest, GatherCopiesRows) {
 
 TEST_P(RowOpsTest, RandomNumbersAreNormalAndAFunctionOfSeedAndIndex) {
   constexpr size_t kCount = 1000003;
-  const bfloat16 poison = ToBFloat16(kPoison);
+  const bfloat16 poison = ToBFloat16(kPoisonFloat);
   DeviceArray<bfloat16> array(*backend_, kCount + 8);
   const auto fill = [&](int64_t offset, int64_t count, uint64_t seed, float deviation) {
     array.Write(std::vector<bfloat16>(kCount + 8, poison));

@@ -10,11 +10,11 @@
 namespace tidal {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 double PerSecond(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
-Json ToJson(const Percentiles& percentiles) {
+OrderedJson ToJson(const Percentiles& percentiles) {
   return {{"mean", percentiles.mean},
           {"p50", percentiles.p50},
           {"p90", percentiles.p90},
@@ -89,28 +89,28 @@ std::string RenderTable(const LoadOptions& options, const LoadReport& report) {
 }
 
 std::string RenderJson(const LoadOptions& options, const LoadReport& report) {
-  const Json json = {{"api", options.api},
-                     {"concurrency", options.concurrency},
-                     {"request_rate", options.request_rate},
-                     {"num_requests", options.num_requests},
-                     {"prompt_tokens", options.prompt_tokens},
-                     {"max_tokens", options.max_tokens},
-                     {"attention", options.attention},
-                     {"token_budget", options.token_budget},
-                     {"seed", options.seed},
-                     {"completed", report.completed},
-                     {"refused", report.refused},
-                     {"failed", report.failed},
-                     {"first_error", report.first_error},
-                     {"seconds", report.seconds},
-                     {"requests_per_second", PerSecond(report.completed, report.seconds)},
-                     {"output_tokens_per_second",
-                      PerSecond(static_cast<double>(report.output_tokens), report.seconds)},
-                     {"ttft_ms", ToJson(report.ttft_ms)},
-                     {"tpot_ms", ToJson(report.tpot_ms)},
-                     {"latency_ms", ToJson(report.latency_ms)},
-                     {"refused_ms", ToJson(report.refused_ms)}};
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const OrderedJson json = {{"api", options.api},
+                            {"concurrency", options.concurrency},
+                            {"request_rate", options.request_rate},
+                            {"num_requests", options.num_requests},
+                            {"prompt_tokens", options.prompt_tokens},
+                            {"max_tokens", options.max_tokens},
+                            {"attention", options.attention},
+                            {"token_budget", options.token_budget},
+                            {"seed", options.seed},
+                            {"completed", report.completed},
+                            {"refused", report.refused},
+                            {"failed", report.failed},
+                            {"first_error", report.first_error},
+                            {"seconds", report.seconds},
+                            {"requests_per_second", PerSecond(report.completed, report.seconds)},
+                            {"output_tokens_per_second",
+                             PerSecond(static_cast<double>(report.output_tokens), report.seconds)},
+                            {"ttft_ms", ToJson(report.ttft_ms)},
+                            {"tpot_ms", ToJson(report.tpot_ms)},
+                            {"latency_ms", ToJson(report.latency_ms)},
+                            {"refused_ms", ToJson(report.refused_ms)}};
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 }  // namespace tidal

@@ -18,7 +18,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // The tensors' bytes are those of `bytes`.
-absl::StatusOr<TensorMap> Parse(const std::string& bytes) {
+absl::StatusOr<TensorMap> ParseTensors(const std::string& bytes) {
   return ParseSafetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, "f");
 }
 
@@ -34,7 +34,7 @@ TEST(SafetensorsTest, ReadsEveryFloatType) {
   const std::vector<float> values = {0, -1.5f, 2, 0.25f, 1024, -0.0625f};
   const std::string bytes = SafetensorsBytes(
       {{"a", "BF16", {2, 3}, values}, {"b", "F16", {6}, values}, {"c", "F32", {3, 1, 2}, values}});
-  const auto tensors = Parse(bytes);
+  const auto tensors = ParseTensors(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   ASSERT_EQ(tensors->size(), 3u);
   EXPECT_THAT(tensors->at("a").shape, ElementsAre(2, 3));
@@ -48,7 +48,7 @@ TEST(SafetensorsTest, HalfExtremes) {
   const std::string data("\x01\x00\xff\x7b\x00\x7c\x01\x7e\x00\x80", 10);
   const std::string bytes =
       SafetensorsBytes(R"({"a":{"dtype":"F16","shape":[5],"data_offsets":[0,10]}})", data);
-  const auto tensors = Parse(bytes);
+  const auto tensors = ParseTensors(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   const std::vector<float> values = ReadAll(tensors->at("a"), 5);
   EXPECT_EQ(values[0], 5.9604644775390625e-08f);
@@ -61,7 +61,7 @@ TEST(SafetensorsTest, HalfExtremes) {
 TEST(SafetensorsTest, EmptyAndScalarTensors) {
   const std::string bytes = SafetensorsBytes(
       {{"empty", "F32", {0, 7}, {}}, {"scalar", "F32", {}, {3}}, {"none", "BF16", {4, 0}, {}}});
-  const auto tensors = Parse(bytes);
+  const auto tensors = ParseTensors(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   EXPECT_TRUE(ReadAll(tensors->at("empty"), 0).empty());
   EXPECT_EQ(ReadAll(tensors->at("scalar"), 1), std::vector<float>{3});
@@ -70,7 +70,7 @@ TEST(SafetensorsTest, EmptyAndScalarTensors) {
 TEST(SafetensorsTest, OtherTypesAreListedNotRead) {
   const std::string bytes =
       SafetensorsBytes(R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", "12345678");
-  const auto tensors = Parse(bytes);
+  const auto tensors = ParseTensors(bytes);
   ASSERT_TRUE(tensors.ok());
   std::vector<bfloat16> out(1);
   const absl::Status status = ReadAsBFloat16(tensors->at("a"), absl::MakeSpan(out));
@@ -87,7 +87,7 @@ TEST(SafetensorsTest, ManyTensors) {
                     R"(":{"dtype":"F32","shape":[1],"data_offsets":[)", 4 * i, ",", 4 * (i + 1),
                     "]}");
   }
-  const auto tensors = Parse(SafetensorsBytes(header + "}", std::string(4 * kTensors, 'x')));
+  const auto tensors = ParseTensors(SafetensorsBytes(header + "}", std::string(4 * kTensors, 'x')));
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   EXPECT_EQ(tensors->size(), kTensors);
 }
@@ -102,7 +102,7 @@ class HostileHeaderTest : public ::testing::TestWithParam<HostileCase> {};
 
 TEST_P(HostileHeaderTest, IsRefusedWithItsReason) {
   const auto tensors =
-      Parse(SafetensorsBytes(GetParam().header, std::string(GetParam().data_bytes, 'x')));
+      ParseTensors(SafetensorsBytes(GetParam().header, std::string(GetParam().data_bytes, 'x')));
   EXPECT_EQ(tensors.status().code(), absl::StatusCode::kDataLoss) << tensors.status();
   EXPECT_THAT(std::string(tensors.status().message()), HasSubstr(GetParam().message));
 }
@@ -154,22 +154,24 @@ INSTANTIATE_TEST_SUITE_P(
                     4, "tensor a: appears twice"}));
 
 TEST(SafetensorsTest, HeaderSizeIsChecked) {
-  EXPECT_THAT(std::string(Parse("").status().message()), HasSubstr("got 0"));
-  EXPECT_THAT(std::string(Parse("1234567").status().message()), HasSubstr("got 7"));
+  EXPECT_THAT(std::string(ParseTensors("").status().message()), HasSubstr("got 0"));
+  EXPECT_THAT(std::string(ParseTensors("1234567").status().message()), HasSubstr("got 7"));
   std::string bytes = SafetensorsBytes("{}", "");
-  EXPECT_TRUE(Parse(bytes).ok());
+  EXPECT_TRUE(ParseTensors(bytes).ok());
   bytes[0] = 3;  // one byte more than there is
-  EXPECT_THAT(std::string(Parse(bytes).status().message()), HasSubstr("must be at most 2, got 3"));
+  EXPECT_THAT(std::string(ParseTensors(bytes).status().message()),
+              HasSubstr("must be at most 2, got 3"));
   for (int i = 0; i < 8; ++i) bytes[i] = '\xff';
-  EXPECT_EQ(Parse(bytes).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseTensors(bytes).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(SafetensorsTest, EveryTruncationIsRefused) {
   const std::string bytes =
       SafetensorsBytes({{"a", "BF16", {2, 3}, std::vector<float>(6, 1)}, {"b", "F32", {1}, {2}}});
-  ASSERT_TRUE(Parse(bytes).ok());
+  ASSERT_TRUE(ParseTensors(bytes).ok());
   for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_EQ(Parse(bytes.substr(0, size)).status().code(), absl::StatusCode::kDataLoss) << size;
+    EXPECT_EQ(ParseTensors(bytes.substr(0, size)).status().code(), absl::StatusCode::kDataLoss)
+        << size;
   }
 }
 
@@ -183,7 +185,7 @@ TEST(SafetensorsTest, DamagedBytesNeverCrash) {
     for (int i = 0; i <= static_cast<int>(random() % 4); ++i) {
       bytes[random() % bytes.size()] = static_cast<char>(random());
     }
-    accepted += Parse(bytes).ok();
+    accepted += ParseTensors(bytes).ok();
   }
   EXPECT_GT(accepted, 0);  // damage in the data or in the metadata
   EXPECT_LT(accepted, 20000);

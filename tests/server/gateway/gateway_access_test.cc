@@ -18,9 +18,6 @@ using nlohmann::json;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-constexpr char kPrompt[] = R"({"prompt": "Hi"})";
-constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
-
 // One that nobody listens on, for options where 0 means none.
 int FreePort() {
   boost::asio::io_context io;

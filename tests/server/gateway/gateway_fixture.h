@@ -16,6 +16,9 @@
 
 namespace tidal {
 
+inline constexpr char kPrompt[] = R"({"prompt": "Hi"})";
+inline constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
+
 class GatewayFixture : public ::testing::Test {
  protected:
   // With options_ as they are then.

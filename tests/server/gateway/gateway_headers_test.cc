@@ -22,8 +22,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kPrompt[] = R"({"prompt": "Hi"})";
-constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
 constexpr char kOrigin[] = "Origin: https://app.example.com\r\n";
 
 class GatewayHeadersTest : public GatewayFixture {

@@ -24,9 +24,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kPrompt[] = R"({"prompt": "Hi"})";
-constexpr char kStream[] = R"({"prompt": "Hi", "stream": true})";
-
 class GatewayTest : public GatewayFixture {
  protected:
   std::string Metric(const std::string& line) {

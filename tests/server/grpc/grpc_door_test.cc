@@ -26,7 +26,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr absl::Duration kLongTime = absl::Seconds(60);
+constexpr absl::Duration kLongWait = absl::Seconds(60);
 
 // A file descriptor whose reads and writes wait, closed at the end.
 class Socket {
@@ -107,7 +107,7 @@ class GrpcDoorTest : public ::testing::Test {
   Socket Accept() {
     absl::MutexLock lock(&mutex_);
     const auto came = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !handed_over_.empty(); };
-    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&came), kLongTime));
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&came), kLongWait));
     if (handed_over_.empty()) return Socket(-1);
     Socket inner = std::move(handed_over_.front());
     handed_over_.pop_front();
@@ -120,7 +120,7 @@ class GrpcDoorTest : public ::testing::Test {
   }
 
   void ExpectMetric(const std::string& line) {
-    const auto deadline = absl::Now() + kLongTime;
+    const auto deadline = absl::Now() + kLongWait;
     while (door_->RenderMetrics().find(line + "\n") == std::string::npos) {
       ASSERT_LT(absl::Now(), deadline) << line << "\n" << door_->RenderMetrics();
       absl::SleepFor(absl::Milliseconds(5));

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-Json ReadJson(const std::string& path) {
+Json ReadJsonFile(const std::string& path) {
   std::ifstream file(path);
   return Json::parse(file, nullptr, /*allow_exceptions=*/false);
 }
@@ -42,7 +42,7 @@ std::unique_ptr<Tokenizer> Make(const Json& config) {
 using Ids = std::vector<TokenId>;
 
 TEST(TokenizerTest, Variants) {
-  const Json variants = ReadJson("tests/server/text/tokenizer_variants.json");
+  const Json variants = ReadJsonFile("tests/server/text/tokenizer_variants.json");
   ASSERT_TRUE(variants.is_array());
   ASSERT_GE(variants.size(), 10u);
   for (const Json& variant : variants) {

@@ -1,0 +1,19 @@
+// The error that a field of a request gets for its value.
+#ifndef TIDAL_SERVER_GENERATION_FIELD_ERROR_H_
+#define TIDAL_SERVER_GENERATION_FIELD_ERROR_H_
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace tidal {
+
+// "field: must be positive, got -1".
+template <typename Value>
+absl::Status InvalidField(absl::string_view field, absl::string_view must, const Value& got) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": must ", must, ", got ", got));
+}
+
+}  // namespace tidal
+
+#endif  // TIDAL_SERVER_GENERATION_FIELD_ERROR_H_
