@@ -12,6 +12,7 @@
 #include "engine/base/ids.h"
 #include "engine/step.h"
 #include "kernels/backend.h"
+#include "kernels/model_shape.h"
 
 namespace tidal {
 
@@ -36,14 +37,14 @@ struct EngineConfig {
 };
 
 // What the rest of the server may know of a loaded engine. Constant after Create().
-struct EngineInfo {
+struct EngineInfo : ModelShape {
   std::string architecture;  // "LlamaForCausalLM"
   std::string device;
-  int32_t num_layers, hidden_size, num_heads, num_kv_heads, head_dim, vocab_size;
   int32_t max_model_len;
   int32_t block_size;
   int32_t num_blocks;
   int32_t max_num_seqs, max_num_batched_tokens;
+  int32_t max_sampled_tokens;  // that a step may give; at least max_num_seqs
   int32_t max_token_budget;
   std::vector<TokenId> eos_token_ids;  // that config.json names
   int64_t weight_bytes;                // read once a decode step
@@ -54,7 +55,7 @@ struct EngineInfo {
   // Where the plan came from, for the log: "tidal.json", "profile paper, ...".
   std::string attention_source;
   std::string memory;  // where the device's memory went, for the log
-  std::string graphs;  // steps recorded at start, for the log: "48", "none", "47 of 48: ..."
+  std::string graphs;  // steps recorded at start, for the log: "48 in 30 MiB", "none"
 };
 
 // Not thread-safe, like Executor.

@@ -3,10 +3,11 @@
 #ifndef TIDAL_ENGINE_STEP_H_
 #define TIDAL_ENGINE_STEP_H_
 
+#include <cmath>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/base/ids.h"
@@ -32,13 +33,18 @@ struct AttentionPolicy {
 enum class RowKind : uint8_t {
   kPrefill,  // known tokens, prompt chunks or corrections, even of one token: dense in every layer
   kDecode,   // one token, which may run sparse
+  kVerify,   // the newest token and a draft of what may follow it: dense in every layer, causal
 };
 
 // What a row is to give.
 enum class Wanted : uint8_t {
   kNone,
   kLastToken,  // a token sampled from the logits of its last one
+  kAllTokens,  // one from the logits of each of its tokens; of verify rows
 };
+
+// New tokens of a verify row, at most.
+inline constexpr int32_t kMaxVerifyTokens = 16;
 
 // One sequence's share of a step. Views are valid until Launch() returns.
 struct ScheduledSequence {
@@ -51,11 +57,12 @@ struct ScheduledSequence {
   RowKind kind;
   Wanted wanted;
   // All tokens known so far, prompt first. This step runs
-  // tokens[num_computed_tokens, num_computed_tokens + num_new_tokens).
+  // tokens[num_computed_tokens, num_computed_tokens + num_new_tokens), in a verify row the newest
+  // of them and all of `draft`.
   absl::Span<const TokenId> tokens;
   int32_t num_prompt_tokens;
   int32_t num_computed_tokens;            // already in the KV cache, or will be when this step runs
-  int32_t num_new_tokens;                 // >= 1; exactly 1 in decode
+  int32_t num_new_tokens;                 // >= 1; exactly 1 in decode, 1 + draft in verification
   absl::Span<const BlockId> block_table;  // covers computed + new tokens
   int32_t num_sent_blocks;                // the first so many of it are in the slot already
   const SamplingParams* sampling;         // the same in all steps of a slot
@@ -63,11 +70,17 @@ struct ScheduledSequence {
   // 1: one more token follows `tokens`, unknown yet: the one that the step launched before this
   // samples for the sequence.
   int32_t num_pending_tokens = 0;
+  // Of a verify row: tokens that may turn out to follow `tokens`.
+  absl::Span<const TokenId> draft = {};
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_pending_tokens; }
   // Tokens in the cache once the step has run.
   int32_t context_len() const { return num_computed_tokens + num_new_tokens; }
-  bool wants_token() const { return wanted != Wanted::kNone; }
+  // Tokens it is to give.
+  int32_t num_wanted() const {
+    if (wanted == Wanted::kAllTokens) return num_new_tokens;
+    return wanted == Wanted::kLastToken ? 1 : 0;
+  }
 };
 
 struct StepInput {
@@ -83,18 +96,34 @@ struct SampledToken {
   TokenId id;
   float logprob;                  // of the raw distribution; NaN of a corrupt row
   std::vector<TokenLogprob> top;  // sampling->num_logprobs entries, best first
+
+  // The logits were no numbers (kernels/sampling_params.h): the token is valid and means nothing,
+  // and what the sequence has in the KV cache may be as bad. Other sequences are not touched.
+  bool corrupt() const { return std::isnan(logprob); }
 };
 
 struct SequenceOutput {
-  std::optional<SampledToken> sampled;  // set when one was wanted
-  // The logits were no numbers (kernels/sampling_params.h): the token is valid and means nothing,
-  // and what the sequence has in the KV cache may be as bad. Other sequences are not touched.
-  bool corrupt = false;
+  // The tokens wanted, in the order of the row's own. The first one that a draft does not guess is
+  // the last that belongs to the text: later ones answer what was not said. The slot goes on from
+  // there, and what the KV cache holds beyond is written again.
+  absl::InlinedVector<SampledToken, 1> sampled;
   bool ran_sparse = false;
 };
 
+// How many of a row's sampled tokens belong to the text.
+inline int32_t NumAccepted(absl::Span<const SampledToken> sampled,
+                           absl::Span<const TokenId> draft) {
+  size_t accepted = 0;
+  while (accepted < sampled.size() && accepted < draft.size() &&
+         sampled[accepted].id == draft[accepted]) {
+    ++accepted;
+  }
+  return static_cast<int32_t>(accepted < sampled.size() ? accepted + 1 : accepted);
+}
+
 struct StepStats {
   int32_t prefill_tokens = 0;
+  int32_t verify_tokens = 0;  // newest tokens and drafts
   int32_t decode_rows = 0;
   int32_t sparse_rows = 0;
   int64_t selected_tokens = 0;  // sum over sparse rows of the tokens a reuse layer read
@@ -105,6 +134,7 @@ struct StepStats {
 
 inline StepStats& operator+=(StepStats& sum, const StepStats& part) {
   sum.prefill_tokens += part.prefill_tokens;
+  sum.verify_tokens += part.verify_tokens;
   sum.decode_rows += part.decode_rows;
   sum.sparse_rows += part.sparse_rows;
   sum.selected_tokens += part.selected_tokens;

@@ -9,17 +9,17 @@
 #include "kernels/attention/attention_ops.h"
 #include "kernels/device.h"
 #include "kernels/layer_ops.h"
+#include "kernels/model_shape.h"
 #include "kernels/sampling_ops.h"
 
 namespace tidal {
 
 // The largest step the back end will be asked to run: its scratch memory is taken from this.
-struct BackendLimits {
+struct BackendLimits : ModelShape {
   int32_t max_tokens = 0;  // rows of one step, prefill tokens included
   int32_t max_decode_rows = 0;
+  int32_t max_sampled_rows = 0;
   int32_t max_context_len = 0;
-  int32_t num_heads = 0, num_kv_heads = 0, head_dim = 0;
-  int32_t vocab = 0;
   int32_t block_size = 0;
   // Sum of the context lengths of a step's sparse rows, at most. One row of max_context_len fits.
   int64_t max_scored_tokens = 0;

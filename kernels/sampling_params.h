@@ -63,6 +63,14 @@ struct SamplingSlots {
   TokenCount* counts;                // [slots, vocab], of sequences with penalties
   int32_t* last_tokens;              // [slots], each slot's last sampled token
   int32_t max_biases;
+
+  // `token` was sampled for the slot.
+  constexpr void TakeOver(int32_t slot, int32_t token, int32_t vocab) const {
+    last_tokens[slot] = token;
+    if (!settings[slot].has_penalties()) return;
+    TokenCount& count = counts[int64_t{slot} * vocab + token];
+    count = count.AfterOutput();
+  }
 };
 
 // Log probabilities are those of the raw logits, before bias, penalties and temperature.
@@ -71,10 +79,31 @@ struct SamplingSlots {
 // alone is a model's way to say "never". All log probabilities of a corrupt row are NaN, and of no
 // other; its token is a valid id, which the next step may read, and means nothing.
 //
-// The sampled token becomes the slot's last token and, where there are penalties, is counted.
+// Rows of a draft (a verify row's): one for each token of it follow each other, the first after the
+// text, each later one after one more token of the draft, which counts for its penalties as if it
+// had been sampled.
+struct DraftRows {
+  static constexpr int32_t kNoToken = -1;
+
+  const int32_t* places;       // [num_rows], the draft's tokens before it; null: no row has any
+  const int32_t* next_tokens;  // [num_rows], the draft's next token; kNoToken where it has none
+
+  constexpr int32_t NumBefore(int32_t row) const { return places == nullptr ? 0 : places[row]; }
+  // The draft's tokens before the row.
+  constexpr const int32_t* Before(int32_t row) const {
+    return places == nullptr ? nullptr : next_tokens + row - places[row];
+  }
+  // Is the row one of several of its slot?
+  constexpr bool IsOneOfSeveral(int32_t row) const {
+    return places != nullptr && (places[row] > 0 || next_tokens[row] != kNoToken);
+  }
+};
+
+// The sampled token becomes the slot's last token and, where there are penalties, is counted; with
+// several rows of a slot AcceptDrafts() does that.
 struct SampleParams {
   float* logits;                  // [num_rows, vocab]; overwritten
-  const int32_t* sequence_slots;  // [num_rows], of different slots
+  const int32_t* sequence_slots;  // [num_rows], different but for the rows of a draft
   const int32_t* generated;       // [num_rows], tokens generated before this one
   SamplingSlots slots;
   int32_t* token_ids;   // [num_rows] out
@@ -82,6 +111,17 @@ struct SampleParams {
   int32_t* top_ids;     // [num_rows, max_logprobs] out, best first
   float* top_logprobs;  // [num_rows, max_logprobs] out
   int32_t num_rows, vocab, max_logprobs;
+  DraftRows drafts = {};
+
+  // What AcceptDrafts() does where a draft begins with this row.
+  constexpr void AcceptDraft(int32_t row) const {
+    if (!drafts.IsOneOfSeveral(row) || drafts.places[row] > 0) return;
+    bool guessed = true;
+    for (int32_t r = row; guessed; ++r) {
+      slots.TakeOver(sequence_slots[row], token_ids[r], vocab);
+      guessed = token_ids[r] == drafts.next_tokens[r];
+    }
+  }
 };
 
 // The counts of one slot, begun anew: of the tokens of a prompt, then of an output.

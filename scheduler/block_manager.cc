@@ -47,8 +47,18 @@ int32_t BlockManager::Allocate(Sequence* sequence) {
 }
 
 void BlockManager::Append(Sequence* sequence) {
-  TIDAL_CHECK(NeedsBlock(*sequence, /*pending=*/1));
+  TIDAL_CHECK(NeedsBlock(*sequence, /*pending=*/kMaxVerifyTokens));
   sequence->blocks.table.push_back(TakeBlock());
+}
+
+void BlockManager::TakeBackUnused(Sequence* sequence) {
+  SequenceBlocks& blocks = sequence->blocks;
+  const auto used = static_cast<size_t>(BlocksFor(sequence->num_tokens()));
+  while (blocks.table.size() > used) {
+    DropReference(blocks.table.back());
+    blocks.table.pop_back();
+  }
+  blocks.num_sent = std::min(blocks.num_sent, static_cast<int32_t>(blocks.table.size()));
 }
 
 void BlockManager::Publish(Sequence* sequence) {

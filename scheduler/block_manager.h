@@ -42,8 +42,10 @@ class BlockManager {
     return BlocksFor(sequence.num_tokens() + pending) >
            static_cast<int32_t>(sequence.blocks.table.size());
   }
-  // Gives it. Precondition: num_available() > 0.
+  // Gives one. Precondition: num_available() > 0.
   void Append(Sequence* sequence);
+  // Takes back those that its tokens do not need.
+  void TakeBackUnused(Sequence* sequence);
   // Publishes the full blocks whose tokens are all computed and exact. A block that turns out to
   // exist already is exchanged for the published one, so that equal prefixes share memory and the
   // holder of an entry always holds its parent.

@@ -36,6 +36,15 @@ void Scheduler::Abort(SequenceId id, const absl::Status& status, absl::Time now)
   if (it != sequences_.end()) Finish(it->second.get(), FinishReason::kCancelled, status, now);
 }
 
+void Scheduler::SetDraft(SequenceId id, absl::Span<const TokenId> draft) {
+  TIDAL_CHECK(!step_in_flight());
+  auto it = sequences_.find(id);
+  if (it == sequences_.end() || it->second->status != SequenceStatus::kRunning) return;
+  Sequence* sequence = it->second.get();
+  sequence->draft.clear();
+  if (sequence->GetNextRun().is_decode()) sequence->draft.assign(draft.begin(), draft.end());
+}
+
 void Scheduler::AbortAll(FinishReason reason, const absl::Status& status, absl::Time now) {
   while (!running_.empty()) Finish(*running_.begin(), reason, status, now);
   while (!waiting_.empty()) Finish(*waiting_.begin(), reason, status, now);
@@ -236,11 +245,13 @@ void Scheduler::PlanRows() {
     (run.is_decode() ? rows_ : chunks)
         .push_back({sequence, run.max_tokens, run.kind, Wanted::kNone});
   }
+  const auto num_decode_rows = static_cast<int32_t>(rows_.size());
+  int32_t tokens = config_.max_num_batched_tokens - num_decode_rows;
+  tokens -= PlanDrafts(chunks.empty() ? tokens : tokens / 2, static_cast<int32_t>(chunks.size()));
   std::stable_partition(chunks.begin(), chunks.end(),
                         [](const Row& row) { return row.sequence->num_output_tokens() > 0; });
   std::vector<int32_t> wanted;
   for (const Row& row : chunks) wanted.push_back(row.num_tokens);
-  const int32_t tokens = config_.max_num_batched_tokens - static_cast<int32_t>(rows_.size());
   const std::vector<int32_t> granted = DivideTokens(tokens, config_.block_size, wanted);
   for (size_t i = 0; i < chunks.size(); ++i) {
     chunks[i].num_tokens = granted[i];
@@ -248,10 +259,40 @@ void Scheduler::PlanRows() {
   }
   for (Row& row : rows_) {
     const Sequence& sequence = *row.sequence;
-    if (sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens()) {
+    if (row.kind == RowKind::kVerify) {
+      row.wanted = Wanted::kAllTokens;
+    } else if (sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens()) {
       row.wanted = Wanted::kLastToken;
     }
   }
+}
+
+int32_t Scheduler::PlanDrafts(int32_t tokens, int32_t num_chunks) {
+  const int32_t results = std::max(config_.max_sampled_tokens, config_.max_num_seqs);
+  const int32_t most = std::min(tokens, results - static_cast<int32_t>(rows_.size()) - num_chunks);
+  int32_t used = 0;
+  for (Row& row : rows_) {
+    Sequence* sequence = row.sequence;
+    std::vector<TokenId>& draft = sequence->draft;
+    if (draft.empty()) continue;
+    const int32_t limits[] = {static_cast<int32_t>(draft.size()), kMaxVerifyTokens - 1,
+                              sequence->NumTokensLeft(config_.max_model_len) - 1, most - used};
+    draft.resize(std::max(*std::min_element(std::begin(limits), std::end(limits)), 0));
+    // Nobody is preempted for a guess.
+    while (blocks_.NeedsBlock(*sequence, static_cast<int32_t>(draft.size()))) {
+      if (blocks_.num_available() > 0) {
+        blocks_.Append(sequence);
+      } else {
+        draft.pop_back();
+      }
+    }
+    const auto size = static_cast<int32_t>(draft.size());
+    used += size;
+    row.num_tokens = 1 + size;
+    if (size == 0) row.kind = RowKind::kDecode;
+  }
+  totals_.drafted += used;
+  return used;
 }
 
 StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
@@ -277,70 +318,15 @@ StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
         .sampling = &sequence.request().sampling,
         .attention = sequence.request().attention,
         .num_pending_tokens = row.num_pending_tokens,
+        .draft = sequence.draft,
     });
   }
   return input;
 }
 
-void Scheduler::Commit(const StepOutput& output, absl::Time now) {
-  TIDAL_CHECK(!rows_.empty() && output.sequences.size() == rows_.size());
-  const std::vector<Row> rows = std::exchange(rows_, std::exchange(ahead_rows_, {}));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].sequence != nullptr) CommitRow(rows[i], output.sequences[i], now);
-  }
-  ++totals_.steps;
-}
-
-void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Time now) {
-  Sequence* sequence = row.sequence;
-  FinishInfo& info = sequence->info;
-  TIDAL_CHECK(output.sampled.has_value() == (row.wanted == Wanted::kLastToken));
-  TIDAL_CHECK(!output.ran_sparse || row.kind == RowKind::kDecode);
-  if (output.corrupt) return EndCorrupt(sequence, now);
-  sequence->AdvanceComputed(row.num_tokens, output.ran_sparse);
-  blocks_.Publish(sequence);
-  if (row.wanted == Wanted::kNone) return;
-
-  // A token after the first is one decode step, however its row came about; what a preemption made
-  // run again was counted when it ran first.
-  if (sequence->num_output_tokens() == 0) {
-    info.first_token = now;
-    totals_.prompt_computed += info.prompt_tokens - info.cached_tokens;
-    totals_.prompt_cached += info.cached_tokens;
-  } else {
-    ++(output.ran_sparse ? info.sparse_steps : info.dense_steps);
-  }
-  ++totals_.generated;
-  events_.tokens.push_back({sequence->request().stream, *output.sampled});
-  const std::optional<FinishReason> reason =
-      sequence->AppendToken(output.sampled->id, config_.max_model_len);
-  if (reason) {
-    events_.tokens.back().is_last = true;
-    if (*reason == FinishReason::kStop) info.stop_token = output.sampled->id;
-    Finish(sequence, *reason, absl::OkStatus(), now);
-    return;
-  }
-  if (config_.correction_period > 0 &&
-      sequence->num_inexact_tokens() >= config_.correction_period) {
-    const int32_t corrected = sequence->BeginCorrection();
-    info.corrected_tokens += corrected;
-    totals_.corrected_tokens += corrected;
-  }
-}
-
-// Its keys and values led to logits that are no numbers, so no other sequence may start from them:
-// who would, computes them anew, and fails by itself only if the fault is in the model.
-void Scheduler::EndCorrupt(Sequence* sequence, absl::Time now) {
-  ++totals_.corrupt_sequences;
-  blocks_.Withdraw(*sequence);
-  Finish(sequence, FinishReason::kError,
-         absl::InternalError("the model computed no numbers for this request: its logits are NaN "
-                             "or infinite"),
-         now);
-}
-
 void Scheduler::StopRunning(Sequence* sequence) {
   running_.erase(sequence);
+  sequence->draft.clear();
   blocks_.Free(sequence);
   free_slots_.push_back(std::exchange(sequence->slot, Sequence::kNoSlot));
 }

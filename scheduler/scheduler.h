@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "engine/step.h"
 #include "scheduler/block_manager.h"
 #include "scheduler/fair_order.h"
@@ -49,6 +50,7 @@ struct SchedulerTotals {
   // Of sequences whose first token has come: prompt tokens that were computed, and that were found
   // in the prefix cache; and all tokens sampled.
   int64_t prompt_computed = 0, prompt_cached = 0, generated = 0;
+  int64_t drafted = 0, accepted = 0;  // tokens of drafts that were verified, that turned out right
 };
 
 // The rules, in the order Schedule() applies them:
@@ -65,8 +67,9 @@ struct SchedulerTotals {
 //     So neither a huge prompt nor a stream of small ones can starve the other. A prompt whose
 //     beginning a better served sequence is just computing waits to share it.
 //  5. Decode rows come first, one token each: there are fewer than the step has tokens, so neither
-//     decode nor prefill can starve. The rest is divided among chunks (token_budget.h): sequences
-//     that already stream, then by ServedBefore.
+//     decode nor prefill can starve. Drafts make verify rows of them, as far as there are tokens,
+//     half of what is left where chunks wait, and blocks that nobody else wants. The rest is
+//     divided among chunks (token_budget.h): sequences that already stream, then by ServedBefore.
 // A sequence alone always fits (admission.h), and the best served one is never preempted for
 // another, so every request ends.
 //
@@ -87,6 +90,11 @@ class Scheduler {
   // Ends a sequence with this status and kCancelled. Unknown ids are ignored. What steps in flight
   // compute for it is ignored too.
   void Abort(SequenceId id, const absl::Status& status, absl::Time now);
+  // Tokens that may follow those of a sequence: the next step verifies them, as many as fit, and
+  // what turns out right comes in that step. Whatever a draft says, it changes no result, other
+  // than that its rows are dense. Ignored of sequences that do not decode. Precondition: no step is
+  // in flight.
+  void SetDraft(SequenceId id, absl::Span<const TokenId> draft);
   // Ends every sequence.
   void AbortAll(FinishReason reason, const absl::Status& status, absl::Time now);
 
@@ -149,12 +157,18 @@ class Scheduler {
   // sequence preempted right after its prompt was computed has computed it for nothing.
   int32_t BlockReserve() const { return num_running(); }
   void PlanRows();
+  // Cuts the drafts of the decode rows to what fits: `tokens` of the step, which they return as
+  // far as they take them, and results, one of which each of `num_chunks` may want.
+  int32_t PlanDrafts(int32_t tokens, int32_t num_chunks);
   // From here on the slots of the rows hold what their sequences have.
   static StepInput BuildStep(const std::vector<Row>& rows);
   bool MayBeginCorrection(const Sequence& sequence) const;
   bool WouldAdmitOrPreempt(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
+  // Takes over a token that was sampled after all the sequence has. Says whether it goes on.
+  bool CommitToken(Sequence* sequence, const SampledToken& token, bool ran_sparse, absl::Time now);
+  bool CorrectIfDue(Sequence* sequence);
   void EndCorrupt(Sequence* sequence, absl::Time now);
   // Takes a running sequence's blocks and slot away.
   void StopRunning(Sequence* sequence);

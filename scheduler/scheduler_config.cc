@@ -22,6 +22,11 @@ absl::Status SchedulerConfig::Validate() const {
                   absl::StrCat("more than max_num_seqs (", max_num_seqs, ")"),
                   max_num_batched_tokens);
   }
+  if (max_sampled_tokens != 0 && max_sampled_tokens < max_num_seqs) {
+    return MustBe("max_sampled_tokens",
+                  absl::StrCat("0 or at least max_num_seqs (", max_num_seqs, ")"),
+                  max_sampled_tokens);
+  }
   if (max_queued_requests < 1) {
     return MustBe("max_queued_requests", "at least 1", max_queued_requests);
   }

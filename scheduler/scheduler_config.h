@@ -15,6 +15,7 @@ struct SchedulerConfig {
   int32_t max_model_len = 0;              // tokens of prompt and output together
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
+  int32_t max_sampled_tokens = 0;         // of one step; 0 = max_num_seqs, which leaves no drafts
   // What may wait, inbox included (queue_budget.h); more is refused.
   int32_t max_queued_requests = 4096;
   int64_t max_queued_tokens = 0;  // 0 = by the measured rate and max_queue_time

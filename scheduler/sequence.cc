@@ -32,7 +32,8 @@ NextRun Sequence::GetNextRun() const {
   TIDAL_CHECK(left >= 1);
   if (num_computed_tokens_ < dense_until_) return {left, RowKind::kPrefill};
   TIDAL_CHECK(left == 1);
-  return {1, RowKind::kDecode};
+  if (draft.empty()) return {1, RowKind::kDecode};
+  return {1 + static_cast<int32_t>(draft.size()), RowKind::kVerify};
 }
 
 void Sequence::AdvanceComputed(int32_t count, bool ran_sparse) {

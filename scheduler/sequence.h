@@ -29,7 +29,8 @@ struct NextRun {
   int32_t max_tokens;  // >= 1; exactly one of a decode row
   RowKind kind;
 
-  bool is_decode() const { return kind == RowKind::kDecode; }
+  // Is it one new token, and what a draft adds to it?
+  bool is_decode() const { return kind != RowKind::kPrefill; }
 };
 
 // The blocks of a sequence. Written by BlockManager only.
@@ -78,16 +79,18 @@ class Sequence {
   // num_inexact_tokens() after a decode row, at most.
   int32_t MostInexactTokens() const;
 
+  // A sequence with a draft that decodes is verified.
   // Precondition: num_computed_tokens() < num_tokens(), which holds for every live sequence.
   NextRun GetNextRun() const;
 
   // `count` more tokens are in the cache; `ran_sparse` only for a decode row.
   void AdvanceComputed(int32_t count, bool ran_sparse);
-  // Would it end with one more token, whichever?
-  bool EndsByLength(int32_t max_model_len) const {
-    return num_output_tokens() + 1 >= request_->stop.max_tokens ||
-           num_tokens() + 1 >= max_model_len;
+  // How many more tokens its lengths allow: at least 1 of a live one.
+  int32_t NumTokensLeft(int32_t max_model_len) const {
+    return std::min(request_->stop.max_tokens - num_output_tokens(), max_model_len - num_tokens());
   }
+  // Would it end with one more token, whichever?
+  bool EndsByLength(int32_t max_model_len) const { return NumTokensLeft(max_model_len) <= 1; }
   // Appends a sampled token; says why it ends the generation, if it does.
   std::optional<FinishReason> AppendToken(TokenId token, int32_t max_model_len);
   // Rewinds to the first inexact token; all tokens known now will be run densely. Returns how many
@@ -102,6 +105,7 @@ class Sequence {
   bool new_in_slot = false;  // no step has named the slot yet
   int64_t turn = 0;          // among those of its priority (fair_order.h); set once, when it comes
   SequenceBlocks blocks;
+  std::vector<TokenId> draft;   // what may follow tokens(): for the next step only
   int32_t times_overtaken = 0;  // admissions of later requests while this one did not fit
   FinishInfo info;              // counts and times so far; reason and status at the end
 

@@ -10,7 +10,6 @@ namespace {
 
 constexpr int64_t kMaxSize = 1 << 20;  // any one dimension
 constexpr int64_t kMaxVocab = 1 << 22;
-constexpr int64_t kMaxPositions = 1 << 24;
 constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kDefaultMaxWindowLayers = 28;  // of the architectures that have this field
 

@@ -1,4 +1,4 @@
-// The shape of a model: what its config.json says, checked.
+// A model's architecture: what its config.json says, checked.
 #ifndef TIDAL_ENGINE_CHECKPOINT_MODEL_CONFIG_H_
 #define TIDAL_ENGINE_CHECKPOINT_MODEL_CONFIG_H_
 
@@ -10,20 +10,14 @@
 #include "absl/strings/string_view.h"
 #include "engine/base/ids.h"
 #include "engine/checkpoint/rope_config.h"
+#include "kernels/model_shape.h"
 
 namespace tidal {
 
 // A stack of RMSNorm, grouped-query attention with rotary positions, and a SwiGLU MLP. What its
 // architecture adds to that stands in fields of its own.
-struct ModelConfig {
-  std::string architecture;  // "LlamaForCausalLM"
-  int32_t vocab_size = 0;
-  int32_t hidden_size = 0;
-  int32_t intermediate_size = 0;  // of the MLP
-  int32_t num_layers = 0;
-  int32_t num_heads = 0;  // query heads; a multiple of num_kv_heads
-  int32_t num_kv_heads = 0;
-  int32_t head_dim = 0;                 // a multiple of 16, at most 256
+struct ModelConfig : ModelShape {
+  std::string architecture;             // "LlamaForCausalLM"
   int32_t max_position_embeddings = 0;  // as in the file: see max_context_len()
   float rms_norm_eps = 0;
   RopeConfig rope;
@@ -36,11 +30,6 @@ struct ModelConfig {
   // where no layer has such a window.
   std::vector<int32_t> layer_windows;
   std::vector<TokenId> eos_token_ids;
-
-  // Rows of the fused projections.
-  int32_t q_size() const { return num_heads * head_dim; }
-  int32_t kv_size() const { return num_kv_heads * head_dim; }
-  int32_t qkv_size() const { return q_size() + 2 * kv_size(); }
 
   // Tokens of the longest context its positions are made for.
   int32_t max_context_len() const { return rope.MaxContextLen(max_position_embeddings); }

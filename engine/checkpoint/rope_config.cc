@@ -12,7 +12,6 @@ namespace {
 
 constexpr double kMinTheta = 2, kMaxTheta = 1e12;
 constexpr double kMaxFactor = 1e4;
-constexpr int64_t kMaxPositions = 1 << 24;
 
 struct NamedType {
   const char* name;

@@ -10,6 +10,8 @@ namespace tidal {
 
 class JsonFile;
 
+inline constexpr int64_t kMaxPositions = 1 << 24;  // that a model may be made for
+
 enum class RopeType : uint8_t {
   kDefault,
   kLinear,   // all frequencies divided by `factor`

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/status_macros.h"
+#include "engine/step.h"
 #include "kernels/types.h"
 
 namespace tidal {
@@ -51,6 +52,10 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const EngineConf
   plan.max_num_batched_tokens = limits.max_num_batched_tokens;
   plan.max_num_seqs = std::min(limits.max_num_seqs, limits.max_num_batched_tokens);
   plan.max_decode_rows = plan.max_num_seqs;
+  // One for each sequence, or all of a few that verify.
+  plan.max_sampled_tokens =
+      std::min(plan.max_num_batched_tokens,
+               std::max(plan.max_num_seqs, std::min(plan.max_num_seqs, 8) * kMaxVerifyTokens));
   plan.max_token_budget = limits.max_token_budget
                               ? std::min(limits.max_token_budget, plan.max_model_len)
                               : plan.max_model_len;

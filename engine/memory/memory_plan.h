@@ -17,8 +17,9 @@ struct MemoryPlan {
   int32_t max_blocks_per_sequence;
   int32_t num_blocks;              // of the KV cache; 0 until PlanKvCache()
   int64_t kv_bytes_per_token;      // K and V, all layers
-  int32_t max_num_seqs;            // sequences of one step, and rows of logits
+  int32_t max_num_seqs;            // sequences of one step
   int32_t max_num_batched_tokens;  // tokens of one step
+  int32_t max_sampled_tokens;      // of one step, and rows of logits
   int32_t max_decode_rows;         // of one step
   int32_t max_token_budget;        // that a request may ask for
   int64_t max_scored_tokens;       // sum of the contexts of a step's sparse rows; 0 until known

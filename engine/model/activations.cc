@@ -8,7 +8,7 @@ namespace tidal {
 
 absl::StatusOr<Activations> Activations::Create(const ModelConfig& model, const MemoryPlan& plan,
                                                 Device* device) {
-  const int64_t tokens = plan.max_num_batched_tokens, logit_rows = plan.max_num_seqs;
+  const int64_t tokens = plan.max_num_batched_tokens, logit_rows = plan.max_sampled_tokens;
   const auto matmul = static_cast<int64_t>(SizeOf(device->info().matmul_type));
   const int64_t real = sizeof(float);
   Activations a;

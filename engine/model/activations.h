@@ -10,7 +10,8 @@
 
 namespace tidal {
 
-// T = max_num_batched_tokens, L = max_num_seqs (rows of logits). "m" is the back end's matmul_type.
+// T = max_num_batched_tokens, L = max_sampled_tokens (rows of logits). "m" is the back end's
+// matmul_type.
 struct Activations {
   DeviceBuffer residual;        // float [T, hidden]
   DeviceBuffer normed;          // m [T, hidden]

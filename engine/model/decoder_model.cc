@@ -170,7 +170,7 @@ void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, Page
 void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
   const BatchShape& shape = batch.shape;
   if (shape.decode_rows() > 0) AttendDecodeRows(layer, batch, kv);
-  if (shape.prefill_sequences > 0) {
+  if (shape.chunks > 0) {
     const int32_t row = shape.decode_rows();
     const int64_t offset = int64_t{row} * config_.q_size();
     backend_->PrefillAttention(
@@ -180,10 +180,10 @@ void DecoderModel::Attend(int32_t layer, const Batch& batch, PagedKvCache kv) {
          .cu_query_lens = batch.cu_query_lens,
          .out = activations_.attention.As<char>() + offset * SizeOf(matmul_type_),
          .out_type = matmul_type_,
-         .num_sequences = shape.prefill_sequences,
+         .num_sequences = shape.chunks,
          .num_heads = config_.num_heads,
          .max_query_len = shape.max_query_len,
-         .max_context_len = shape.max_prefill_context,
+         .max_context_len = shape.max_chunk_context,
          .softmax_scale = softmax_scale_,
          .window = config_.window(layer)});
   }

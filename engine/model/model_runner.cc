@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -16,8 +15,8 @@
 namespace tidal {
 namespace {
 
-// Kept back for recorded steps: about 300 nodes each, a few dozen of them.
-constexpr int64_t kGraphBytes = int64_t{768} << 20;
+// Kept back for recorded steps: about twice what was measured, 34 KiB a layer and step on an H200.
+constexpr int64_t kGraphBytesPerLayer = 64 << 10;
 
 absl::StatusOr<ModelWeights> LoadOrMakeWeights(const ModelConfig& model, const EngineConfig& config,
                                                Backend* backend) {
@@ -32,20 +31,16 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
                     const Backend& backend, bool tidal_available, const MemoryUse& memory,
                     const std::string& graphs) {
   EngineInfo info = {};
+  static_cast<ModelShape&>(info) = config;
   info.architecture = config.architecture;
   info.device = backend.info().name;
-  info.num_layers = config.num_layers;
-  info.hidden_size = config.hidden_size;
-  info.num_heads = config.num_heads;
-  info.num_kv_heads = config.num_kv_heads;
-  info.head_dim = config.head_dim;
-  info.vocab_size = config.vocab_size;
   info.eos_token_ids = config.eos_token_ids;
   info.max_model_len = plan.max_model_len;
   info.block_size = plan.block_size;
   info.num_blocks = plan.num_blocks;
   info.max_num_seqs = plan.max_num_seqs;
   info.max_num_batched_tokens = plan.max_num_batched_tokens;
+  info.max_sampled_tokens = plan.max_sampled_tokens;
   info.max_token_budget = plan.max_token_budget;
   info.weight_bytes = weight_bytes;
   info.kv_bytes_per_token = plan.kv_bytes_per_token;
@@ -68,13 +63,11 @@ int32_t WindowOf(const ModelConfig& config) {
 
 BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
   BackendLimits limits = {};
+  static_cast<ModelShape&>(limits) = config;
   limits.max_tokens = plan.max_num_batched_tokens;
   limits.max_decode_rows = plan.max_decode_rows;
+  limits.max_sampled_rows = plan.max_sampled_tokens;
   limits.max_context_len = plan.max_model_len;
-  limits.num_heads = config.num_heads;
-  limits.num_kv_heads = config.num_kv_heads;
-  limits.head_dim = config.head_dim;
-  limits.vocab = config.vocab_size;
   limits.block_size = plan.block_size;
   limits.max_scored_tokens = plan.max_scored_tokens;
   limits.window = WindowOf(config);
@@ -162,7 +155,10 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
   TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
   memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
   if (config.kv_cache_bytes == 0) {
-    memory_use_.graphs = backend_->supports_graphs() ? kGraphBytes : 0;
+    if (backend_->supports_graphs()) {
+      const auto steps = 2 * static_cast<int64_t>(RowBuckets(plan_.max_decode_rows).size());
+      memory_use_.graphs = steps * config_.num_layers * kGraphBytesPerLayer;
+    }
     const int64_t used = memory.total_bytes - backend_->memory().free_bytes;
     const int64_t left = usable - used - memory_use_.graphs;
     if (absl::Status status = PlanKvCache("KV cache", std::max<int64_t>(left, 0), &plan_);
@@ -196,8 +192,9 @@ absl::StatusOr<std::string> ModelRunner::RecordSteps() {
     return absl::UnavailableError(error);
   }
   memory_use_.graphs = free - backend_->memory().free_bytes;
-  if (recorded == steps) return absl::StrCat(steps);
-  return absl::StrCat(recorded, " of ", steps,
+  const std::string memory = absl::StrCat(" in ", memory_use_.graphs >> 20, " MiB");
+  if (recorded == steps) return absl::StrCat(steps, memory);
+  return absl::StrCat(recorded, " of ", steps, memory,
                       ", the others run operation by operation: ", failure);
 }
 
@@ -255,9 +252,7 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
   std::vector<SampledToken> tokens = step.rows.Tokens();
   for (size_t row = 0; row < tokens.size(); ++row) {
     TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
-    SequenceOutput& output = step.output.sequences[step.row_order[row]];
-    output.corrupt = std::isnan(tokens[row].logprob);
-    output.sampled = std::move(tokens[row]);
+    step.output.sequences[step.row_order[row]].sampled.push_back(std::move(tokens[row]));
   }
   step.output.stats.wait_seconds = Seconds(now - wait_start).count();
   step.output.stats.execute_seconds = Seconds(now - std::max(step.start, last_collected_)).count();
@@ -284,18 +279,22 @@ const Batch& ModelRunner::Pack(const StepInput& input) {
 
 void ModelRunner::CheckInput(const StepInput& input) const {
   TIDAL_CHECK(input.sequences.size() <= static_cast<size_t>(plan_.max_num_seqs));
-  int64_t tokens = 0;
+  int64_t tokens = 0, sampled = 0;
   for (const ScheduledSequence& sequence : input.sequences) {
     CheckSequence(sequence);
     tokens += sequence.num_new_tokens;
+    sampled += sequence.num_wanted();
   }
   TIDAL_CHECK(tokens <= plan_.max_num_batched_tokens);
+  TIDAL_CHECK(sampled <= plan_.max_sampled_tokens);
 }
 
 // Looks at what is new in the step only: what a slot holds has been looked at when it came.
 void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   const int64_t end = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
-  const int64_t size = sequence.num_tokens(), known = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t draft = static_cast<int64_t>(sequence.draft.size());
+  const int64_t size = sequence.num_tokens() + draft;
+  const int64_t known = static_cast<int64_t>(sequence.tokens.size());
   TIDAL_CHECK(sequence.slot >= 0 && sequence.slot < plan_.max_num_seqs);
   TIDAL_CHECK(sequence.new_in_slot || slots_.owner(sequence.slot) == sequence.id);
   TIDAL_CHECK(sequence.num_computed_tokens >= 0 && sequence.num_new_tokens >= 1);
@@ -303,7 +302,11 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   TIDAL_CHECK(sequence.num_prompt_tokens >= 0 && sequence.num_prompt_tokens <= known);
   TIDAL_CHECK(sequence.sampling != nullptr);
   TIDAL_CHECK(sequence.kind != RowKind::kDecode || sequence.num_new_tokens == 1);
-  TIDAL_CHECK(!sequence.wants_token() || end == size);
+  TIDAL_CHECK(sequence.num_wanted() == 0 || end == size);
+  const bool verifies = sequence.kind == RowKind::kVerify;
+  TIDAL_CHECK(verifies == (sequence.wanted == Wanted::kAllTokens));
+  TIDAL_CHECK(verifies ? sequence.num_new_tokens == 1 + draft : draft == 0);
+  TIDAL_CHECK(!verifies || (draft < kMaxVerifyTokens && sequence.num_pending_tokens == 0));
   const auto blocks = static_cast<int64_t>(sequence.block_table.size());
   TIDAL_CHECK(blocks * plan_.block_size >= end && blocks <= plan_.max_blocks_per_sequence);
   TIDAL_CHECK(sequence.num_sent_blocks >= 0 && sequence.num_sent_blocks <= blocks);
@@ -315,6 +318,7 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   for (int64_t i = sequence.num_computed_tokens; i < std::min(end, known); ++i) {
     TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
   }
+  for (TokenId token : sequence.draft) TIDAL_CHECK(token >= 0 && token < config_.vocab_size);
   if (RunsSparse(sequence)) {
     TIDAL_CHECK(sequence.attention.token_budget >= 1 &&
                 sequence.attention.token_budget <= plan_.max_token_budget);
@@ -324,7 +328,8 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
 StepStats ModelRunner::CountStep(const StepInput& input, const BatchShape& shape) const {
   StepStats stats;
   const int32_t decode_rows = shape.sparse_rows + shape.dense_rows;
-  stats.prefill_tokens = shape.num_tokens - shape.decode_rows();
+  stats.verify_tokens = shape.verify_tokens;
+  stats.prefill_tokens = shape.num_tokens - shape.decode_rows() - shape.verify_tokens;
   stats.decode_rows = decode_rows;
   stats.sparse_rows = shape.sparse_rows;
   // Tokens whose K and V a decode row reads, over all layers.

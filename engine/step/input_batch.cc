@@ -12,12 +12,19 @@ namespace tidal {
 namespace {
 
 constexpr int64_t kSectionAlignment = 64 / sizeof(int32_t);
-constexpr int kNumSections = 14;
+constexpr int kNumSections = 16;
 
-// Sparse decode rows first, then dense decode rows, then prefill.
+// Sparse decode rows first, then dense decode rows, then chunks.
 int RowClass(const ScheduledSequence& sequence, const SparsePacking& sparse) {
-  if (sequence.kind == RowKind::kPrefill) return 2;
+  if (sequence.kind != RowKind::kDecode) return 2;
   return sparse.enabled && sequence.attention.RunsSparse(sequence.context_len()) ? 0 : 1;
+}
+
+// Known, of the draft, or the slot's last one, which the device knows.
+int32_t TokenAt(const ScheduledSequence& sequence, int32_t position) {
+  const auto known = static_cast<int32_t>(sequence.tokens.size());
+  if (position < known) return sequence.tokens[position];
+  return sequence.draft.empty() ? ~sequence.slot : sequence.draft[position - known];
 }
 
 int32_t RoundUp(int32_t x, int32_t multiple) { return (x + multiple - 1) / multiple * multiple; }
@@ -29,7 +36,8 @@ absl::StatusOr<InputBatch> InputBatch::Create(const MemoryPlan& plan, Device* de
   batch.device_ = device;
   batch.plan_ = plan;
   const int64_t tokens = plan.max_num_batched_tokens, rows = plan.max_num_seqs;
-  const int64_t numbers = 3 * tokens + (9 + 2 * SequenceSlots::kMaxListedBlocks) * rows + 2 +
+  const int64_t numbers = 3 * tokens + (6 + 2 * SequenceSlots::kMaxListedBlocks) * rows +
+                          5 * int64_t{plan.max_sampled_tokens} + 2 +
                           kNumSections * kSectionAlignment;
   TIDAL_ASSIGN_OR_RETURN(batch.buffer_,
                          DeviceBuffer::Allocate(device, numbers * sizeof(int32_t), "input batch"));
@@ -54,7 +62,7 @@ const Batch& InputBatch::Pack(const StepInput& input, const SparsePacking& spars
   Order(input, sparse);
   const BatchShape& shape = batch_.shape;
   const auto rows = static_cast<int32_t>(input.sequences.size());
-  if (device_->supports_graphs() && shape.prefill_sequences == 0 && shape.logit_rows == rows) {
+  if (device_->supports_graphs() && shape.chunks == 0 && shape.logit_rows == rows) {
     Pad(rows, shape.sparse_rows > 0);
   }
   return Send(input, sparse);
@@ -74,6 +82,7 @@ const Batch& InputBatch::Send(const StepInput& input, const SparsePacking& spars
   PackSequences(input);
   PackSelection(input, sparse);
   PackLogits(input);
+  if (batch_.shape.verify_tokens > 0) PackDrafts(input);
   device_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
   return batch_;
 }
@@ -84,16 +93,17 @@ void InputBatch::Order(const StepInput& input, const SparsePacking& sparse) {
   BatchShape& shape = batch_.shape;
   order_.clear();
   logit_order_.clear();
-  int32_t* const counts[] = {&shape.sparse_rows, &shape.dense_rows, &shape.prefill_sequences};
+  int32_t* const counts[] = {&shape.sparse_rows, &shape.dense_rows, &shape.chunks};
   for (int row_class = 0; row_class < 3; ++row_class) {
     for (size_t i = 0; i < input.sequences.size(); ++i) {
       const ScheduledSequence& sequence = input.sequences[i];
       if (RowClass(sequence, sparse) != row_class) continue;
       order_.push_back(static_cast<int32_t>(i));
-      if (sequence.wants_token()) logit_order_.push_back(static_cast<int32_t>(i));
+      logit_order_.insert(logit_order_.end(), sequence.num_wanted(), static_cast<int32_t>(i));
       ++*counts[row_class];
       shape.num_tokens += sequence.num_new_tokens;
-      int32_t& longest = row_class == 2 ? shape.max_prefill_context : shape.max_decode_context;
+      if (sequence.kind == RowKind::kVerify) shape.verify_tokens += sequence.num_new_tokens;
+      int32_t& longest = row_class == 2 ? shape.max_chunk_context : shape.max_decode_context;
       longest = std::max(longest, sequence.context_len());
       if (row_class == 2) {
         shape.max_query_len = std::max(shape.max_query_len, sequence.num_new_tokens);
@@ -132,8 +142,7 @@ void InputBatch::PackTokens(const StepInput& input) {
   for (int32_t index : order_) {
     const ScheduledSequence& sequence = input.sequences[index];
     for (int32_t p = sequence.num_computed_tokens; p < sequence.context_len(); ++p, ++token) {
-      const bool known = p < static_cast<int32_t>(sequence.tokens.size());
-      token_ids[token] = known ? sequence.tokens[p] : ~sequence.slot;
+      token_ids[token] = TokenAt(sequence, p);
       positions[token] = p;
       cache_slots[token] =
           sequence.block_table[p / plan_.block_size] * plan_.block_size + p % plan_.block_size;
@@ -148,13 +157,13 @@ void InputBatch::PackSequences(const StepInput& input) {
   const BatchShape& shape = batch_.shape;
   int32_t* sequence_slots = Section(shape.num_sequences(), &batch_.sequence_slots);
   int32_t* context_lens = Section(shape.num_sequences(), &batch_.context_lens);
-  int32_t* cu_query_lens = Section(shape.prefill_sequences + 1, &batch_.cu_query_lens);
+  int32_t* cu_query_lens = Section(shape.chunks + 1, &batch_.cu_query_lens);
   *cu_query_lens = 0;
   for (int32_t index : order_) {
     const ScheduledSequence& sequence = input.sequences[index];
     *sequence_slots++ = sequence.slot;
     *context_lens++ = sequence.context_len();
-    if (sequence.kind == RowKind::kPrefill) {
+    if (sequence.kind != RowKind::kDecode) {
       cu_query_lens[1] = cu_query_lens[0] + sequence.num_new_tokens;
       ++cu_query_lens;
     }
@@ -189,14 +198,29 @@ void InputBatch::PackLogits(const StepInput& input) {
   for (int32_t index : order_) {
     const ScheduledSequence& sequence = input.sequences[index];
     token += sequence.num_new_tokens;
-    if (!sequence.wants_token()) continue;
-    *logit_rows++ = token - 1;
-    *sampled_slots++ = sequence.slot;
-    *generated++ = sequence.num_tokens() - sequence.num_prompt_tokens;
+    for (int32_t i = 0; i < sequence.num_wanted(); ++i) {
+      *logit_rows++ = token - sequence.num_wanted() + i;
+      *sampled_slots++ = sequence.slot;
+      *generated++ = sequence.num_tokens() - sequence.num_prompt_tokens + i;
+    }
   }
   for (int32_t row = 0; row < shape.padding_rows; ++row) *logit_rows++ = token + row;
   std::fill_n(sampled_slots, shape.padding_rows, 0);
   std::fill_n(generated, shape.padding_rows, 0);
+}
+
+void InputBatch::PackDrafts(const StepInput& input) {
+  const int64_t rows = batch_.shape.logit_rows;
+  int32_t* places = Section(rows, &batch_.drafts.places);
+  int32_t* next_tokens = Section(rows, &batch_.drafts.next_tokens);
+  for (int32_t index : order_) {
+    const ScheduledSequence& sequence = input.sequences[index];
+    for (int32_t i = 0; i < sequence.num_wanted(); ++i) {
+      const bool guessed = static_cast<size_t>(i) < sequence.draft.size();
+      *places++ = i;
+      *next_tokens++ = guessed ? sequence.draft[i] : DraftRows::kNoToken;
+    }
+  }
 }
 
 }  // namespace tidal

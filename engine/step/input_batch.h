@@ -11,27 +11,30 @@
 #include "engine/step.h"
 #include "engine/step/sequence_slots.h"
 #include "kernels/device.h"
+#include "kernels/sampling_params.h"
 
 namespace tidal {
 
-// Host numbers. Rows come in this order: sparse decode, dense decode, prefill chunks. A decode row
-// is one token, so decode row r is also token r; prefill tokens follow. A batch without prefill may
-// end with padding: decode rows of no sequence, with an empty context, that fill a graph's bucket.
+// Host numbers. Rows come in this order: sparse decode, dense decode, chunks: those of prompts and
+// verify rows, which attend alike. A decode row is one token, so decode row r is also token r; the
+// tokens of chunks follow. A batch without chunks may end with padding: decode rows of no sequence,
+// with an empty context, that fill a graph's bucket.
 struct BatchShape {
   int32_t num_tokens = 0;
   int32_t sparse_rows = 0;
   int32_t dense_rows = 0;  // decode rows that are not sparse
   int32_t padding_rows = 0;
-  int32_t prefill_sequences = 0;
-  bool selects = false;    // some row is sparse, or may be where this is recorded
-  int32_t logit_rows = 0;  // at most one a sequence, in the order of the sequences; then padding's
+  int32_t chunks = 0;
+  int32_t verify_tokens = 0;  // of those chunks that are verify rows
+  bool selects = false;       // some row is sparse, or may be where this is recorded
+  int32_t logit_rows = 0;     // one or all of a sequence, in the order of tokens; then padding's
   int32_t max_decode_context = 0;  // tokens; 0 without such rows; max_model_len where recorded
-  int32_t max_prefill_context = 0, max_query_len = 0;
+  int32_t max_chunk_context = 0, max_query_len = 0;
   int32_t scored_tokens = 0;  // where the sparse rows' scores end (DecodeRows::row_begins)
   int32_t max_table_updates = 0;
 
   int32_t decode_rows() const { return sparse_rows + dense_rows + padding_rows; }
-  int32_t num_sequences() const { return decode_rows() + prefill_sequences; }
+  int32_t num_sequences() const { return decode_rows() + chunks; }
 };
 
 // All pointers are device pointers, valid until the next Pack().
@@ -46,13 +49,14 @@ struct Batch {
   const int32_t* slot_mapping = nullptr;       // [num_tokens], cache slots
   const int32_t* sequence_slots = nullptr;     // [num_sequences]
   const int32_t* context_lens = nullptr;       // [num_sequences], new tokens included
-  const int32_t* cu_query_lens = nullptr;      // [prefill_sequences + 1]
+  const int32_t* cu_query_lens = nullptr;      // [chunks + 1]
   const int32_t* token_budgets = nullptr;      // [decode_rows], 0 where not sparse
   const int32_t* recency = nullptr;            // [decode_rows]
   const int32_t* row_begins = nullptr;         // [decode_rows], as in DecodeRows
   const int32_t* logit_rows = nullptr;         // [logit_rows], tokens whose logits are needed
   const int32_t* sampled_slots = nullptr;      // [logit_rows], whose logits they are
   const int32_t* generated = nullptr;          // [logit_rows], tokens generated before
+  DraftRows drafts = {};                       // of [logit_rows]; none without verify rows
 };
 
 // How the model makes decode rows sparse.
@@ -86,6 +90,7 @@ class InputBatch {
   void PackSequences(const StepInput& input);
   void PackSelection(const StepInput& input, const SparsePacking& sparse);
   void PackLogits(const StepInput& input);
+  void PackDrafts(const StepInput& input);
   // Fills the sections in the order of their places, once the shape is known, and copies them.
   const Batch& Send(const StepInput& input, const SparsePacking& sparse);
   // Room for `count` numbers in the host array; *device will point to their copy.

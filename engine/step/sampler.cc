@@ -14,7 +14,8 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   Sampler sampler;
   sampler.backend_ = backend;
   sampler.vocab_size_ = vocab_size;
-  const int64_t elements = int64_t{2} * plan.max_num_seqs * (1 + SamplingParams::kMaxLogprobs);
+  const int64_t elements =
+      int64_t{2} * plan.max_sampled_tokens * (1 + SamplingParams::kMaxLogprobs);
   TIDAL_ASSIGN_OR_RETURN(
       sampler.output_buffer_,
       DeviceBuffer::Allocate(backend, elements * static_cast<int64_t>(sizeof(int32_t)), "sampler"));
@@ -25,8 +26,8 @@ void Sampler::CountRows(const StepInput& input) {
   num_rows_ = max_logprobs_ = 0;
   num_logprobs_.clear();
   for (const ScheduledSequence& sequence : input.sequences) {
-    if (!sequence.wants_token()) continue;
-    ++num_rows_;
+    if (sequence.num_wanted() == 0) continue;
+    num_rows_ += sequence.num_wanted();
     max_logprobs_ = std::max(max_logprobs_, std::min(sequence.sampling->num_logprobs, vocab_size_));
   }
 }
@@ -41,17 +42,20 @@ void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, 
   int32_t* const ids = output_buffer_.As<int32_t>();
   float* const logprobs = reinterpret_cast<float*>(ids + int64_t{num_rows_} * (1 + max_logprobs_));
   const int64_t top = num_rows_ + first * max_logprobs_;
-  backend_->Sample({.logits = logits,
-                    .sequence_slots = batch.sampled_slots,
-                    .generated = batch.generated,
-                    .slots = slots.sampling(),
-                    .token_ids = ids + first,
-                    .logprobs = logprobs + first,
-                    .top_ids = ids + top,
-                    .top_logprobs = logprobs + top,
-                    .num_rows = static_cast<int32_t>(order.size()),
-                    .vocab = vocab_size_,
-                    .max_logprobs = max_logprobs_});
+  const SampleParams params = {.logits = logits,
+                               .sequence_slots = batch.sampled_slots,
+                               .generated = batch.generated,
+                               .slots = slots.sampling(),
+                               .token_ids = ids + first,
+                               .logprobs = logprobs + first,
+                               .top_ids = ids + top,
+                               .top_logprobs = logprobs + top,
+                               .num_rows = static_cast<int32_t>(order.size()),
+                               .vocab = vocab_size_,
+                               .max_logprobs = max_logprobs_,
+                               .drafts = batch.drafts};
+  backend_->Sample(params);
+  if (batch.shape.verify_tokens > 0) backend_->AcceptDrafts(params);
 }
 
 SampledRows Sampler::CopyOut() {

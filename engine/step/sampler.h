@@ -33,10 +33,10 @@ class Sampler {
   static absl::StatusOr<Sampler> Create(const MemoryPlan& plan, int32_t vocab_size,
                                         Backend* backend);
 
-  // How many rows of the step want a token, and with how many alternatives.
+  // How many tokens the step is to give, and with how many alternatives.
   void CountRows(const StepInput& input);
-  // One token for each sequence that wants one, `order` of them, from row i of `logits` (device,
-  // [logit_rows, vocab], overwritten).
+  // One token from each row of `logits` (device, [logit_rows, vocab], overwritten), whose sequences
+  // `order` names.
   void Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
               const SequenceSlots& slots, float* logits);
   // Starts the copy to the host: the result may be moved, not copied, before it is there.

@@ -101,6 +101,7 @@ class CpuBackend final : public Backend {
   void Sample(const SampleParams& params) override {
     cpu::Sample(params, row_kernels_, pool_, sampling_scratch_);
   }
+  void AcceptDrafts(const SampleParams& params) override { cpu::AcceptDrafts(params); }
   void CountTokens(const CountTokensParams& params) override { cpu::CountTokens(params); }
 
  private:

@@ -53,14 +53,26 @@ void WriteTopLogprobs(const SampleParams& p, int32_t row, int32_t num_logprobs, 
 struct SampledRow {
   const SamplingSettings& settings;
   const TokenBias* biases;
-  TokenCount* counts;  // [vocab]
+  const TokenCount* counts;  // [vocab]
   int32_t generated;
+  const int32_t* draft;  // [draft_size], tokens before this one that are not counted
+  int32_t draft_size;
 
   SampledRow(const SampleParams& p, int32_t row)
       : settings(p.slots.settings[p.sequence_slots[row]]),
         biases(p.slots.biases + int64_t{p.sequence_slots[row]} * p.slots.max_biases),
         counts(p.slots.counts + int64_t{p.sequence_slots[row]} * p.vocab),
-        generated(p.generated[row]) {}
+        generated(p.generated[row]),
+        draft(p.drafts.Before(row)),
+        draft_size(p.drafts.NumBefore(row)) {}
+
+  TokenCount CountOf(int32_t token) const {
+    TokenCount count = counts[token];
+    for (int32_t i = 0; i < draft_size; ++i) {
+      if (draft[i] == token) count = count.AfterOutput();
+    }
+    return count;
+  }
 };
 
 // Adds biases and penalties to the logits; remembers the values it replaces, oldest first.
@@ -75,7 +87,7 @@ void ApplyBiasAndPenalties(const SampledRow& row, int32_t vocab, float* logits,
   }
   if (!settings.has_penalties()) return;
   for (int32_t id = 0; id < vocab; ++id) {
-    const TokenCount count = row.counts[id];
+    const TokenCount count = row.CountOf(id);
     if (!count.occurred()) continue;
     float& logit = logits[id];
     raw_logits.emplace_back(id, logit);
@@ -187,8 +199,8 @@ void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kerne
   }
   p.token_ids[row_index] = token;
   p.logprobs[row_index] = raw - log_sum;
-  p.slots.last_tokens[p.sequence_slots[row_index]] = token;
-  if (row.settings.has_penalties()) row.counts[token] = row.counts[token].AfterOutput();
+  if (p.drafts.IsOneOfSeveral(row_index)) return;
+  p.slots.TakeOver(p.sequence_slots[row_index], token, p.vocab);
 }
 
 }  // namespace
@@ -204,6 +216,10 @@ void Sample(const SampleParams& params, const RowKernels& kernels, ThreadPool& p
   pool.ParallelFor(params.num_rows, [&](int32_t row, int worker) {
     SampleRow(params, row, kernels, scratch[worker]);
   });
+}
+
+void AcceptDrafts(const SampleParams& params) {
+  for (int32_t row = 0; row < params.num_rows; ++row) params.AcceptDraft(row);
 }
 
 void CountTokens(const CountTokensParams& p) {

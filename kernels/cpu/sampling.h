@@ -27,6 +27,8 @@ struct SamplingScratch {
 void Sample(const SampleParams& params, const RowKernels& kernels, ThreadPool& pool,
             std::vector<SamplingScratch>& scratch);
 
+void AcceptDrafts(const SampleParams& params);
+
 void CountTokens(const CountTokensParams& params);
 
 }  // namespace tidal::cpu

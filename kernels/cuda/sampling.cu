@@ -225,20 +225,23 @@ __device__ inline void WriteTopLogprobs(Slice& s, const SampleParams& p, int32_t
 struct SampledRow {
   const SamplingSettings& settings;
   const TokenBias* biases;
-  TokenCount* counts;  // [vocab]
-  int32_t* last_token;
-  int32_t generated;
+  const TokenCount* counts;  // [vocab]
+  int32_t slot, generated;
+  const int32_t* draft;  // [draft_size], tokens before this one that are not counted
+  int32_t draft_size;
 
   __device__ SampledRow(const SampleParams& p, int32_t row)
-      : SampledRow(p.slots, p.sequence_slots[row], p.generated[row], p.vocab) {}
+      : SampledRow(p, row, p.sequence_slots[row]) {}
 
  private:
-  __device__ SampledRow(const SamplingSlots& slots, int32_t slot, int32_t generated, int32_t vocab)
-      : settings(slots.settings[slot]),
-        biases(slots.biases + int64_t{slot} * slots.max_biases),
-        counts(slots.counts + int64_t{slot} * vocab),
-        last_token(slots.last_tokens + slot),
-        generated(generated) {}
+  __device__ SampledRow(const SampleParams& p, int32_t row, int32_t slot)
+      : settings(p.slots.settings[slot]),
+        biases(p.slots.biases + int64_t{slot} * p.slots.max_biases),
+        counts(p.slots.counts + int64_t{slot} * p.vocab),
+        slot(slot),
+        generated(p.generated[row]),
+        draft(p.drafts.Before(row)),
+        draft_size(p.drafts.NumBefore(row)) {}
 };
 
 // Adds the first `count` biases of the row to the slice.
@@ -263,15 +266,30 @@ __device__ inline void AddBiases(Slice& s, const TokenBias* biases, int32_t coun
 }
 
 // Of tokens id .. id + 3; none where the row has ended. aligned: counts of rows are to 8 bytes.
-__device__ inline ushort4 LoadCounts(const TokenCount* counts, int32_t id, int32_t vocab,
+__device__ inline ushort4 LoadCounts(const SampledRow& row, int32_t id, int32_t vocab,
                                      bool aligned) {
-  if (aligned && id + 4 <= vocab) return *reinterpret_cast<const ushort4*>(counts + id);
-  const auto load = [&](int32_t at) { return at < vocab ? counts[at].bits : uint16_t{0}; };
-  return {load(id), load(id + 1), load(id + 2), load(id + 3)};
+  ushort4 counts;
+  if (aligned && id + 4 <= vocab) {
+    counts = *reinterpret_cast<const ushort4*>(row.counts + id);
+  } else {
+    const auto load = [&](int32_t at) { return at < vocab ? row.counts[at].bits : uint16_t{0}; };
+    counts = {load(id), load(id + 1), load(id + 2), load(id + 3)};
+  }
+  for (int32_t i = 0; i < row.draft_size; ++i) {
+    const int32_t at = row.draft[i] - id;
+    const auto add = [&](unsigned short& bits, int32_t place) {
+      if (at == place) bits = TokenCount{bits}.AfterOutput().bits;
+    };
+    add(counts.x, 0);
+    add(counts.y, 1);
+    add(counts.z, 2);
+    add(counts.w, 3);
+  }
+  return counts;
 }
 
-__device__ inline void SubtractPenalties(Slice& s, const SamplingSettings& settings,
-                                         const TokenCount* counts, int32_t vocab) {
+__device__ inline void SubtractPenalties(Slice& s, const SampledRow& row, int32_t vocab) {
+  const SamplingSettings& settings = row.settings;
   const bool aligned = vocab % 4 == 0;
   const auto penalise = [&](float x, uint16_t bits) {
     const TokenCount count = {bits};
@@ -284,7 +302,7 @@ __device__ inline void SubtractPenalties(Slice& s, const SamplingSettings& setti
   ForQuads(
       s,
       [&](int32_t at, const float4& v) {
-        const ushort4 count = LoadCounts(counts, s.begin + at, vocab, aligned);
+        const ushort4 count = LoadCounts(row, s.begin + at, vocab, aligned);
         if ((count.x | count.y | count.z | count.w) == 0) return;
         *reinterpret_cast<float4*>(s.values + at) =
             make_float4(penalise(v.x, count.x), penalise(v.y, count.y), penalise(v.z, count.z),
@@ -301,7 +319,7 @@ __device__ inline bool Adjust(Slice& s, const SampledRow& row, int32_t vocab) {
   if (num_biases == 0 && !penalised) return false;
   __syncthreads();
   if (num_biases > 0) AddBiases(s, row.biases, num_biases, vocab);
-  if (penalised) SubtractPenalties(s, row.settings, row.counts, vocab);
+  if (penalised) SubtractPenalties(s, row, vocab);
   return true;
 }
 
@@ -347,9 +365,8 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   if (drawn || adjusted) logit = Clean(logits[token]);
   p.token_ids[index] = token;
   p.logprobs[index] = logit - raw.LogSum();
-  *row.last_token = token;
   // No block reads counts any more: they have exchanged what they found since.
-  if (row.settings.has_penalties()) row.counts[token] = row.counts[token].AfterOutput();
+  if (!p.drafts.IsOneOfSeveral(index)) p.slots.TakeOver(row.slot, token, p.vocab);
 }
 
 constexpr int32_t kSliceElements = 16384;  // that one block of several should hold
@@ -378,7 +395,7 @@ SamplingWorkspace::~SamplingWorkspace() { cudaFree(data_); }
 
 bool SamplingWorkspace::Reserve(const BackendLimits& limits, DeviceContext& context) {
   using namespace sampling;
-  const Cut cut = CutFor(limits.vocab, context.compute_capability >= 90);
+  const Cut cut = CutFor(limits.vocab_size, context.compute_capability >= 90);
   if (FitsShared(cut, context)) {
     // A smaller vocabulary may need more than this one: up to kSliceElements.
     const size_t bytes = std::max(SliceBytes(cut), sizeof(float) * kSliceElements);
@@ -386,7 +403,7 @@ bool SamplingWorkspace::Reserve(const BackendLimits& limits, DeviceContext& cont
         SampleKernel<false>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     return context.Check(status, "Sample");
   }
-  bytes_ = SliceBytes(CutFor(limits.vocab, false)) * std::max(limits.max_decode_rows, 1);
+  bytes_ = SliceBytes(CutFor(limits.vocab_size, false)) * std::max(limits.max_sampled_rows, 1);
   const cudaError_t status = cudaMalloc(&data_, bytes_);
   if (status == cudaSuccess) return true;
   data_ = nullptr;

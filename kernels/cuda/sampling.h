@@ -21,7 +21,7 @@ class SamplingWorkspace {
   SamplingWorkspace(const SamplingWorkspace&) = delete;
   SamplingWorkspace& operator=(const SamplingWorkspace&) = delete;
 
-  // For calls of up to limits.max_decode_rows rows. False when the memory cannot be had.
+  // For calls of up to limits.max_sampled_rows rows. False when the memory cannot be had.
   [[nodiscard]] bool Reserve(const BackendLimits& limits, DeviceContext& context);
 
   // Null where rows are sampled in shared memory.
@@ -34,6 +34,8 @@ class SamplingWorkspace {
 };
 
 void Sample(const SampleParams& params, SamplingWorkspace& workspace, DeviceContext& context);
+
+void AcceptDrafts(const SampleParams& params, DeviceContext& context);
 
 void CountTokens(const CountTokensParams& params, DeviceContext& context);
 

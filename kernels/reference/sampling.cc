@@ -26,7 +26,10 @@ void ApplyBiasAndPenalties(const SampleParams& p, int32_t row, const SamplingSet
   }
   if (!settings.has_penalties()) return;
   for (int32_t id = 0; id < p.vocab; ++id) {
-    const TokenCount count = p.slots.counts[slot * p.vocab + id];
+    TokenCount count = p.slots.counts[slot * p.vocab + id];
+    for (int32_t i = 0; i < p.drafts.NumBefore(row); ++i) {
+      if (p.drafts.Before(row)[i] == id) count = count.AfterOutput();
+    }
     double& x = logits[id];
     if (count.occurred()) {
       x = x > 0 ? x / settings.repetition_penalty : x * settings.repetition_penalty;

@@ -94,6 +94,7 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
   config.block_size = info.block_size;
   config.max_model_len = info.max_model_len;
   config.max_num_seqs = info.max_num_seqs;
+  config.max_sampled_tokens = info.max_sampled_tokens;
   config.max_num_batched_tokens = info.max_num_batched_tokens;
   config.max_queued_requests = options.max_queued_requests;
   config.max_queued_tokens = options.max_queued_tokens;

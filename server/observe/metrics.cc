@@ -309,7 +309,8 @@ void Metrics::OnStep(const StepStats& step, const LoopStats& loop) {
   m.cached_tokens.Increment(cached);
   m.cached_on_device.Increment(cached);
 
-  if (step.prefill_tokens + step.decode_rows == 0) return;  // the loop turned idle
+  const bool idle = step.prefill_tokens + step.verify_tokens + step.decode_rows == 0;
+  if (idle) return;
   m.iteration_tokens.Observe(step.prefill_tokens + since_last(&LoopStats::generated), 1);
   m.step_seconds.Observe(step.execute_seconds, 1);
   m.sparse_steps.Increment(step.sparse_rows);

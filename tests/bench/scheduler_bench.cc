@@ -126,7 +126,7 @@ class Load {
     StepOutput& output = launched_.emplace_back();
     for (const ScheduledSequence& sequence : input.sequences) {
       SequenceOutput& row = output.sequences.emplace_back();
-      if (sequence.wants_token()) row.sampled = SampledToken{Uniform(1, 100000), -1.0f, {}};
+      if (sequence.num_wanted() > 0) row.sampled.push_back({Uniform(1, 100000), -1.0f, {}});
       if (sequence.kind == RowKind::kPrefill)
         output.stats.prefill_tokens += sequence.num_new_tokens;
     }

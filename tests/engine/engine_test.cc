@@ -204,14 +204,14 @@ TEST(EngineExecuteTest, ReportsWhatAStepDid) {
   EXPECT_EQ(first->stats.kv_bytes_read, 0);
   for (TestSequence* sequence : {&sparse, &dense}) {
     sequence->num_computed_tokens = sequence->size();
-    sequence->tokens.push_back(first->sequences[sequence->id - 1].sampled->id);
+    sequence->tokens.push_back(first->sequences[sequence->id - 1].sampled[0].id);
   }
   const auto second = engine->Execute({{prompt.Prefill(30), sparse.Decode(), dense.Decode()}});
   ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_FALSE(second->sequences[0].sampled.has_value());
+  EXPECT_TRUE(second->sequences[0].sampled.empty());
   EXPECT_TRUE(second->sequences[1].ran_sparse);
   EXPECT_FALSE(second->sequences[2].ran_sparse);
-  EXPECT_TRUE(second->sequences[2].sampled.has_value());
+  EXPECT_EQ(second->sequences[2].sampled.size(), 1u);
   EXPECT_EQ(second->stats.prefill_tokens, 30);
   EXPECT_EQ(second->stats.decode_rows, 2);
   EXPECT_EQ(second->stats.sparse_rows, 1);

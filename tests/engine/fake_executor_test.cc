@@ -41,10 +41,10 @@ TEST(FakeExecutorTest, ChunkedPrefillAndDecodeGiveTheExpectedOutput) {
   for (int i = 0; i < 4; ++i) {
     auto out = executor.Execute({{i > 0 ? a.Decode() : a.Prefill(a.remaining())}});
     ASSERT_TRUE(out.ok()) << out.status();
-    ASSERT_TRUE(out->sequences[0].sampled.has_value());
-    EXPECT_EQ(out->sequences[0].sampled->id, expected[i]);
+    ASSERT_EQ(out->sequences[0].sampled.size(), 1u);
+    EXPECT_EQ(out->sequences[0].sampled[0].id, expected[i]);
     a.num_computed_tokens = a.tokens.size();
-    a.tokens.push_back(out->sequences[0].sampled->id);
+    a.tokens.push_back(out->sequences[0].sampled[0].id);
   }
   EXPECT_EQ(executor.num_steps(), 5);
 }

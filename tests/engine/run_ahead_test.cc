@@ -114,11 +114,11 @@ class Driver {
     for (size_t row = 0; row < which.size(); ++row) {
       TestSequence& s = sequences_[which[row]];
       SequenceOutput& sequence = output->sequences[row];
-      ASSERT_TRUE(sequence.sampled.has_value());
+      ASSERT_EQ(sequence.sampled.size(), 1u);
       num_sparse_ += sequence.ran_sparse;
       s.num_computed_tokens = s.size();
-      s.tokens.push_back(sequence.sampled->id);
-      outputs_[which[row]].push_back(*std::move(sequence.sampled));
+      s.tokens.push_back(sequence.sampled[0].id);
+      outputs_[which[row]].push_back(std::move(sequence.sampled[0]));
     }
   }
 
@@ -245,11 +245,10 @@ TEST_F(StepInPartsTest, RowsGetWhatTheyGetAlone) {
   for (int32_t i = 0; i < kSequences; ++i) {
     const auto alone = engine_->Execute({{sequences_[i].Decode()}});
     ASSERT_TRUE(alone.ok());
-    const auto &a = output->sequences[i].sampled, &b = alone->sequences[0].sampled;
-    ASSERT_TRUE(a.has_value() && b.has_value());
-    EXPECT_EQ(a->id, b->id) << i;
-    EXPECT_EQ(a->logprob, b->logprob) << i;
-    EXPECT_EQ(a->top.size(), i);
+    const SampledToken &a = output->sequences[i].sampled[0], &b = alone->sequences[0].sampled[0];
+    EXPECT_EQ(a.id, b.id) << i;
+    EXPECT_EQ(a.logprob, b.logprob) << i;
+    EXPECT_EQ(a.top.size(), i);
     EXPECT_TRUE(output->sequences[i].ran_sparse);
   }
 }
@@ -260,7 +259,7 @@ TEST_F(StepInPartsTest, RunsAheadToo) {
   ASSERT_TRUE(first.ok()) << first.status();
   for (int32_t i = 0; i < kSequences; ++i) {
     sequences_[i].num_computed_tokens += 1;
-    sequences_[i].tokens.push_back(first->sequences[i].sampled->id);
+    sequences_[i].tokens.push_back(first->sequences[i].sampled[0].id);
   }
   const auto expected = engine_->Execute(AllOf());
   ASSERT_TRUE(expected.ok()) << expected.status();
@@ -281,8 +280,9 @@ TEST_F(StepInPartsTest, RunsAheadToo) {
   const auto second = engine_->Collect();
   ASSERT_TRUE(second.ok()) << second.status();
   for (int32_t i = 0; i < kSequences; ++i) {
-    EXPECT_EQ(second->sequences[i].sampled->id, expected->sequences[i].sampled->id) << i;
-    EXPECT_EQ(second->sequences[i].sampled->logprob, expected->sequences[i].sampled->logprob) << i;
+    const SampledToken &a = second->sequences[i].sampled[0], &b = expected->sequences[i].sampled[0];
+    EXPECT_EQ(a.id, b.id) << i;
+    EXPECT_EQ(a.logprob, b.logprob) << i;
   }
 }
 

@@ -54,13 +54,15 @@ TEST_P(CpuBackendTest, CopiesBothWays) {
 }
 
 TEST_P(CpuBackendTest, ReservesForALongContext) {
-  EXPECT_TRUE(backend_->Reserve({.max_tokens = 8192,
-                                 .max_decode_rows = 256,
-                                 .max_context_len = 131072,
-                                 .num_heads = 32,
-                                 .num_kv_heads = 8,
-                                 .head_dim = 128,
-                                 .vocab = 128256}));
+  BackendLimits limits = {};
+  limits.max_tokens = 8192;
+  limits.max_decode_rows = 256;
+  limits.max_context_len = 131072;
+  limits.num_heads = 32;
+  limits.num_kv_heads = 8;
+  limits.head_dim = 128;
+  limits.vocab_size = 128256;
+  EXPECT_TRUE(backend_->Reserve(limits));
 }
 
 TEST(MakeCpuBackendTest, AutoTakesTheBestThereIs) {

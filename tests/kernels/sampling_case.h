@@ -1,4 +1,5 @@
-// Rows to sample, each in a slot of its own (row_slots.h), and the suite of a back end that does.
+// Rows to sample, each in a slot of its own (row_slots.h) but for those of a draft, and the suite
+// of a back end that does.
 #ifndef TIDAL_TESTS_KERNELS_SAMPLING_CASE_H_
 #define TIDAL_TESTS_KERNELS_SAMPLING_CASE_H_
 
@@ -36,6 +37,12 @@ struct SamplingRow {
   int32_t generated = 0;
 };
 
+// The rows of a verify row: `first` and as many more of its slot as there are tokens in the draft.
+struct DraftOf {
+  int32_t first;
+  std::vector<int32_t> tokens;
+};
+
 inline SamplingRow PlainRow(float temperature) {
   SamplingRow row = {};
   row.settings.temperature = temperature;
@@ -57,13 +64,14 @@ class SamplingCase {
  public:
   // logits: [rows, vocab]. The back end outlives the case.
   SamplingCase(Backend& backend, const std::vector<SamplingRow>& rows,
-               const std::vector<float>& logits, int32_t max_logprobs)
+               const std::vector<float>& logits, int32_t max_logprobs,
+               const std::vector<DraftOf>& drafts = {})
       : backend_(backend),
         num_rows_(static_cast<int32_t>(rows.size())),
         vocab_(static_cast<int32_t>(logits.size() / rows.size())),
         max_logprobs_(max_logprobs),
         max_biases_(MostBiases(rows)),
-        slots_(RowSlots(num_rows_)),
+        slots_(SlotsOf(num_rows_, drafts)),
         logits_(logits),
         settings_(NumSlots(num_rows_)),
         counts_(settings_.size() * vocab_, {0xffff}),
@@ -78,8 +86,11 @@ class SamplingCase {
         tokens_(backend, num_rows_ + 1),
         logprobs_(backend, num_rows_ + 1),
         top_ids_(backend, num_rows_ * max_logprobs + 1),
-        top_logprobs_(backend, num_rows_ * max_logprobs + 1) {
+        top_logprobs_(backend, num_rows_ * max_logprobs + 1),
+        device_places_(backend, num_rows_),
+        device_next_tokens_(backend, num_rows_) {
     FillSlots(rows);
+    FillDrafts(drafts);
   }
 
   SampleParams Params() const {
@@ -97,7 +108,9 @@ class SamplingCase {
             .top_logprobs = top_logprobs_.get(),
             .num_rows = num_rows_,
             .vocab = vocab_,
-            .max_logprobs = max_logprobs_};
+            .max_logprobs = max_logprobs_,
+            .drafts = {has_drafts_ ? device_places_.get() : nullptr,
+                       has_drafts_ ? device_next_tokens_.get() : nullptr}};
   }
 
   // A token of every row, from the same logits and settings each time. What slots hold of last
@@ -109,9 +122,13 @@ class SamplingCase {
     Poison(top_ids_);
     Poison(top_logprobs_);
     backend_.Sample(Params());
+    if (has_drafts_) backend_.AcceptDrafts(Params());
     const Sampled s = {Read(tokens_), Read(logprobs_), Read(top_ids_), Read(top_logprobs_)};
+    bool accepted = true;
     for (int32_t row = 0; row < num_rows_; ++row) {
       const int32_t slot = slots_[row];
+      accepted = places_[row] == 0 || (accepted && s.tokens[row - 1] == next_tokens_[row - 1]);
+      if (!accepted) continue;
       last_tokens_[slot] = s.tokens[row];
       TokenCount& count = counts_.at(int64_t{slot} * vocab_ + s.tokens[row]);
       if (settings_[slot].has_penalties()) count = count.AfterOutput();
@@ -129,6 +146,26 @@ class SamplingCase {
     size_t most = 1;
     for (const SamplingRow& row : rows) most = std::max(most, row.biases.size() + row.bans.size());
     return static_cast<int32_t>(most);
+  }
+  static std::vector<int32_t> SlotsOf(int32_t rows, const std::vector<DraftOf>& drafts) {
+    std::vector<int32_t> slots = RowSlots(rows);
+    for (const DraftOf& draft : drafts) {
+      std::fill_n(slots.begin() + draft.first + 1, draft.tokens.size(), slots[draft.first]);
+    }
+    return slots;
+  }
+  void FillDrafts(const std::vector<DraftOf>& drafts) {
+    has_drafts_ = !drafts.empty();
+    places_.assign(num_rows_, 0);
+    next_tokens_.assign(num_rows_, DraftRows::kNoToken);
+    for (const DraftOf& draft : drafts) {
+      for (size_t i = 0; i < draft.tokens.size(); ++i) {
+        next_tokens_[draft.first + i] = draft.tokens[i];
+        places_[draft.first + i + 1] = static_cast<int32_t>(i + 1);
+      }
+    }
+    device_places_.Write(places_);
+    device_next_tokens_.Write(next_tokens_);
   }
   void FillSlots(const std::vector<SamplingRow>& rows) {
     SamplingSettings foreign = PlainRow(50).settings;
@@ -179,6 +216,8 @@ class SamplingCase {
   std::vector<SamplingSettings> settings_;
   std::vector<TokenCount> counts_;
   std::vector<int32_t> last_tokens_;
+  bool has_drafts_ = false;
+  std::vector<int32_t> places_, next_tokens_;  // as in DraftRows
   DeviceArray<float> device_logits_;
   DeviceArray<int32_t> device_slots_, device_generated_;
   DeviceArray<SamplingSettings> device_settings_;
@@ -189,6 +228,7 @@ class SamplingCase {
   DeviceArray<float> logprobs_;
   DeviceArray<int32_t> top_ids_;
   DeviceArray<float> top_logprobs_;
+  DeviceArray<int32_t> device_places_, device_next_tokens_;
 };
 
 class SamplingFixture : public BackendFixture {
@@ -198,15 +238,17 @@ class SamplingFixture : public BackendFixture {
   void SetUp() override {
     BackendFixture::SetUp();
     if (backend_ == nullptr) return;
-    ASSERT_TRUE(backend_->Reserve({.max_tokens = kMaxRows,
-                                   .max_decode_rows = NumSlots(kMaxRows),
-                                   .max_context_len = 256,
-                                   .num_heads = 2,
-                                   .num_kv_heads = 1,
-                                   .head_dim = 64,
-                                   .vocab = kMaxVocab,
-                                   .block_size = 16,
-                                   .max_scored_tokens = 256}));
+    BackendLimits limits = {};
+    limits.max_tokens = limits.max_sampled_rows = kMaxRows;
+    limits.max_decode_rows = NumSlots(kMaxRows);
+    limits.max_context_len = 256;
+    limits.num_heads = 2;
+    limits.num_kv_heads = 1;
+    limits.head_dim = 64;
+    limits.vocab_size = kMaxVocab;
+    limits.block_size = 16;
+    limits.max_scored_tokens = 256;
+    ASSERT_TRUE(backend_->Reserve(limits));
   }
 
   // Each of the rows samples from the same logits.

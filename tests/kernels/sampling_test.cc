@@ -235,6 +235,83 @@ TEST_P(SamplingTest, ASampledTokenCountsInTheNextCall) {
   for (const std::vector<int32_t>& tokens : expected) EXPECT_EQ(c.Sample().tokens, tokens);
 }
 
+// A row of a draft is sampled as if the tokens before it had been; what the slot takes over, the
+// case checks.
+TEST_P(SamplingTest, ADraftCountsForTheRowsAfterIt) {
+  SamplingRow row = PlainRow(0);
+  row.settings.frequency_penalty = 0.4f;
+  row.settings.presence_penalty = 0.1f;
+  row.counts = {{3, kInPrompt}, {5, {2}}};
+  const std::vector<float> logits = {0.4f, 2, 1.85f, -1, 1.65f, 3.1f, 0, 0.5f};
+  const auto alone = [&](std::vector<int32_t> before) {
+    SamplingRow counted = row;
+    counted.generated = static_cast<int32_t>(before.size());
+    for (int32_t token : before) {
+      auto& counts = counted.counts;
+      auto at = std::find_if(counts.begin(), counts.end(),
+                             [&](const CountedToken& c) { return c.token == token; });
+      if (at == counts.end()) at = counts.insert(at, {token, {}});
+      at->count = at->count.AfterOutput();
+    }
+    return Sample(logits, {counted}).tokens[0];
+  };
+  // All right; right, then wrong; wrong at once; of one token.
+  const std::vector<int32_t> text = {alone({}), alone({5}), alone({5, 1}), alone({5, 1, 2})};
+  EXPECT_EQ(text, std::vector<int32_t>({5, 1, 2, 5})) << "the case is worth the name";
+  for (const std::vector<int32_t>& draft :
+       std::vector<std::vector<int32_t>>({{5, 1, 2}, {5, 1, 0}, {5, 7, 1}, {0, 5, 5}, {5}, {0}})) {
+    const auto size = static_cast<int32_t>(draft.size());
+    std::vector<SamplingRow> rows(size + 3, row);  // others before and behind
+    std::vector<float> all;
+    for (int32_t i = 0; i < size + 3; ++i) {
+      rows[i].generated = i > 0 && i <= size + 1 ? i - 1 : 0;
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    SamplingCase c(*backend_, rows, all, 2, {{1, draft}});
+    std::vector<int32_t> expected = {5};
+    for (int32_t i = 0; i <= size; ++i) {
+      expected.push_back(alone({draft.begin(), draft.begin() + i}));
+    }
+    expected.push_back(5);
+    EXPECT_EQ(c.Sample().tokens, expected);
+  }
+}
+
+TEST_P(SamplingTest, ManyDraftsOfManySizes) {
+  constexpr int32_t kVocab = 50257;
+  std::vector<SamplingRow> rows;
+  std::vector<DraftOf> drafts;
+  for (int32_t size = 0; size < 16; ++size) {
+    SamplingRow row = PlainRow(size % 3 == 0 ? 0.0f : 1.0f);
+    row.settings.seed = size;
+    row.settings.repetition_penalty = size % 2 == 0 ? 1.3f : 1.0f;
+    if (size > 0) drafts.push_back({static_cast<int32_t>(rows.size()), {}});
+    for (int32_t i = 0; i <= size; ++i) {
+      row.generated = i;
+      rows.push_back(row);
+    }
+  }
+  std::vector<float> logits(rows.size() * kVocab);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7919 % 10007) / 999;
+  // The drafts are what was sampled without any: without penalties all right, but some are changed.
+  std::vector<SamplingRow> free_rows = rows;
+  for (SamplingRow& row : free_rows) row.settings.repetition_penalty = 1;
+  const std::vector<int32_t> tokens = SamplingCase(*backend_, free_rows, logits, 0).Sample().tokens;
+  for (DraftOf& draft : drafts) {
+    const auto size = &draft - drafts.data() + 1;
+    for (int32_t i = 0; i < size; ++i) draft.tokens.push_back(tokens[draft.first + i]);
+    if (size % 4 == 3) draft.tokens[size / 2] = 0;
+  }
+  SamplingCase c(*backend_, rows, logits, 0, drafts);
+  const Sampled sampled = c.Sample();
+  for (const DraftOf& draft : drafts) {
+    if (rows[draft.first].settings.has_penalties()) continue;
+    for (size_t i = 0; i <= draft.tokens.size(); ++i) {
+      EXPECT_EQ(sampled.tokens[draft.first + i], tokens[draft.first + i]);
+    }
+  }
+}
+
 // The counts of a slot may be what its former owner left, as the case has them.
 TEST_P(SamplingTest, RowsWithoutPenaltiesHaveNoCounts) {
   SamplingRow row = PlainRow(0);

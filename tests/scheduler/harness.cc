@@ -67,12 +67,28 @@ void Harness::Abort(SequenceId id) {
   TakeEvents();
 }
 
+void Harness::SetDraft(SequenceId id, int32_t size, int32_t num_right) {
+  if (scheduler_->step_in_flight()) return;
+  for (const SequenceSnapshot& running : scheduler_->Snapshot().running) {
+    if (running.id != id) continue;
+    const std::vector<TokenId> expected = Expected(id);
+    const int32_t num_output = running.num_tokens - running.num_prompt_tokens;
+    std::vector<TokenId> draft;
+    for (int32_t i = 0; i < size; ++i) {
+      const auto at = static_cast<size_t>(num_output + i);
+      const TokenId right = at < expected.size() ? expected[at] : 0;
+      draft.push_back(i < num_right ? right : (right + 1) % vocab_size_);
+    }
+    scheduler_->SetDraft(id, draft);
+  }
+}
+
 void Harness::Launch(const StepInput& input) {
   executor_.Launch(input);
   std::vector<Row>& rows = launched_.emplace_back();
   for (const ScheduledSequence& s : input.sequences) {
-    rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.kind == RowKind::kDecode,
-                    s.wants_token()});
+    rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.kind != RowKind::kPrefill,
+                    s.num_wanted() > 0});
   }
 }
 

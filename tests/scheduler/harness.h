@@ -3,6 +3,7 @@
 #ifndef TIDAL_TESTS_SCHEDULER_HARNESS_H_
 #define TIDAL_TESTS_SCHEDULER_HARNESS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -40,10 +41,13 @@ class Harness {
   struct Row {
     SequenceId id;
     int32_t num_computed_tokens, num_new_tokens;
-    bool is_decode, wants_token;
+    bool is_decode, wants_token;  // what a row of a draft is, too
 
     friend bool operator==(const Row&, const Row&) = default;
   };
+  static bool Ran(const std::vector<Row>& rows, SequenceId id) {
+    return std::any_of(rows.begin(), rows.end(), [id](const Row& row) { return row.id == id; });
+  }
   // What a request has received.
   struct Result {
     std::vector<TokenId> tokens;
@@ -56,6 +60,9 @@ class Harness {
   void Add(std::unique_ptr<Request> request);
   void Abort(SequenceId id);
   void Fault(SequenceId id) { executor_.Fault(id); }
+  // Gives a running sequence a draft of `size` tokens, of which the first `num_right` are what it
+  // will say. Nothing while a step is in flight.
+  void SetDraft(SequenceId id, int32_t size, int32_t num_right);
   // One step, if there is anything to run; its rows by the way they were ordered. With `overlap`
   // the step after it is launched before it is collected, where the scheduler allows it.
   std::vector<Row> Step();
@@ -70,7 +77,8 @@ class Harness {
   // What the request should have received, whole.
   std::vector<TokenId> Expected(SequenceId id) const {
     return KvExecutor::ExpectedOutput(results_.at(id).request, config_, vocab_size_,
-                                      executor_.outputs_at_start(id));
+                                      executor_.outputs_at_start(id),
+                                      executor_.verified_positions(id));
   }
 
   Scheduler& scheduler() { return *scheduler_; }

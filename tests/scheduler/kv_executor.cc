@@ -1,6 +1,7 @@
 #include "tests/scheduler/kv_executor.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -49,20 +50,23 @@ KvExecutor::KvExecutor(const SchedulerConfig& config, int32_t vocab_size)
 absl::StatusOr<StepOutput> KvExecutor::Run(const StepInput& input) {
   StepOutput output;
   absl::flat_hash_set<SequenceId> seen;
-  int32_t tokens = 0;
+  int32_t tokens = 0, sampled = 0;
   for (const ScheduledSequence& row : input.sequences) {
     if (!seen.insert(row.id).second) return Broken(row, "scheduled twice");
     if (absl::Status status = CheckRow(row); !status.ok()) return status;
     tokens += row.num_new_tokens;
+    sampled += row.num_wanted();
     if (row.new_in_slot) {
       outputs_at_start_[row.id].push_back(row.num_tokens() - row.num_prompt_tokens);
     }
-    (row.kind == RowKind::kDecode ? output.stats.decode_rows : output.stats.prefill_tokens) +=
-        row.num_new_tokens;
+    (row.kind == RowKind::kDecode   ? output.stats.decode_rows
+     : row.kind == RowKind::kVerify ? output.stats.verify_tokens
+                                    : output.stats.prefill_tokens) += row.num_new_tokens;
   }
-  if (tokens > config_.max_num_batched_tokens || seen.size() > config_.max_num_seqs) {
-    return absl::InternalError(
-        absl::StrCat("a step of ", tokens, " tokens and ", seen.size(), " sequences"));
+  if (tokens > config_.max_num_batched_tokens || seen.size() > config_.max_num_seqs ||
+      sampled > std::max(config_.max_sampled_tokens, config_.max_num_seqs)) {
+    return absl::InternalError(absl::StrCat("a step of ", tokens, " tokens and ", seen.size(),
+                                            " sequences that samples ", sampled));
   }
   output.sequences.resize(input.sequences.size());
   for (size_t i = 0; i < input.sequences.size(); ++i) {
@@ -76,10 +80,18 @@ absl::StatusOr<StepOutput> KvExecutor::Run(const StepInput& input) {
 
 absl::Status KvExecutor::CheckRow(const ScheduledSequence& row) const {
   const int32_t end = row.num_computed_tokens + row.num_new_tokens;
-  if (row.num_new_tokens < 1 || end > row.tokens.size()) return Broken(row, "runs no known token");
+  const size_t size = row.tokens.size() + row.draft.size();
+  if (row.num_new_tokens < 1 || end > size) return Broken(row, "runs no known token");
   if (row.kind == RowKind::kDecode && row.num_new_tokens != 1)
     return Broken(row, "a decode row of many tokens");
-  if (row.wants_token() != (end == row.tokens.size())) {
+  if ((row.kind == RowKind::kVerify) != !row.draft.empty() ||
+      (!row.draft.empty() && row.num_computed_tokens + 1 != row.tokens.size()) ||
+      row.draft.size() >= kMaxVerifyTokens) {
+    return Broken(row, "a verify row is the newest token and a draft");
+  }
+  if (size > config_.max_model_len) return Broken(row, "a draft beyond the longest text");
+  const Wanted all = row.kind == RowKind::kVerify ? Wanted::kAllTokens : Wanted::kLastToken;
+  if (row.wanted != (end == size ? all : Wanted::kNone)) {
     return Broken(row, "what is wanted is wrong");
   }
   if (row.sampling == nullptr) return Broken(row, "no sampling parameters");
@@ -100,18 +112,24 @@ absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* ou
     if (slot.value != value) return Broken(row, absl::StrCat("position ", p, " is not its own"));
   }
   output->ran_sparse = row.kind == RowKind::kDecode && row.attention.RunsSparse(end);
+  const auto known = static_cast<int32_t>(row.tokens.size());
+  const int32_t first_result = end - row.num_wanted();
   for (int32_t p = row.num_computed_tokens; p < end; ++p) {
-    value = Extend(value, row.tokens[p], output->ran_sparse);
+    value = Extend(value, p < known ? row.tokens[p] : row.draft[p - known], output->ran_sparse);
     Slot& slot = SlotOf(row, p);
     if (slot.written_at == num_steps_) return Broken(row, "writes what another row writes");
     slot = {value, output->ran_sparse, bad, num_steps_};
+    if (p < first_result) continue;
+    const int32_t generated = p + 1 - row.num_prompt_tokens;
+    output->sampled.push_back({Choose(value, *row.sampling, generated, vocab_size_),
+                               bad ? std::numeric_limits<float>::quiet_NaN() : -1.0f,
+                               {}});
   }
-  if (!row.wants_token()) return absl::OkStatus();
-  output->corrupt = bad;
-  output->sampled = SampledToken{
-      Choose(value, *row.sampling, row.num_tokens() - row.num_prompt_tokens, vocab_size_),
-      -1.0f,
-      {}};
+  const int32_t accepted = NumAccepted(output->sampled, row.draft);
+  for (int32_t p = first_result; p < first_result + accepted; ++p) {
+    if (row.kind == RowKind::kVerify) verified_positions_[row.id].insert(p);
+    if (row.kind == RowKind::kDecode) verified_positions_[row.id].erase(p);
+  }
   return absl::OkStatus();
 }
 
@@ -123,7 +141,8 @@ KvExecutor::Slot& KvExecutor::SlotOf(const ScheduledSequence& row, int32_t posit
 
 std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
                                                 const SchedulerConfig& config, int32_t vocab_size,
-                                                const std::vector<int32_t>& outputs_at_start) {
+                                                const std::vector<int32_t>& outputs_at_start,
+                                                const absl::flat_hash_set<int32_t>& verified) {
   const StopCriteria& stop = request.stop;
   std::vector<TokenId> tokens = request.prompt;
   std::vector<uint64_t> values;  // of all tokens but the newest
@@ -157,8 +176,10 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
       num_sparse = 0;
       continue;
     }
-    const bool sparse = request.attention.RunsSparse(static_cast<int32_t>(tokens.size()));
-    if (sparse && num_sparse++ == 0) first_sparse = values.size();
+    const bool sparse = request.attention.RunsSparse(static_cast<int32_t>(tokens.size())) &&
+                        !verified.contains(static_cast<int32_t>(values.size()));
+    // The first sparse row, and all after it.
+    if ((sparse || num_sparse > 0) && num_sparse++ == 0) first_sparse = values.size();
     values.push_back(Extend(values.back(), token, sparse));
   }
 }

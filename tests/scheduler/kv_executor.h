@@ -30,6 +30,12 @@ class KvExecutor : public EagerExecutor {
   // written until something else is; every row that reads them is corrupt.
   void Fault(SequenceId id) { faults_.insert(id); }
 
+  // The positions, of a sequence's tokens, that a verify row ran for the text's next token: those
+  // of a sequence that would run sparse are dense there.
+  absl::flat_hash_set<int32_t> verified_positions(SequenceId id) const {
+    const auto found = verified_positions_.find(id);
+    return found == verified_positions_.end() ? absl::flat_hash_set<int32_t>() : found->second;
+  }
   // How many tokens of output the sequence had each time it got a slot.
   std::vector<int32_t> outputs_at_start(SequenceId id) const {
     const auto found = outputs_at_start_.find(id);
@@ -39,9 +45,10 @@ class KvExecutor : public EagerExecutor {
   // What a request must receive however it is scheduled: computed without a scheduler, one token
   // after the other, by the rules of docs/sparse_attention.md. `outputs_at_start`: when it began
   // anew, from exact KV.
-  static std::vector<TokenId> ExpectedOutput(const Request& request, const SchedulerConfig& config,
-                                             int32_t vocab_size,
-                                             const std::vector<int32_t>& outputs_at_start = {});
+  static std::vector<TokenId> ExpectedOutput(
+      const Request& request, const SchedulerConfig& config, int32_t vocab_size,
+      const std::vector<int32_t>& outputs_at_start = {},
+      const absl::flat_hash_set<int32_t>& verified_positions = {});
 
  protected:
   absl::StatusOr<StepOutput> Run(const StepInput& input) override;
@@ -63,6 +70,7 @@ class KvExecutor : public EagerExecutor {
   std::vector<Slot> slots_;                 // [num_blocks * block_size]
   absl::flat_hash_set<SequenceId> faults_;  // to come
   absl::flat_hash_map<SequenceId, std::vector<int32_t>> outputs_at_start_;
+  absl::flat_hash_map<SequenceId, absl::flat_hash_set<int32_t>> verified_positions_;
   int64_t num_steps_ = 0;
 };
 

@@ -38,7 +38,7 @@ class ScheduleAheadTest : public ::testing::Test {
     StepOutput output;
     for (const ScheduledSequence& sequence : input.sequences) {
       SequenceOutput& row = output.sequences.emplace_back();
-      if (sequence.wants_token()) row.sampled = SampledToken{kToken, -1.0f, {}};
+      if (sequence.num_wanted() > 0) row.sampled.push_back({kToken, -1.0f, {}});
       row.ran_sparse = sequence.kind == RowKind::kDecode &&
                        sequence.attention.RunsSparse(sequence.context_len());
     }
@@ -54,7 +54,7 @@ class ScheduleAheadTest : public ::testing::Test {
       StepInput input = scheduler_->Schedule(kNow);
       if (std::all_of(input.sequences.begin(), input.sequences.end(),
                       [](const ScheduledSequence& s) {
-                        return s.kind == RowKind::kDecode && s.wants_token();
+                        return s.kind == RowKind::kDecode && s.num_wanted() > 0;
                       })) {
         return input;
       }
@@ -95,7 +95,7 @@ TEST_F(ScheduleAheadTest, ContinuesEverySequenceByItsPendingToken) {
     EXPECT_EQ(row.num_tokens(), before.num_tokens() + 1);
     EXPECT_EQ(row.num_computed_tokens, before.num_computed_tokens + 1);
     EXPECT_EQ(row.num_new_tokens, 1);
-    EXPECT_TRUE(row.kind == RowKind::kDecode && row.wants_token());
+    EXPECT_TRUE(row.kind == RowKind::kDecode && row.num_wanted() > 0);
     EXPECT_GE(row.block_table.size() * 4, row.num_tokens());
   }
   Commit(first);
@@ -144,7 +144,7 @@ TEST_F(ScheduleAheadTest, APreemptionCostsOneStepThatIsNotCertain) {
   while (!scheduler_->empty()) {
     const StepInput input = scheduler_->Schedule(kNow);
     for (const ScheduledSequence& s : input.sequences) {
-      EXPECT_TRUE(s.wants_token()) << "what was preempted comes back in one chunk";
+      EXPECT_TRUE(s.num_wanted() > 0) << "what was preempted comes back in one chunk";
     }
     Commit(input);
   }

@@ -16,10 +16,6 @@ using ::testing::ElementsAre;
 using ::testing::SizeIs;
 using Row = Harness::Row;
 
-bool Ran(const std::vector<Row>& rows, SequenceId id) {
-  return std::any_of(rows.begin(), rows.end(), [id](const Row& row) { return row.id == id; });
-}
-
 TEST(SchedulerMemoryTest, PreemptsTheMostRecentArrivalAndRecomputesIt) {
   Harness harness(TinyPoolConfig());
   harness.Add(MakeRequest(1, Prompt(12, 100), 25));
@@ -52,7 +48,7 @@ TEST(SchedulerMemoryTest, APreemptedRequestComesBeforeLaterOnes) {
   harness.Add(MakeRequest(3, Prompt(25, 300), 16));
   while (!harness.finished(1)) {
     const std::vector<Row> rows = harness.Step();
-    EXPECT_FALSE(Ran(rows, 3) && !Ran(rows, 2) && !harness.finished(2));
+    EXPECT_FALSE(Harness::Ran(rows, 3) && !Harness::Ran(rows, 2) && !harness.finished(2));
   }
   harness.RunToEnd();
   EXPECT_LT(harness.result(2).finish->preemptions, 3);
@@ -67,7 +63,7 @@ TEST(SchedulerMemoryTest, ABetterPriorityTakesTheBlocksOfAWorseOne) {
   harness.Step();
   ASSERT_EQ(harness.scheduler().num_running(), 1);
   harness.Add(MakeRequest(2, Prompt(30, 200), 3));
-  EXPECT_TRUE(Ran(harness.Step(), 2));
+  EXPECT_TRUE(Harness::Ran(harness.Step(), 2));
   EXPECT_EQ(harness.scheduler().num_running(), 1);
   harness.RunToEnd();
   EXPECT_LT(harness.result(2).finish->finish, absl::InfiniteFuture());
@@ -84,7 +80,7 @@ TEST(SchedulerMemoryTest, ABetterPriorityTakesTheSeatOfAWorseOne) {
   harness.Add(std::move(unimportant));
   harness.Step();
   harness.Add(MakeRequest(2, Prompt(3, 200), 3));
-  EXPECT_TRUE(Ran(harness.Step(), 2));
+  EXPECT_TRUE(Harness::Ran(harness.Step(), 2));
   harness.RunToEnd();
   harness.ExpectOutputs();
 }
@@ -94,7 +90,7 @@ TEST(SchedulerMemoryTest, AnEqualPriorityTakesNothing) {
   harness.Add(MakeRequest(1, Prompt(30, 100), 10));
   harness.Step();
   harness.Add(MakeRequest(2, Prompt(30, 200), 3));
-  while (!harness.finished(1)) EXPECT_FALSE(Ran(harness.Step(), 2));
+  while (!harness.finished(1)) EXPECT_FALSE(Harness::Ran(harness.Step(), 2));
   harness.RunToEnd();
   EXPECT_EQ(harness.scheduler().totals().preemptions, 0);
 }
@@ -128,7 +124,8 @@ TEST(SchedulerMemoryTest, AWorsePriorityNeverPassesOneThatDoesNotFit) {
   auto unimportant = MakeRequest(3, Prompt(2, 300), 1);
   unimportant->priority = 1;
   harness.Add(std::move(unimportant));
-  while (!harness.finished(2)) EXPECT_FALSE(Ran(harness.Step(), 3) && !harness.finished(2));
+  while (!harness.finished(2))
+    EXPECT_FALSE(Harness::Ran(harness.Step(), 3) && !harness.finished(2));
   harness.RunToEnd();
 }
 

@@ -26,8 +26,6 @@ int32_t TokensOf(const std::vector<Row>& rows, SequenceId id) {
   return tokens;
 }
 
-bool Ran(const std::vector<Row>& rows, SequenceId id) { return TokensOf(rows, id) > 0; }
-
 TEST(SchedulerTest, AnEmptySchedulerHasNoStep) {
   Harness harness(SmallConfig());
   EXPECT_TRUE(harness.scheduler().empty());
@@ -183,10 +181,10 @@ TEST(SchedulerTest, DeadlinesEndRunningAndWaitingRequests) {
   harness.Add(MakeRequest(3, Prompt(4, 300), 2));
   for (int32_t i = 0; i < 4; ++i) {
     harness.now += absl::Seconds(1);
-    EXPECT_TRUE(Ran(harness.Step(), 1));
+    EXPECT_TRUE(Harness::Ran(harness.Step(), 1));
   }
   harness.now += absl::Seconds(1);
-  EXPECT_TRUE(Ran(harness.Step(), 3));
+  EXPECT_TRUE(Harness::Ran(harness.Step(), 3));
   for (SequenceId id = 1; id <= 2; ++id) {
     ASSERT_TRUE(harness.finished(id));
     EXPECT_EQ(harness.result(id).finish->reason, FinishReason::kCancelled);

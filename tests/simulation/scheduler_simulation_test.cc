@@ -1,7 +1,7 @@
 // Seeded random load against the scheduler: arrivals, lengths, priorities, tenants, cancellations,
-// deadlines, longest waits, attention modes, corrections, faults and pools of a few blocks. After
-// every step the invariants hold; at the end every request has ended once, with the tokens it would
-// have received alone, and every block is back.
+// deadlines, longest waits, attention modes, corrections, drafts right and wrong, faults and pools
+// of a few blocks. After every step the invariants hold; at the end every request has ended once,
+// with the tokens it would have received alone, and every block is back.
 #include <algorithm>
 #include <cstdint>
 #include <iostream>
@@ -39,6 +39,13 @@ class Simulation {
         harness.Fault(next_id_ -
                       Uniform(1, static_cast<int32_t>(std::min<SequenceId>(next_id_ - 1, 4))));
       }
+      if (next_id_ > 1 && Chance(draft_percent_)) {
+        for (int32_t i = Uniform(1, 4); i > 0; --i) {
+          const int32_t recent = static_cast<int32_t>(std::min<SequenceId>(next_id_ - 1, 9));
+          const int32_t size = Uniform(0, 20);
+          harness.SetDraft(next_id_ - Uniform(1, recent), size, Uniform(0, size));
+        }
+      }
       harness.Step();
     }
     harness.RunToEnd();
@@ -74,6 +81,8 @@ class Simulation {
     config.max_num_batched_tokens = config.max_num_seqs + Uniform(1, 30);
     config.enable_prefix_caching = Chance(80);
     config.correction_period = Chance(50) ? Uniform(1, 9) : 0;
+    draft_percent_ = Chance(60) ? Uniform(5, 60) : 0;
+    if (draft_percent_ > 0) config.max_sampled_tokens = config.max_num_seqs + Uniform(0, 60);
     arrival_percent_ = Uniform(10, 60);
     has_tenants_ = Chance(50);
     has_faults_ = Chance(40);
@@ -112,9 +121,11 @@ class Simulation {
     return prompt;
   }
 
-  static void CheckCounts(const FinishInfo& info) {
+  void CheckCounts(const FinishInfo& info) const {
     EXPECT_EQ(info.sparse_steps + info.dense_steps, std::max(0, info.output_tokens - 1));
-    EXPECT_LE(info.corrected_tokens, info.sparse_steps);
+    // Verified tokens after sparse ones are corrected with them.
+    EXPECT_LE(info.corrected_tokens,
+              info.sparse_steps + (draft_percent_ > 0 ? info.dense_steps : 0));
     EXPECT_LT(info.cached_tokens, info.prompt_tokens);
     EXPECT_GE(info.finish, info.arrival);
     if (info.output_tokens > 0) {
@@ -124,7 +135,7 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  int32_t arrival_percent_ = 0;
+  int32_t arrival_percent_ = 0, draft_percent_ = 0;
   bool has_tenants_ = false, has_faults_ = false;
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
@@ -150,19 +161,24 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
     totals.prefix_hits += simulation.totals().prefix_hits;
     totals.corrected_tokens += simulation.totals().corrected_tokens;
     totals.corrupt_sequences += simulation.totals().corrupt_sequences;
+    totals.drafted += simulation.totals().drafted;
+    totals.accepted += simulation.totals().accepted;
     num_requests += simulation.num_requests();
     num_ahead += simulation.num_ahead();
   }
   std::cout << num_requests << " requests, " << totals.steps << " steps, " << num_ahead
             << " of them ahead, " << totals.preemptions << " preemptions, " << totals.prefix_hits
             << " prefix hits, " << totals.corrected_tokens << " corrected tokens, "
-            << totals.corrupt_sequences << " corrupt sequences\n";
+            << totals.corrupt_sequences << " corrupt sequences, " << totals.drafted
+            << " drafted tokens, " << totals.accepted << " of them accepted\n";
   // The load is worth the name; all groups together run more than 100,000 steps.
   EXPECT_GE(totals.steps, 100000 / kGroups + 1);
   EXPECT_GE(totals.preemptions, 200);
   EXPECT_GE(totals.prefix_hits, 2000);
   EXPECT_GE(totals.corrected_tokens, 500);
   EXPECT_GE(totals.corrupt_sequences, 50);
+  EXPECT_GE(totals.accepted, 1500);
+  EXPECT_GE(totals.drafted - totals.accepted, 1500);
   EXPECT_GE(num_ahead, overlap ? 3000 : 0);
 }
 

@@ -8,7 +8,7 @@
 namespace tidal {
 namespace {
 
-absl::Status Broken(const ScheduledSequence& sequence, const std::string& what) {
+absl::Status BrokenSlot(const ScheduledSequence& sequence, const std::string& what) {
   return absl::InternalError(
       absl::StrCat("sequence ", sequence.id, " in slot ", sequence.slot, ": ", what));
 }
@@ -22,7 +22,7 @@ void EagerExecutor::Launch(const StepInput& input) {
   for (const ScheduledSequence& sequence : input.sequences) {
     step.status.Update(UpdateSlot(sequence));
     if (!slots.insert(sequence.slot).second) {
-      step.status.Update(Broken(sequence, "the slot is another's in the same step"));
+      step.status.Update(BrokenSlot(sequence, "the slot is another's in the same step"));
     }
   }
   std::deque<std::vector<TokenId>> tokens;
@@ -35,10 +35,11 @@ void EagerExecutor::Launch(const StepInput& input) {
   step.output = *std::move(output);
   ++num_launched_;
   for (size_t i = 0; i < input.sequences.size(); ++i) {
-    const std::optional<SampledToken>& sampled = step.output.sequences[i].sampled;
-    if (!sampled) continue;
-    Slot& slot = slots_[input.sequences[i].slot];
-    slot.last_token = sampled->id;
+    const ScheduledSequence& sequence = input.sequences[i];
+    const auto& sampled = step.output.sequences[i].sampled;
+    if (sampled.empty()) continue;
+    Slot& slot = slots_[sequence.slot];
+    slot.last_token = sampled[NumAccepted(sampled, sequence.draft) - 1].id;
     slot.sampled_in = num_launched_;
   }
 }
@@ -57,17 +58,17 @@ absl::Status EagerExecutor::UpdateSlot(const ScheduledSequence& sequence) {
     slot = Slot();
     slot.owner = sequence.id;
   }
-  if (slot.owner != sequence.id) return Broken(sequence, "the slot is another's");
+  if (slot.owner != sequence.id) return BrokenSlot(sequence, "the slot is another's");
   if (sequence.num_sent_blocks < 0 ||
       sequence.num_sent_blocks > static_cast<int32_t>(slot.blocks.size())) {
-    return Broken(sequence, absl::StrCat("the slot has ", slot.blocks.size(), " blocks, not ",
-                                         sequence.num_sent_blocks));
+    return BrokenSlot(sequence, absl::StrCat("the slot has ", slot.blocks.size(), " blocks, not ",
+                                             sequence.num_sent_blocks));
   }
   slot.blocks.resize(sequence.num_sent_blocks);
   const auto sent = sequence.block_table.subspan(sequence.num_sent_blocks);
   slot.blocks.insert(slot.blocks.end(), sent.begin(), sent.end());
   if (sequence.block_table != absl::MakeConstSpan(slot.blocks)) {
-    return Broken(sequence, "the block table is not what the slot has");
+    return BrokenSlot(sequence, "the block table is not what the slot has");
   }
   return absl::OkStatus();
 }
@@ -77,7 +78,7 @@ absl::StatusOr<StepInput> EagerExecutor::WithPendingTokens(
   for (ScheduledSequence& sequence : input.sequences) {
     if (std::exchange(sequence.num_pending_tokens, 0) == 0) continue;
     const Slot& slot = slots_.at(sequence.slot);
-    if (slot.sampled_in != num_launched_) return Broken(sequence, "no token is pending");
+    if (slot.sampled_in != num_launched_) return BrokenSlot(sequence, "no token is pending");
     tokens->emplace_back(sequence.tokens.begin(), sequence.tokens.end())
         .push_back(*slot.last_token);
     sequence.tokens = tokens->back();

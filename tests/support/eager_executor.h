@@ -22,7 +22,7 @@ class EagerExecutor : public Executor {
   absl::StatusOr<StepOutput> Collect() final;
 
  protected:
-  // Every token of `input` is known.
+  // Every token of `input` is known. Drafts are not part of them.
   virtual absl::StatusOr<StepOutput> Run(const StepInput& input) = 0;
 
  private:

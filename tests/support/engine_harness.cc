@@ -124,8 +124,8 @@ std::vector<TokenId> GenerateGreedy(ModelRunner& runner, TestSequence& sequence,
     const auto step = runner.Execute({{decode ? sequence.Decode() : sequence.Prefill(tokens)}});
     TIDAL_CHECK(step.ok());
     sequence.num_computed_tokens += tokens;
-    if (!step->sequences[0].sampled) continue;
-    output.push_back(step->sequences[0].sampled->id);
+    if (step->sequences[0].sampled.empty()) continue;
+    output.push_back(step->sequences[0].sampled[0].id);
     sequence.tokens.push_back(output.back());
   }
   return output;

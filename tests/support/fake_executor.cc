@@ -21,6 +21,13 @@ uint64_t Extend(uint64_t prefix_hash, TokenId token) {
   return Mix(prefix_hash ^ Mix(static_cast<uint32_t>(token))) | 1;
 }
 
+// Those it knows, and its draft.
+std::vector<TokenId> AllTokens(const ScheduledSequence& sequence) {
+  std::vector<TokenId> tokens(sequence.tokens.begin(), sequence.tokens.end());
+  tokens.insert(tokens.end(), sequence.draft.begin(), sequence.draft.end());
+  return tokens;
+}
+
 absl::Status Broken(const ScheduledSequence& sequence, const std::string& what) {
   return absl::InternalError(absl::StrCat("fake executor: sequence ", sequence.id, ": ", what));
 }
@@ -49,7 +56,8 @@ absl::StatusOr<StepOutput> FakeExecutor::Run(const StepInput& input) {
     const int32_t context = sequence.num_computed_tokens + sequence.num_new_tokens;
     const bool sparse = output.sequences.back().ran_sparse;
     if (sequence.kind != RowKind::kDecode) {
-      output.stats.prefill_tokens += sequence.num_new_tokens;
+      (sequence.kind == RowKind::kVerify ? output.stats.verify_tokens
+                                         : output.stats.prefill_tokens) += sequence.num_new_tokens;
       continue;
     }
     output.stats.decode_rows += 1;
@@ -100,7 +108,7 @@ absl::Status FakeExecutor::CheckShape(const StepInput& input) const {
 
 absl::Status FakeExecutor::CheckSequence(const ScheduledSequence& sequence) const {
   const int64_t end = int64_t{sequence.num_computed_tokens} + sequence.num_new_tokens;
-  const int64_t size = sequence.tokens.size();
+  const int64_t size = sequence.tokens.size() + sequence.draft.size();
   if (sequence.num_computed_tokens < 0 || sequence.num_new_tokens < 1 || end > size) {
     return Broken(sequence, absl::StrCat("runs tokens [", sequence.num_computed_tokens, ", ", end,
                                          ") of ", size));
@@ -114,7 +122,16 @@ absl::Status FakeExecutor::CheckSequence(const ScheduledSequence& sequence) cons
   if (sequence.kind == RowKind::kDecode && sequence.num_new_tokens != 1) {
     return Broken(sequence, "a decode row runs one token");
   }
-  if (sequence.wants_token() && end != size) {
+  const bool verifies = sequence.kind == RowKind::kVerify;
+  if (verifies ? sequence.num_new_tokens != 1 + static_cast<int32_t>(sequence.draft.size()) ||
+                     sequence.num_new_tokens > kMaxVerifyTokens
+               : !sequence.draft.empty()) {
+    return Broken(sequence, "a verify row runs the newest token and its draft, others have none");
+  }
+  if (verifies != (sequence.wanted == Wanted::kAllTokens)) {
+    return Broken(sequence, "all tokens are wanted of verify rows and of no others");
+  }
+  if (sequence.num_wanted() > 0 && end != size) {
     return Broken(sequence, absl::StrCat("needs a token after ", end, " of ", size, " tokens"));
   }
   const int64_t covered = static_cast<int64_t>(sequence.block_table.size()) * options_.block_size;
@@ -142,8 +159,9 @@ absl::Status FakeExecutor::Write(const ScheduledSequence& sequence) {
   const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
   const bool sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
   uint64_t hash = 0;
+  const std::vector<TokenId> tokens = AllTokens(sequence);
   for (int32_t p = 0; p < end; ++p) {
-    hash = Extend(hash, sequence.tokens[p]);
+    hash = Extend(hash, tokens[p]);
     if (p < sequence.num_computed_tokens) continue;
     Slot& slot = slots_[SlotOf(sequence, p)];
     if (slot.written_at == num_steps_) {
@@ -185,14 +203,17 @@ SequenceOutput FakeExecutor::Sample(const ScheduledSequence& sequence) const {
   SequenceOutput output;
   const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
   output.ran_sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
-  if (!sequence.wants_token()) return output;
-  SampledToken sampled;
-  sampled.id = NextToken(sequence.tokens, *sequence.sampling);
-  sampled.logprob = -0.5f;
-  for (int32_t i = 0; i < sequence.sampling->num_logprobs; ++i) {
-    sampled.top.push_back({(sampled.id + i) % options_.vocab_size, -0.5f - i});
+  const std::vector<TokenId> tokens = AllTokens(sequence);
+  for (int32_t row = sequence.num_wanted() - 1; row >= 0; --row) {
+    SampledToken sampled;
+    const auto before = absl::MakeConstSpan(tokens).first(tokens.size() - row);
+    sampled.id = NextToken(before, *sequence.sampling);
+    sampled.logprob = -0.5f;
+    for (int32_t i = 0; i < sequence.sampling->num_logprobs; ++i) {
+      sampled.top.push_back({(sampled.id + i) % options_.vocab_size, -0.5f - i});
+    }
+    output.sampled.push_back(std::move(sampled));
   }
-  output.sampled = std::move(sampled);
   return output;
 }
 

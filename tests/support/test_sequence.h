@@ -29,6 +29,13 @@ struct TestSequence {
   ScheduledSequence Prefill(int32_t count) const { return Schedule(count, RowKind::kPrefill); }
   // The one token that is not computed yet, as a decode row.
   ScheduledSequence Decode() const { return Schedule(1, RowKind::kDecode); }
+  // That token and `draft`, which outlives the step.
+  ScheduledSequence Verify(const std::vector<TokenId>& draft) const {
+    ScheduledSequence sequence = Schedule(1 + static_cast<int32_t>(draft.size()), RowKind::kVerify);
+    sequence.draft = draft;
+    sequence.wanted = Wanted::kAllTokens;
+    return sequence;
+  }
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
   int32_t remaining() const { return size() - num_computed_tokens; }

@@ -404,7 +404,7 @@ absl::Status KernelBench::Run() {
   limits.num_heads = o_.num_heads;
   limits.num_kv_heads = o_.num_kv_heads;
   limits.head_dim = o_.head_dim;
-  limits.vocab = o_.vocab;
+  limits.vocab_size = o_.vocab;
   limits.block_size = o_.block_size;
   limits.max_scored_tokens = int64_t{limits.max_context_len} * limits.max_decode_rows;
   if (!backend_.Reserve(limits)) return absl::ResourceExhaustedError("no memory for scratch");

@@ -145,7 +145,8 @@ absl::Status RunOffline() {
   std::printf("%s on %s; plan %s (%s); read bandwidth %.1f GB/s\n", info.architecture.c_str(),
               info.device.c_str(), info.attention.pattern.c_str(), info.attention_source.c_str(),
               options.read_bandwidth / 1e9);
-  std::printf("loaded in %.1f s; memory %s\n", load.count(), info.memory.c_str());
+  std::printf("loaded in %.1f s; graphs %s; memory %s\n", load.count(), info.graphs.c_str(),
+              info.memory.c_str());
   std::printf("%-8s %7s %8s %6s %10s %12s %10s %10s %9s %7s %7s\n", "mode", "budget", "context",
               "batch", "ms/step", "tokens/s", "weights MB", "KV MB", "bound ms", "share",
               "host us");

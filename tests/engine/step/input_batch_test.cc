@@ -19,7 +19,7 @@ class InputBatchTest : public ::testing::Test {
     plan_.max_model_len = 128;
     plan_.block_size = 16;
     plan_.max_blocks_per_sequence = 8;
-    plan_.max_num_seqs = plan_.max_decode_rows = 8;
+    plan_.max_num_seqs = plan_.max_decode_rows = plan_.max_sampled_tokens = 8;
     plan_.max_num_batched_tokens = 64;
     batch_ = InputBatch::Create(plan_, backend_.get()).value();
     slots_ = SequenceSlots::Create(plan_, /*vocab_size=*/1000, backend_.get()).value();
@@ -64,10 +64,10 @@ TEST_F(InputBatchTest, SortsRowsAndFlattensThem) {
   EXPECT_EQ(shape.num_tokens, 9);
   EXPECT_EQ(shape.sparse_rows, 1);
   EXPECT_EQ(shape.dense_rows, 1);
-  EXPECT_EQ(shape.prefill_sequences, 2);
+  EXPECT_EQ(shape.chunks, 2);
   EXPECT_EQ(shape.logit_rows, 3);
   EXPECT_EQ(shape.max_decode_context, 33);
-  EXPECT_EQ(shape.max_prefill_context, 18);
+  EXPECT_EQ(shape.max_chunk_context, 18);
   EXPECT_EQ(shape.max_query_len, 4);
   EXPECT_EQ(shape.scored_tokens, 128);
   EXPECT_TRUE(shape.selects);
@@ -110,6 +110,32 @@ TEST_F(InputBatchTest, APendingTokenIsTheSlotsLast) {
   EXPECT_THAT(Host(batch.token_ids, 1), ElementsAre(~4));
   EXPECT_THAT(Host(batch.positions, 1), ElementsAre(17));
   EXPECT_THAT(Host(batch.generated, 1), ElementsAre(1));
+}
+
+TEST_F(InputBatchTest, AVerifyRowIsAChunkWithAResultForEachToken) {
+  TestSequence verified = Sequence(2, 17, 16, {7, 2}), decoded = Sequence(4, 33, 32, {3, 9, 8});
+  verified.num_prompt_tokens = 15;
+  const std::vector<TokenId> draft = {51, 52, 53};
+  const StepInput input = {{verified.Verify(draft), decoded.Decode()}};
+  const Batch& batch = Pack(input, {});
+  EXPECT_EQ(batch.graph_key, 0u);
+  EXPECT_THAT(batch_.order(), ElementsAre(1, 0));
+  EXPECT_THAT(batch_.logit_order(), ElementsAre(1, 0, 0, 0, 0));
+  EXPECT_EQ(batch.shape.chunks, 1);
+  EXPECT_EQ(batch.shape.verify_tokens, 4);
+  EXPECT_EQ(batch.shape.max_query_len, 4);
+  EXPECT_EQ(batch.shape.logit_rows, 5);
+  EXPECT_THAT(Host(batch.token_ids, 5), ElementsAre(432, 216, 51, 52, 53));
+  EXPECT_THAT(Host(batch.positions, 5), ElementsAre(32, 16, 17, 18, 19));
+  EXPECT_THAT(Host(batch.slot_mapping, 5), ElementsAre(128, 32, 33, 34, 35));
+  EXPECT_THAT(Host(batch.context_lens, 2), ElementsAre(33, 20));
+  EXPECT_THAT(Host(batch.cu_query_lens, 2), ElementsAre(0, 4));
+  EXPECT_THAT(Host(batch.logit_rows, 5), ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_THAT(Host(batch.sampled_slots, 5), ElementsAre(3, 1, 1, 1, 1));
+  EXPECT_THAT(Host(batch.generated, 5), ElementsAre(0, 2, 3, 4, 5));
+  EXPECT_THAT(Host(batch.drafts.places, 5), ElementsAre(0, 0, 1, 2, 3));
+  EXPECT_THAT(Host(batch.drafts.next_tokens, 5), ElementsAre(-1, 51, 52, 53, -1));
+  EXPECT_EQ(Pack({{decoded.Decode()}}, {}).drafts.places, nullptr);
 }
 
 TEST_F(InputBatchTest, PaddingIsRowsOfNobody) {

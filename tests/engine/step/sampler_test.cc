@@ -22,14 +22,14 @@ class SamplerTest : public ::testing::Test {
   void Create(int32_t vocab_size, int32_t max_rows) {
     backend_ = MakeCpuBackend({});
     BackendLimits limits = {};
-    limits.max_tokens = limits.max_decode_rows = max_rows;
+    limits.max_tokens = limits.max_decode_rows = limits.max_sampled_rows = max_rows;
     limits.max_context_len = 16;
     limits.num_heads = limits.num_kv_heads = 1;
     limits.head_dim = 16;
-    limits.vocab = vocab_size;
+    limits.vocab_size = vocab_size;
     ASSERT_TRUE(backend_->Reserve(limits));
     MemoryPlan plan = {};
-    plan.max_num_seqs = max_rows;
+    plan.max_num_seqs = plan.max_sampled_tokens = max_rows;
     plan.max_model_len = plan.block_size = plan.max_num_batched_tokens = 1 << 20;
     plan.max_blocks_per_sequence = 1;
     slots_ = SequenceSlots::Create(plan, vocab_size, backend_.get()).value();

@@ -125,7 +125,7 @@ class DeviceDecodeCase {
       std::abort();
     }
     BackendLimits limits = c.Limits();
-    limits.vocab = 64;
+    limits.vocab_size = 64;
     for (int32_t row = 0; row < c.rows(); ++row) {
       if (budgets[row] > 0) limits.max_scored_tokens += c.context_len(row);
     }

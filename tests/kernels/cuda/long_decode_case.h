@@ -62,7 +62,7 @@ class LongDecodeCase {
     limits.head_dim = shape.head_dim;
     limits.window = shape.window;
     limits.block_size = b;
-    limits.vocab = 64;
+    limits.vocab_size = 64;
     if (budget > 0) {
       for (int32_t len : lens) limits.max_scored_tokens += len;
     }

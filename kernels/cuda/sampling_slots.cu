@@ -1,3 +1,4 @@
+// What slots keep for sampling: counts of their tokens, and what a draft turned out to be.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sampling.h"
 
@@ -27,10 +28,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// One thread a row.
+__global__ void AcceptDraftsKernel(LaunchMark mark, const SampleParams p) {
+  WaitForPreviousKernel(mark);
+  LetNextKernelStart();
+  const auto row = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (row < p.num_rows) p.AcceptDraft(row);
+}
+
 }  // namespace
 
 void CountTokens(const CountTokensParams& p, DeviceContext& context) {
   Launch(context, "CountTokens", CountTokensKernel, {.grid = dim3(1), .block = dim3(kThreads)}, p);
+}
+
+void AcceptDrafts(const SampleParams& p, DeviceContext& context) {
+  constexpr int kRowsPerBlock = 128;
+  if (p.num_rows < 1) return;
+  const int blocks = (p.num_rows + kRowsPerBlock - 1) / kRowsPerBlock;
+  Launch(context, "AcceptDrafts", AcceptDraftsKernel,
+         {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kRowsPerBlock)}, p);
 }
 
 }  // namespace tidal::cuda
