@@ -43,6 +43,12 @@ enum class Wanted : uint8_t {
   kAllTokens,  // one from the logits of each of its tokens; of verify rows
 };
 
+// How many tokens a row of so many new ones gives.
+constexpr int32_t NumWanted(Wanted wanted, int32_t num_new_tokens) {
+  if (wanted == Wanted::kAllTokens) return num_new_tokens;
+  return wanted == Wanted::kLastToken ? 1 : 0;
+}
+
 // New tokens of a verify row, at most.
 inline constexpr int32_t kMaxVerifyTokens = 16;
 
@@ -77,9 +83,10 @@ struct ScheduledSequence {
   // Tokens in the cache once the step has run.
   int32_t context_len() const { return num_computed_tokens + num_new_tokens; }
   // Tokens it is to give.
-  int32_t num_wanted() const {
-    if (wanted == Wanted::kAllTokens) return num_new_tokens;
-    return wanted == Wanted::kLastToken ? 1 : 0;
+  int32_t num_wanted() const { return NumWanted(wanted, num_new_tokens); }
+  // Does its row run sparse where the model has layers that read selected tokens?
+  bool wants_sparse() const {
+    return kind == RowKind::kDecode && attention.RunsSparse(context_len());
   }
 };
 

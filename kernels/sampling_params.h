@@ -1,4 +1,4 @@
-// The inputs of sampling. One row is one sequence that wants a token. What a sequence's sampling
+// The inputs of sampling. One row is one token that a sequence wants. What a sequence's sampling
 // depends on lies in its slot, so that a step names the slot and nothing is sent again.
 #ifndef TIDAL_KERNELS_SAMPLING_PARAMS_H_
 #define TIDAL_KERNELS_SAMPLING_PARAMS_H_

@@ -22,26 +22,25 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
   Sequence* sequence = row.sequence;
   const std::vector<TokenId> draft = std::exchange(sequence->draft, {});
   const auto num_sampled = static_cast<int32_t>(output.sampled.size());
-  TIDAL_CHECK(num_sampled == (row.wanted == Wanted::kAllTokens ? row.num_tokens
-                                                               : row.wanted == Wanted::kLastToken));
+  TIDAL_CHECK(num_sampled == NumWanted(row.wanted, row.num_tokens));
   TIDAL_CHECK(!output.ran_sparse || row.kind == RowKind::kDecode);
-  if (num_sampled == 0) {
-    sequence->AdvanceComputed(row.num_tokens, /*ran_sparse=*/false);
-    blocks_.Publish(sequence);
-    return;
-  }
+  if (num_sampled == 0) return Advance(sequence, row.num_tokens, /*ran_sparse=*/false);
   const int32_t accepted = NumAccepted(output.sampled, draft);
   totals_.accepted += accepted - 1;
   for (int32_t i = 0; i < accepted; ++i) {
     const SampledToken& token = output.sampled[i];
     if (token.corrupt()) return EndCorrupt(sequence, now);
     // In the cache are the tokens before the first result, and with each later one a right guess.
-    sequence->AdvanceComputed(i == 0 ? row.num_tokens - (num_sampled - 1) : 1, output.ran_sparse);
-    blocks_.Publish(sequence);
+    Advance(sequence, i == 0 ? row.num_tokens - (num_sampled - 1) : 1, output.ran_sparse);
     if (!CommitToken(sequence, token, output.ran_sparse, now)) return;
     if (CorrectIfDue(sequence)) break;
   }
   if (row.kind == RowKind::kVerify) blocks_.TakeBackUnused(sequence);
+}
+
+void Scheduler::Advance(Sequence* sequence, int32_t count, bool ran_sparse) {
+  sequence->AdvanceComputed(count, ran_sparse);
+  blocks_.Publish(sequence);
 }
 
 bool Scheduler::CommitToken(Sequence* sequence, const SampledToken& token, bool ran_sparse,
@@ -67,10 +66,7 @@ bool Scheduler::CommitToken(Sequence* sequence, const SampledToken& token, bool 
 }
 
 bool Scheduler::CorrectIfDue(Sequence* sequence) {
-  if (config_.correction_period == 0 ||
-      sequence->num_inexact_tokens() < config_.correction_period) {
-    return false;
-  }
+  if (!CorrectionIsDue(sequence->num_inexact_tokens())) return false;
   const int32_t corrected = sequence->BeginCorrection();
   sequence->info.corrected_tokens += corrected;
   totals_.corrected_tokens += corrected;

@@ -25,7 +25,7 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
     ++num_live;
     if (row.kind != RowKind::kDecode) return std::nullopt;
     if (sequence.EndsByLength(config_.max_model_len)) continue;
-    if (MayBeginCorrection(sequence)) return std::nullopt;
+    if (CorrectionIsDue(sequence.MostInexactTokens())) return std::nullopt;
     num_blocks += blocks_.NeedsBlock(sequence, /*pending=*/1) ? 1 : 0;
     next.push_back({.sequence = row.sequence,
                     .num_tokens = 1,
@@ -45,10 +45,6 @@ std::optional<StepInput> Scheduler::ScheduleAhead(absl::Time now) {
   }
   ahead_rows_ = std::move(next);
   return BuildStep(ahead_rows_);
-}
-
-bool Scheduler::MayBeginCorrection(const Sequence& sequence) const {
-  return config_.correction_period > 0 && sequence.MostInexactTokens() >= config_.correction_period;
 }
 
 // Would Schedule() preempt for a waiting sequence, or admit one? `some_end`: running sequences will

@@ -245,8 +245,7 @@ void Scheduler::PlanRows() {
     (run.is_decode() ? rows_ : chunks)
         .push_back({sequence, run.max_tokens, run.kind, Wanted::kNone});
   }
-  const auto num_decode_rows = static_cast<int32_t>(rows_.size());
-  int32_t tokens = config_.max_num_batched_tokens - num_decode_rows;
+  int32_t tokens = config_.max_num_batched_tokens - static_cast<int32_t>(rows_.size());
   tokens -= PlanDrafts(chunks.empty() ? tokens : tokens / 2, static_cast<int32_t>(chunks.size()));
   std::stable_partition(chunks.begin(), chunks.end(),
                         [](const Row& row) { return row.sequence->num_output_tokens() > 0; });

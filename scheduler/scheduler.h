@@ -162,10 +162,14 @@ class Scheduler {
   int32_t PlanDrafts(int32_t tokens, int32_t num_chunks);
   // From here on the slots of the rows hold what their sequences have.
   static StepInput BuildStep(const std::vector<Row>& rows);
-  bool MayBeginCorrection(const Sequence& sequence) const;
+  bool CorrectionIsDue(int32_t num_inexact_tokens) const {
+    return config_.correction_period > 0 && num_inexact_tokens >= config_.correction_period;
+  }
   bool WouldAdmitOrPreempt(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
+  // `count` more tokens are in the cache, and full exact blocks can be found there.
+  void Advance(Sequence* sequence, int32_t count, bool ran_sparse);
   // Takes over a token that was sampled after all the sequence has. Says whether it goes on.
   bool CommitToken(Sequence* sequence, const SampledToken& token, bool ran_sparse, absl::Time now);
   bool CorrectIfDue(Sequence* sequence);

@@ -261,8 +261,7 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
 }
 
 bool ModelRunner::RunsSparse(const ScheduledSequence& sequence) const {
-  return info_.tidal_available && sequence.kind == RowKind::kDecode &&
-         sequence.attention.RunsSparse(sequence.context_len());
+  return info_.tidal_available && sequence.wants_sparse();
 }
 
 int64_t ModelRunner::ScoredTokens(const StepInput& input) const {

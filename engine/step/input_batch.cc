@@ -17,7 +17,7 @@ constexpr int kNumSections = 16;
 // Sparse decode rows first, then dense decode rows, then chunks.
 int RowClass(const ScheduledSequence& sequence, const SparsePacking& sparse) {
   if (sequence.kind != RowKind::kDecode) return 2;
-  return sparse.enabled && sequence.attention.RunsSparse(sequence.context_len()) ? 0 : 1;
+  return sparse.enabled && sequence.wants_sparse() ? 0 : 1;
 }
 
 // Known, of the draft, or the slot's last one, which the device knows.

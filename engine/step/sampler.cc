@@ -28,17 +28,19 @@ void Sampler::CountRows(const StepInput& input) {
   for (const ScheduledSequence& sequence : input.sequences) {
     if (sequence.num_wanted() == 0) continue;
     num_rows_ += sequence.num_wanted();
-    max_logprobs_ = std::max(max_logprobs_, std::min(sequence.sampling->num_logprobs, vocab_size_));
+    max_logprobs_ = std::max(max_logprobs_, NumLogprobs(sequence));
   }
+}
+
+int32_t Sampler::NumLogprobs(const ScheduledSequence& sequence) const {
+  return std::min(sequence.sampling->num_logprobs, vocab_size_);
 }
 
 void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
                      const SequenceSlots& slots, float* logits) {
   if (order.empty()) return;
   const auto first = static_cast<int64_t>(num_logprobs_.size());
-  for (int32_t index : order) {
-    num_logprobs_.push_back(std::min(input.sequences[index].sampling->num_logprobs, vocab_size_));
-  }
+  for (int32_t index : order) num_logprobs_.push_back(NumLogprobs(input.sequences[index]));
   int32_t* const ids = output_buffer_.As<int32_t>();
   float* const logprobs = reinterpret_cast<float*>(ids + int64_t{num_rows_} * (1 + max_logprobs_));
   const int64_t top = num_rows_ + first * max_logprobs_;

@@ -43,6 +43,8 @@ class Sampler {
   SampledRows CopyOut();
 
  private:
+  int32_t NumLogprobs(const ScheduledSequence& sequence) const;  // alternatives of each token
+
   Backend* backend_ = nullptr;
   int32_t vocab_size_ = 0;
   DeviceBuffer output_buffer_;  // of one step, as in SampledRows; steps run one after the other

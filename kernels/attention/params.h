@@ -32,6 +32,11 @@ struct BlockTables {
   // [rows], tokens in the cache, those of this step included. 0 in decode marks a row that pads a
   // batch: nothing is read or written for it.
   const int32_t* context_lens;
+
+  // The entries of a row.
+  constexpr const int32_t* OfRow(int32_t row) const {
+    return blocks + int64_t{sequence_slots[row]} * stride;
+  }
 };
 
 // The first position that the query at `position` sees. A window of W > 0 shows it its own position

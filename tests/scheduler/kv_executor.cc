@@ -111,7 +111,7 @@ absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* ou
     value = Extend(value, row.tokens[p], slot.sparse);
     if (slot.value != value) return Broken(row, absl::StrCat("position ", p, " is not its own"));
   }
-  output->ran_sparse = row.kind == RowKind::kDecode && row.attention.RunsSparse(end);
+  output->ran_sparse = row.wants_sparse();
   const auto known = static_cast<int32_t>(row.tokens.size());
   const int32_t first_result = end - row.num_wanted();
   for (int32_t p = row.num_computed_tokens; p < end; ++p) {

@@ -39,8 +39,7 @@ class ScheduleAheadTest : public ::testing::Test {
     for (const ScheduledSequence& sequence : input.sequences) {
       SequenceOutput& row = output.sequences.emplace_back();
       if (sequence.num_wanted() > 0) row.sampled.push_back({kToken, -1.0f, {}});
-      row.ran_sparse = sequence.kind == RowKind::kDecode &&
-                       sequence.attention.RunsSparse(sequence.context_len());
+      row.ran_sparse = sequence.wants_sparse();
     }
     return output;
   }

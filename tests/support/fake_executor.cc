@@ -157,7 +157,7 @@ int64_t FakeExecutor::SlotOf(const ScheduledSequence& sequence, int32_t position
 absl::Status FakeExecutor::Write(const ScheduledSequence& sequence) {
   if (!status_.ok()) return absl::OkStatus();  // the shape is wrong: indices cannot be trusted
   const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
-  const bool sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
+  const bool sparse = sequence.wants_sparse();
   uint64_t hash = 0;
   const std::vector<TokenId> tokens = AllTokens(sequence);
   for (int32_t p = 0; p < end; ++p) {
@@ -201,8 +201,7 @@ absl::Status FakeExecutor::CheckCache(const ScheduledSequence& sequence) const {
 
 SequenceOutput FakeExecutor::Sample(const ScheduledSequence& sequence) const {
   SequenceOutput output;
-  const int32_t end = sequence.num_computed_tokens + sequence.num_new_tokens;
-  output.ran_sparse = sequence.kind == RowKind::kDecode && sequence.attention.RunsSparse(end);
+  output.ran_sparse = sequence.wants_sparse();
   const std::vector<TokenId> tokens = AllTokens(sequence);
   for (int32_t row = sequence.num_wanted() - 1; row >= 0; --row) {
     SampledToken sampled;

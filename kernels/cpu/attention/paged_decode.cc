@@ -121,9 +121,7 @@ void AttendSplit(const DecodeCall& call, const RowGroup& group, int32_t split, i
   task.v = call.kv.v;
   if (call.tables) {
     const int32_t position = FirstToken(call, row) + start;
-    task.blocks = call.tables->blocks +
-                  int64_t{call.tables->sequence_slots[row]} * call.tables->stride +
-                  position / call.kv.block_size;
+    task.blocks = call.tables->OfRow(row) + position / call.kv.block_size;
     task.block_offset = position % call.kv.block_size;
   } else {
     const int32_t sets = NumSets(*call.selection, call.kv.num_kv_heads);

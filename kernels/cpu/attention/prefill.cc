@@ -79,13 +79,12 @@ void PrefillAttention(const PrefillAttentionParams& p, [[maybe_unused]] bool avx
     const int32_t cached = p.tables.context_lens[s] - (end - begin);
     for (int32_t first = begin; first < end; first += tile_tokens) {
       for (int32_t kv_head = 0; kv_head < p.kv.num_kv_heads; ++kv_head) {
-        tiles.push_back(
-            {.params = &p,
-             .blocks = p.tables.blocks + int64_t{p.tables.sequence_slots[s]} * p.tables.stride,
-             .kv_head = kv_head,
-             .first_token = first,
-             .num_tokens = std::min(tile_tokens, end - first),
-             .first_position = cached + first - begin});
+        tiles.push_back({.params = &p,
+                         .blocks = p.tables.OfRow(s),
+                         .kv_head = kv_head,
+                         .first_token = first,
+                         .num_tokens = std::min(tile_tokens, end - first),
+                         .first_position = cached + first - begin});
       }
     }
   }

@@ -22,8 +22,7 @@ class RowSet {
       : begin_(set * buffers.score_stride + select.selection.row_begins[row]), buffers_(buffers) {
     const int64_t at = select.selection.SetBegin(row, set);
     task_.keys = keys();
-    task_.blocks =
-        params.tables.blocks + int64_t{params.tables.sequence_slots[row]} * params.tables.stride;
+    task_.blocks = params.tables.OfRow(row);
     task_.block_size = params.kv.block_size;
     task_.context_len = params.tables.context_lens[row];
     task_.token_budget = select.token_budgets[row];

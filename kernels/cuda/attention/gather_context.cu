@@ -22,8 +22,7 @@ __global__ void __launch_bounds__(kThreads)
   const int sequence = args.sequence;
   if (args.cu_query_lens[sequence + 1] == args.cu_query_lens[sequence]) return;
   const int context_len = args.tables.context_lens[sequence];
-  const int32_t* table =
-      args.tables.blocks + int64_t{args.tables.sequence_slots[sequence]} * args.tables.stride;
+  const int32_t* table = args.tables.OfRow(sequence);
   const int chunks = args.kv.head_dim / 8;  // of 16 bytes, a row
   const int rows = min(context_len + kZeroRows, args.to.capacity);
   const int64_t head = blockIdx.y;

@@ -38,8 +38,7 @@ __global__ void __launch_bounds__(kThreads)
   // A sequence without queries needs no context of its own, and may have none.
   const bool has_queries = present && end > begin;
   const int context_len = has_queries ? args.tables.context_lens[source] : 1;
-  const int32_t* table =
-      args.tables.blocks + int64_t{args.tables.sequence_slots[source]} * args.tables.stride;
+  const int32_t* table = args.tables.OfRow(source);
   const int block_size = args.kv.block_size;
   const int pages = (context_len + block_size - 1) / block_size;
   if (args.tables.context_lens[source] > 0) {

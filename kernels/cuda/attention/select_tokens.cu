@@ -49,8 +49,7 @@ class SetSelector {
     const int64_t out = params.selection.SetBegin(row, set);
     positions_ = params.selection.positions + out;
     slots_ = params.selection.slots + out;
-    blocks_ =
-        params.tables.blocks + int64_t{params.tables.sequence_slots[row]} * params.tables.stride;
+    blocks_ = params.tables.OfRow(row);
   }
 
   __device__ void Run() {
