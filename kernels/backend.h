@@ -10,6 +10,7 @@
 #include "kernels/device.h"
 #include "kernels/layer_ops.h"
 #include "kernels/model_shape.h"
+#include "kernels/rank_ops.h"
 #include "kernels/sampling_ops.h"
 
 namespace tidal {
@@ -29,7 +30,11 @@ struct BackendLimits : ModelShape {
 };
 
 // All operations are enqueued on the one device. Not thread-safe, like Device.
-class Backend : public Device, public LayerOps, public AttentionOps, public SamplingOps {
+class Backend : public Device,
+                public LayerOps,
+                public AttentionOps,
+                public SamplingOps,
+                public RankOps {
  public:
   // Empty when the back end can run such a model, else "field: must be ..., got ...".
   virtual std::string WhyUnsupported(const BackendLimits& /*limits*/) const { return ""; }

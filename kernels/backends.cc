@@ -13,6 +13,8 @@ std::unique_ptr<Backend> MakeCuda(const BackendOptions& options, std::string* me
   CudaBackendOptions cuda;
   cuda.device = options.cuda_device;
   cuda.graphs = options.cuda_graphs;
+  if (options.group != nullptr && options.group->size() > 1) cuda.group = options.group;
+  cuda.share_device = options.ranks_share_device;
   return MakeCudaBackend(cuda, message);
 #else
   (void)options;
@@ -37,7 +39,8 @@ std::unique_ptr<Backend> MakeBackend(const BackendOptions& options, std::string*
     }
     *message = "no CUDA device: " + *message;
   }
-  std::unique_ptr<Backend> cpu = MakeCpuBackend({.num_threads = options.num_threads});
+  std::unique_ptr<Backend> cpu =
+      MakeCpuBackend({.num_threads = options.num_threads, .group = options.group});
   if (cpu == nullptr) *message = "device: the CPU back end did not start";
   return cpu;
 }

@@ -1,7 +1,9 @@
 #include "kernels/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,10 +13,12 @@
 #include "kernels/cpu/attention/prefill.h"
 #include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/rank_ops.h"
 #include "kernels/cpu/read_bandwidth.h"
 #include "kernels/cpu/row_ops.h"
 #include "kernels/cpu/sampling.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/ranks/rank_exchange.h"
 
 namespace tidal {
 namespace {
@@ -22,13 +26,15 @@ namespace {
 // Every operation has finished when its call returns.
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int num_threads, bool avx512_bf16)
+  CpuBackend(int num_threads, bool avx512_bf16, RankGroup* group)
       : avx512_bf16_(avx512_bf16),
         pool_(num_threads),
         row_kernels_(cpu::GetRowKernels(avx512_bf16)),
         attention_kernels_(cpu::GetAttentionKernels(avx512_bf16)),
         matmul_(avx512_bf16 ? DType::kBF16 : DType::kF32, pool_),
-        sampling_scratch_(num_threads) {
+        sampling_scratch_(num_threads),
+        group_(group) {
+    if (group != nullptr) exchange_.emplace(group, group->backend_area(), kBackendPiece);
     info_.shares_host_memory = true;
     info_.name = cpu::ProcessorName() + ", " + std::to_string(num_threads) +
                  (num_threads == 1 ? " thread, " : " threads, ") +
@@ -54,7 +60,10 @@ class CpuBackend final : public Backend {
     cpu::FillRandom(dst, count, seed, deviation, pool_);
   }
   Ticket Submit() override { return 0; }
-  std::string Wait(Ticket /*ticket*/) override { return matmul_.error(); }
+  std::string Wait(Ticket /*ticket*/) override {
+    if (group_ != nullptr && group_->failed()) return group_->failure();
+    return matmul_.error();
+  }
   bool Reserve(const BackendLimits& limits) override {
     return decode_workspace_.Reserve(limits, pool_.num_threads()) &&
            prefill_workspace_.Reserve(limits, pool_.num_threads());
@@ -104,6 +113,17 @@ class CpuBackend final : public Backend {
   void AcceptDrafts(const SampleParams& params) override { cpu::AcceptDrafts(params); }
   void CountTokens(const CountTokensParams& params) override { cpu::CountTokens(params); }
 
+  void ReduceNorm(const ReduceNormParams& params) override {
+    cpu::ReduceNorm(params, row_kernels_, pool_, *exchange_);
+  }
+  void GatherColumns(const GatherColumnsParams& params) override {
+    cpu::GatherColumns(params, *exchange_);
+  }
+  void ReduceScores(const PagedDecodeParams& params, const SelectTokensParams& select,
+                    RankSpan ranks) override {
+    cpu::ReduceScores(params, select, ranks, *exchange_, decode_workspace_);
+  }
+
  private:
   const bool avx512_bf16_;
   DeviceInfo info_;
@@ -114,6 +134,8 @@ class CpuBackend final : public Backend {
   cpu::DecodeWorkspace decode_workspace_;
   cpu::PrefillWorkspace prefill_workspace_;
   std::vector<cpu::SamplingScratch> sampling_scratch_;
+  RankGroup* const group_;
+  std::optional<RankExchange> exchange_;  // with a group
 };
 
 }  // namespace
@@ -122,8 +144,10 @@ std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
   const bool has_avx512 = cpu::HasAvx512Bf16();
   if (options.isa == CpuIsa::kAvx512Bf16 && !has_avx512) return nullptr;
   const bool avx512 = has_avx512 && options.isa != CpuIsa::kPortable;
-  const int threads = options.num_threads > 0 ? options.num_threads : cpu::UsableProcessors();
-  return std::make_unique<CpuBackend>(threads, avx512);
+  const int ranks = options.group == nullptr ? 1 : options.group->size();
+  const int threads =
+      options.num_threads > 0 ? options.num_threads : std::max(1, cpu::UsableProcessors() / ranks);
+  return std::make_unique<CpuBackend>(threads, avx512, options.group);
 }
 
 }  // namespace tidal

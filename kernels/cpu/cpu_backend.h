@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/backend.h"
+#include "kernels/ranks/rank_group.h"
 
 namespace tidal {
 
@@ -15,8 +16,9 @@ enum class CpuIsa : uint8_t {
 };
 
 struct CpuBackendOptions {
-  int num_threads = 0;  // 0 = all cores this process may use
+  int num_threads = 0;  // 0 = all cores this process may use, or a rank's share of them
   CpuIsa isa = CpuIsa::kAuto;
+  RankGroup* group = nullptr;  // as in BackendOptions
 };
 
 // Null when options.isa asks for instructions this processor does not have.

@@ -13,6 +13,8 @@
 #include "kernels/cuda/device_context.h"
 #include "kernels/cuda/host_staging.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/ranks/rank_channels.h"
+#include "kernels/cuda/ranks/rank_ops.h"
 #include "kernels/cuda/read_bandwidth.h"
 #include "kernels/cuda/row_ops.h"
 #include "kernels/cuda/sampling.h"
@@ -38,7 +40,9 @@ class Streams {
 
   bool Open(int device) {
     cudaDeviceProp properties = {};
-    if (!context_.Check(cudaSetDevice(device), "device") ||
+    context_.device = device;
+    context_.MakeCurrent();
+    if (!context_.error.empty() ||
         !context_.Check(cudaGetDeviceProperties(&properties, device), "device")) {
       return false;
     }
@@ -105,17 +109,25 @@ class CudaBackend final : public Backend {
     info_.asynchronous = true;
   }
   ~CudaBackend() override {
+    context_.MakeCurrent();
     cudaStreamSynchronize(context_.stream);
     cudaStreamSynchronize(context_.side_stream);
   }
 
   // Staging and the matrix products' workspace: without them nothing works.
   bool Start() { return staging_.Reserve() && matmul_.Reserve(); }
+  // Meets the other ranks. "", or why they cannot work together.
+  std::string Join(RankGroup* group) {
+    ranks_ = std::make_unique<cuda::RankChannels>(group, context_);
+    matmul_.ShareChoices(&ranks_->exchange());
+    return ranks_->Connect();
+  }
 
   const DeviceInfo& info() const override { return info_; }
 
   void* Allocate(size_t bytes) override {
     void* memory = nullptr;
+    context_.MakeCurrent();
     if (cudaMalloc(&memory, bytes == 0 ? 1 : bytes) != cudaSuccess) {
       cudaGetLastError();  // an answer, not a broken device
       return nullptr;
@@ -127,14 +139,17 @@ class CudaBackend final : public Backend {
   void Free(void* memory) override { cudaFree(memory); }
   DeviceMemory memory() const override {
     size_t free = 0, total = 0;
+    context_.MakeCurrent();
     cudaMemGetInfo(&free, &total);
     return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
   }
   double MeasureReadBandwidth() override { return cuda::MeasureReadBandwidth(context_); }
   void CopyToDevice(void* dst, const void* host_src, size_t bytes) override {
+    context_.MakeCurrent();
     staging_.ToDevice(dst, host_src, bytes);
   }
   void CopyToHost(void* host_dst, const void* src, size_t bytes) override {
+    context_.MakeCurrent();
     JoinSelection();
     staging_.ToHost(host_dst, src, bytes);
   }
@@ -143,13 +158,18 @@ class CudaBackend final : public Backend {
   }
 
   Ticket Submit() override {
+    context_.MakeCurrent();
     JoinSelection();
     context_.trail.EndStep();
     return staging_.Submit();
   }
   std::string Wait(Ticket ticket) override {
+    context_.MakeCurrent();
     staging_.Wait(ticket);
     context_.Check(cudaGetLastError(), "step");
+    if (ranks_ != nullptr) {
+      if (std::string failure = ranks_->Failure(); !failure.empty()) return failure;
+    }
     return context_.error;
   }
 
@@ -162,19 +182,25 @@ class CudaBackend final : public Backend {
       return "num_attention_heads: must be at most 16 for each KV head on a GPU, got " +
              std::to_string(group);
     }
+    if (ranks_ != nullptr && limits.hidden_size > cuda::kMaxReducedHidden) {
+      return "hidden_size: must be at most " + std::to_string(cuda::kMaxReducedHidden) +
+             " on several GPUs, got " + std::to_string(limits.hidden_size);
+    }
     return "";
   }
 
   bool Reserve(const BackendLimits& limits) override {
-    if (!decode_workspace_.Reserve(limits, context_) || !prefill_.Reserve(limits) ||
-        !sampling_workspace_.Reserve(limits, context_)) {
-      return false;
-    }
+    context_.MakeCurrent();
+    const bool fits = decode_workspace_.Reserve(limits, context_) && prefill_.Reserve(limits) &&
+                      sampling_workspace_.Reserve(limits, context_);
+    if (ranks_ != nullptr && (!ranks_->AllAgree(fits) || !ranks_->Reserve(limits))) return false;
+    if (!fits) return false;
     info_.name = device_->name() + ", prefill attention: " + prefill_.description();
     return true;
   }
 
   std::unique_ptr<PackedWeight> PackWeight(const HostWeight& weight) override {
+    context_.MakeCurrent();
     auto packed = matmul_.Allocate(weight.out_features, weight.in_features);
     if (packed != nullptr) {
       staging_.ToDevice(cuda::MatMulEngine::Data(*packed), weight.data, packed->bytes());
@@ -183,6 +209,7 @@ class CudaBackend final : public Backend {
   }
   std::unique_ptr<PackedWeight> PackRandomWeight(int32_t out_features, int32_t in_features,
                                                  uint64_t seed, float deviation) override {
+    context_.MakeCurrent();
     std::unique_ptr<PackedWeight> packed = matmul_.Allocate(out_features, in_features);
     if (packed != nullptr) {
       FillRandom(cuda::MatMulEngine::Data(*packed), int64_t{out_features} * in_features, seed,
@@ -194,14 +221,20 @@ class CudaBackend final : public Backend {
   }
 
   bool supports_graphs() const override { return graphs_enabled_; }
-  bool RunGraph(GraphKey key) override { return graphs_.Run(key); }
+  bool RunGraph(GraphKey key) override {
+    context_.MakeCurrent();
+    return graphs_.Run(key);
+  }
   void BeginGraph(GraphKey key) override {
+    context_.MakeCurrent();
     JoinSelection();
+    if (ranks_ != nullptr) ranks_->Quieten();
     graphs_.Begin(key);
   }
   std::string EndGraph() override {
     JoinSelection();
-    return graphs_.End();
+    return graphs_.End(
+        [this](bool mine) { return ranks_ == nullptr ? mine : ranks_->AllAgree(mine); });
   }
 
   void UpdateTables(const UpdateTablesParams& params) override {
@@ -231,9 +264,9 @@ class CudaBackend final : public Backend {
   // On the side stream, beside the matrix products of its own layer: nobody needs it before the
   // next reuse layer.
   void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select) override {
-    device_->Fork();
+    ForkSelection();
+    reducing_ = false;
     cuda::SelectTokens(params, select, decode_workspace_.scores(), context_.side_stream, context_);
-    selecting_ = true;
   }
   void SparseDecode(const SparseDecodeParams& params) override {
     if (selecting_) context_.next_launch_is_full = true;  // the selection is read early
@@ -249,7 +282,27 @@ class CudaBackend final : public Backend {
     cuda::CountTokens(params, context_);
   }
 
+  void ReduceNorm(const ReduceNormParams& params) override {
+    cuda::ReduceNorm(params, ranks_->main(), context_);
+  }
+  void GatherColumns(const GatherColumnsParams& params) override {
+    cuda::GatherColumns(params, ranks_->main(), context_);
+  }
+  // What waits for the other ranks is on the side stream, as the selection after it.
+  void ReduceScores(const PagedDecodeParams& params, const SelectTokensParams& select,
+                    RankSpan ranks) override {
+    const cuda::SelectionScores scores = decode_workspace_.scores();
+    cuda::SendScores(params, select, scores, ranks, ranks_->scores(), context_);
+    ForkSelection();
+    reducing_ = true;
+    cuda::CombineScores(params, select, scores, ranks, ranks_->scores(), context_);
+  }
+
  private:
+  void ForkSelection() {
+    if (!reducing_) device_->Fork();
+    selecting_ = true;
+  }
   void JoinSelection() {
     if (!selecting_) return;
     device_->Join();
@@ -266,14 +319,22 @@ class CudaBackend final : public Backend {
   cuda::PrefillAttentionEngine prefill_;
   cuda::DecodeWorkspace decode_workspace_;
   cuda::SamplingWorkspace sampling_workspace_;
+  std::unique_ptr<cuda::RankChannels> ranks_;  // with a group
   bool selecting_ = false;  // the side stream has work that the main stream has not joined
+  bool reducing_ = false;   // it ends with CombineScores
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> MakeCudaBackend(const CudaBackendOptions& options, std::string* error) {
+  error->clear();
+  int number = options.device;
+  if (options.group != nullptr) {
+    number = cuda::DeviceOfRank(*options.group, options.device, options.share_device, error);
+    if (!error->empty()) return nullptr;
+  }
   auto device = std::make_unique<Streams>();
-  if (!device->Open(options.device)) {
+  if (!device->Open(number)) {
     *error = device->context().error;
     cudaGetLastError();
     return nullptr;
@@ -282,9 +343,13 @@ std::unique_ptr<Backend> MakeCudaBackend(const CudaBackendOptions& options, std:
   auto backend = std::make_unique<CudaBackend>(std::move(device), options);
   if (!backend->Start()) {
     *error = context.error.empty() ? "its memory is full" : context.error;
-    return nullptr;
+  } else if (options.group != nullptr) {
+    *error = backend->Join(options.group);
   }
-  return backend;
+  if (error->empty()) return backend;
+  // The others would wait for this rank.
+  if (options.group != nullptr) options.group->Fail(options.group->rank(), *error);
+  return nullptr;
 }
 
 }  // namespace tidal

@@ -13,6 +13,7 @@ namespace tidal::cuda {
 
 // Not thread-safe: one thread drives a device.
 struct DeviceContext {
+  int device = 0;                 // as CUDA numbers them
   cudaStream_t stream = nullptr;  // all operations, in order
   cudaStream_t side_stream =
       nullptr;  // work off the critical path, forked from `stream` and joined
@@ -25,6 +26,13 @@ struct DeviceContext {
   bool next_launch_is_full = false;
   LaunchTrail trail;
   std::string error;  // of the first failed call: operation and reason; empty while all is well
+
+  // Makes it the calling thread's device: what CUDA allocates and launches, it does on that.
+  void MakeCurrent() {
+    static thread_local int current = -1;
+    if (current == device) return;
+    if (Check(cudaSetDevice(device), "device")) current = device;
+  }
 
   // Remembers the first failure. `operation` names it in the log: "PagedDecode". Of a fault of the
   // device, which any later call may be the first to tell, the kernel is named too.

@@ -25,6 +25,7 @@ template <typename... Params, typename... Args>
 void Launch(DeviceContext& context, const char* operation, void (*kernel)(LaunchMark, Params...),
             const LaunchShape& shape, Args&&... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  context.MakeCurrent();
   cudaLaunchAttribute attributes[2] = {};
   unsigned count = 0;
   const bool on_side_stream = shape.stream != nullptr && shape.stream != context.stream;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <optional>
@@ -106,6 +107,8 @@ class MatMulEngine::Impl {
     }
   }
 
+  void ShareChoices(RankExchange* exchange) { exchange_ = exchange; }
+
   void ForcePath(MatMulPath path) {
     if (path != path_) plans_.clear();
     path_ = path;
@@ -118,7 +121,7 @@ class MatMulEngine::Impl {
                        product.accumulate, product.bias != nullptr, IsAligned16(product.y))];
     if (plan.final) return plan;
     if (CanTime(product)) {
-      plan = TimedPlan(product);
+      plan = exchange_ == nullptr ? TimedPlan(product) : PlanOfRankZero(product);
     } else if (!plan.tiling.has_value() && !plan.algorithm.has_value()) {
       plan = UntimedPlan(product);
     }
@@ -148,6 +151,31 @@ class MatMulEngine::Impl {
       if (library_.Run(product, algorithm)) return;
     }
     PlainMatMul(product, context_);
+  }
+
+  // Ranks that hold the same weights compute the same bits, and none waits for the slower choice of
+  // another.
+  Plan PlanOfRankZero(const MatMulProduct& product) {
+    struct {
+      int32_t tiling;  // -1: none
+      int32_t has_algorithm;
+      LibraryAlgorithm algorithm;
+    } choice = {-1, 0, {}};
+    if (exchange_->rank() == 0) {
+      const Plan plan = TimedPlan(product);
+      choice.tiling = plan.tiling.value_or(-1);
+      choice.has_algorithm = plan.algorithm.has_value() ? 1 : 0;
+      if (plan.algorithm.has_value()) choice.algorithm = *plan.algorithm;
+    }
+    const auto take = [&](const char* const* pieces, size_t, size_t) {
+      std::memcpy(&choice, pieces[0], sizeof(choice));
+    };
+    if (!exchange_->Run(&choice, sizeof(choice), take)) return UntimedPlan(product);
+    Plan plan;
+    plan.final = true;
+    if (choice.tiling >= 0) plan.tiling = choice.tiling;
+    if (choice.has_algorithm != 0) plan.algorithm = choice.algorithm;
+    return plan;
   }
 
   bool CanTime(const MatMulProduct& product) {
@@ -247,8 +275,9 @@ class MatMulEngine::Impl {
   DeviceContext& context_;
   LibraryMatMul library_;
   MatMulPath path_ = MatMulPath::kAuto;
-  void* workspace_ = nullptr;  // the library's
-  void* scratch_ = nullptr;    // for timing: what may be overwritten, and what flushes the cache
+  RankExchange* exchange_ = nullptr;  // null: this rank is alone
+  void* workspace_ = nullptr;         // the library's
+  void* scratch_ = nullptr;  // for timing: what may be overwritten, and what flushes the cache
   size_t scratch_bytes_ = 0;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
   std::map<PlanKey, Plan> plans_;
@@ -279,6 +308,8 @@ void MatMulEngine::MatMul(const MatMulParams& params) {
                  .accumulate = params.accumulate,
                  .bias = params.bias});
 }
+
+void MatMulEngine::ShareChoices(RankExchange* exchange) { impl_->ShareChoices(exchange); }
 
 void MatMulEngine::ForcePath(MatMulPath path) { impl_->ForcePath(path); }
 

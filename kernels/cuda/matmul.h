@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/device_context.h"
 #include "kernels/layer_params.h"
+#include "kernels/ranks/rank_exchange.h"
 
 namespace tidal::cuda {
 
@@ -37,6 +38,9 @@ class MatMulEngine {
   // unless the stream is capturing: then it takes the best known one, and a later call may do the
   // timing.
   void MatMul(const MatMulParams& params);
+
+  // For all products from here on: what rank 0 measures, all ranks take. They call MatMul() alike.
+  void ShareChoices(RankExchange* exchange);
 
   // For all products from here on.
   void ForcePath(MatMulPath path);

@@ -19,16 +19,20 @@ void StepGraphs::Begin(GraphKey key) {
   Try(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "graph capture");
 }
 
-std::string StepGraphs::End() {
-  if (!failure_.empty()) return failure_;
+std::string StepGraphs::End(const std::function<bool(bool)>& all_recorded) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
-  if (Try(cudaStreamEndCapture(context_.stream, &graph), "graph capture") &&
-      Try(cudaGraphInstantiate(&executable, graph, 0), "graph instantiation")) {
+  const bool recorded = failure_.empty() &&
+                        Try(cudaStreamEndCapture(context_.stream, &graph), "graph capture") &&
+                        Try(cudaGraphInstantiate(&executable, graph, 0), "graph instantiation");
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  if (all_recorded(recorded) && recorded) {
     graphs_[key_] = executable;
     context_.Check(cudaGraphLaunch(executable, context_.stream), "graph launch");
+  } else if (recorded) {
+    cudaGraphExecDestroy(executable);
+    failure_ = "another rank could not record it";
   }
-  if (graph != nullptr) cudaGraphDestroy(graph);
   return failure_;
 }
 

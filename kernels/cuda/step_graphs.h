@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <functional>
 #include <string>
 #include <unordered_map>
 
@@ -22,8 +23,9 @@ class StepGraphs {
 
   bool Run(GraphKey key);
   void Begin(GraphKey key);
-  // Empty, or why nothing was recorded.
-  std::string End();
+  // Empty, or why nothing was recorded. all_recorded(whether this rank has): whether all ranks
+  // have; else none of them launches it.
+  std::string End(const std::function<bool(bool)>& all_recorded);
 
  private:
   bool Try(cudaError_t status, const char* what);

@@ -267,6 +267,12 @@ void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& se
   AttendRows(CallOf(params), sparse_rows, call.rows, kernels, pool, workspace.buffers());
 }
 
+void ReduceScores(const PagedDecodeParams& params, const SelectTokensParams& select, RankSpan ranks,
+                  RankExchange& exchange, DecodeWorkspace& workspace) {
+  ReduceKeys(params, select, NumSparseRows(select.token_budgets, params.rows), ranks, exchange,
+             workspace.buffers());
+}
+
 void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select,
                   const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace) {
   SelectSets(params, select, NumSparseRows(select.token_budgets, params.rows), *kernels.select,

@@ -15,6 +15,8 @@
 #include "kernels/attention/params.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/rank_params.h"
+#include "kernels/ranks/rank_exchange.h"
 
 namespace tidal::cpu {
 
@@ -52,6 +54,9 @@ void PagedDecode(const PagedDecodeParams& params, const AttentionKernels& kernel
 void ScoringDecode(const PagedDecodeParams& params, const SelectTokensParams& select,
                    const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace);
 // Of the rows that ScoringDecode scored last, called with the same.
+void ReduceScores(const PagedDecodeParams& params, const SelectTokensParams& select, RankSpan ranks,
+                  RankExchange& exchange, DecodeWorkspace& workspace);
+// The same.
 void SelectTokens(const PagedDecodeParams& params, const SelectTokensParams& select,
                   const AttentionKernels& kernels, ThreadPool& pool, DecodeWorkspace& workspace);
 void SparseDecode(const SparseDecodeParams& params, const AttentionKernels& kernels,

@@ -17,6 +17,11 @@ inline uint32_t RankKey(float score) {
   return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 
+// The score of a key; -infinity for that of NaN.
+inline float ScoreOfKey(uint32_t key) {
+  return std::bit_cast<float>(key >> 31 ? key & 0x7fffffffu : ~key);
+}
+
 // One set of one row. Fields as in SelectTokensParams and TokenSelection.
 struct SelectTask {
   const uint32_t* keys;   // [context_len] by position; not read when everything is selected

@@ -167,6 +167,35 @@ void ScoreGroup(const PagedDecodeParams& params, const SelectTokensParams& selec
   });
 }
 
+void ReduceKeys(const PagedDecodeParams& params, const SelectTokensParams& select,
+                int32_t sparse_rows, RankSpan ranks, RankExchange& exchange,
+                DecodeWorkspace::Buffers& buffers) {
+  const bool sums = select.score == SelectionScore::kSoftmaxSum;
+  const int32_t sets = NumSets(select.selection, params.kv.num_kv_heads);
+  for (int32_t item = 0; item < sparse_rows * sets; ++item) {
+    const RowSet set(params, select, buffers, item / sets, item % sets);
+    if (!set.ranks()) continue;  // on no rank
+    const auto combine = [&](const char* const* pieces, size_t begin, size_t bytes) {
+      const auto keys_of = [&](int32_t rank) {
+        return reinterpret_cast<const uint32_t*>(pieces[ranks.first + rank]);
+      };
+      uint32_t* const out = set.keys() + set.range().begin + begin / sizeof(uint32_t);
+      for (size_t i = 0; i < bytes / sizeof(uint32_t); ++i) {
+        uint32_t largest = keys_of(0)[i];
+        float sum = ScoreOfKey(largest);
+        for (int32_t rank = 1; rank < ranks.count; ++rank) {
+          const uint32_t key = keys_of(rank)[i];
+          largest = std::max(largest, key);
+          sum += ScoreOfKey(key);
+        }
+        out[i] = sums ? RankKey(sum) : largest;
+      }
+    };
+    const size_t bytes = (set.range().end - set.range().begin) * sizeof(uint32_t);
+    if (!exchange.Run(set.keys() + set.range().begin, bytes, combine)) return;
+  }
+}
+
 void SelectSets(const PagedDecodeParams& params, const SelectTokensParams& select,
                 int32_t sparse_rows, const SelectKernels& kernels, ThreadPool& pool,
                 DecodeWorkspace::Buffers& buffers) {
