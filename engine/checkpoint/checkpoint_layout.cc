@@ -17,9 +17,9 @@ absl::Status CheckTensor(const ModelTensors& tensors, const std::string& name,
 absl::Status CheckProjection(const ModelTensors& tensors, const ProjectionLayout& layout) {
   for (const ProjectionLayout::Part& part : layout.parts) {
     TIDAL_RETURN_IF_ERROR(
-        CheckTensor(tensors, part.module + ".weight", {part.rows, layout.columns}));
+        CheckTensor(tensors, part.module + ".weight", {part.rows.whole, layout.columns.whole}));
     if (layout.bias) {
-      TIDAL_RETURN_IF_ERROR(CheckTensor(tensors, part.module + ".bias", {part.rows}));
+      TIDAL_RETURN_IF_ERROR(CheckTensor(tensors, part.module + ".bias", {part.rows.whole}));
     }
   }
   return absl::OkStatus();
@@ -44,14 +44,18 @@ absl::Status CheckLayer(const ModelConfig& config, const LayerLayout& layout,
 
 int64_t ProjectionLayout::rows() const {
   int64_t rows = 0;
-  for (const Part& part : parts) rows += part.rows;
+  for (const Part& part : parts) rows += part.rows.mine.count;
   return rows;
 }
 
 LayerLayout LayoutOfLayer(const ModelConfig& config, int32_t layer) {
   const std::string prefix = absl::StrCat("model.layers.", layer, ".");
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-  const int64_t hidden = config.hidden_size, intermediate = config.intermediate_size;
+  const ModelShape whole = WholeShape(config);
+  const Extent hidden = {whole.hidden_size, {0, whole.hidden_size}};
+  const Extent q = {whole.q_size(), QueryRows(config)};
+  const Extent kv = {whole.kv_size(), KeyValueRows(config)};
+  const Extent mlp_rows = {whole.intermediate_size, MlpRows(config)};
   LayerLayout layout;
   layout.input_norm = prefix + "input_layernorm.weight";
   layout.post_attention_norm = prefix + "post_attention_layernorm.weight";
@@ -59,22 +63,21 @@ LayerLayout LayoutOfLayer(const ModelConfig& config, int32_t layer) {
     layout.q_norm = attention + "q_norm.weight";
     layout.k_norm = attention + "k_norm.weight";
   }
-  layout.qkv = {{{attention + "q_proj", config.q_size()},
-                 {attention + "k_proj", config.kv_size()},
-                 {attention + "v_proj", config.kv_size()}},
+  layout.qkv = {{{attention + "q_proj", q}, {attention + "k_proj", kv}, {attention + "v_proj", kv}},
                 hidden,
                 config.qkv_bias};
-  layout.o = {{{attention + "o_proj", hidden}}, config.q_size(), config.o_bias};
-  layout.gate_up = {{{mlp + "gate_proj", intermediate}, {mlp + "up_proj", intermediate}},
-                    hidden,
-                    config.mlp_bias};
-  layout.down = {{{mlp + "down_proj", hidden}}, intermediate, config.mlp_bias};
+  layout.o = {{{attention + "o_proj", hidden}}, q, config.o_bias};
+  layout.gate_up = {
+      {{mlp + "gate_proj", mlp_rows}, {mlp + "up_proj", mlp_rows}}, hidden, config.mlp_bias};
+  layout.down = {{{mlp + "down_proj", hidden}}, mlp_rows, config.mlp_bias};
   return layout;
 }
 
 ProjectionLayout LayoutOfLmHead(const ModelConfig& config) {
   const char* const module = config.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-  return {{{module, config.vocab_size}}, config.hidden_size, /*bias=*/false};
+  return {{{module, {config.vocab_size, VocabularyRows(config)}}},
+          {config.hidden_size, {0, config.hidden_size}},
+          /*bias=*/false};
 }
 
 absl::Status CheckTensors(const ModelConfig& config, const ModelTensors& tensors) {

@@ -10,24 +10,33 @@
 #include "absl/status/status.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/shard.h"
 
 namespace tidal {
 
 inline constexpr char kEmbeddingTensor[] = "model.embed_tokens.weight";  // [vocab, hidden]
 inline constexpr char kFinalNormTensor[] = "model.norm.weight";          // [hidden]
 
+// What is taken of the rows or columns of a tensor.
+struct Extent {
+  int64_t whole;  // in the checkpoint
+  Slice mine;     // of this rank; zeros where it reaches beyond
+};
+
 // A fused projection: modules MODULE.weight [rows, columns], and MODULE.bias [rows] where there is
-// one, stacked by rows.
+// one, stacked by rows. Ranks share out its rows, and each computes some of what it gives (q, k, v,
+// gate, up, the LM head); or its columns, and what each computes is to be added up (o, down).
 struct ProjectionLayout {
   struct Part {
     std::string module;
-    int64_t rows;
+    Extent rows;
   };
   std::vector<Part> parts;
-  int64_t columns = 0;
+  Extent columns;
   bool bias = false;
 
-  int64_t rows() const;
+  int64_t rows() const;  // this rank's, of all parts
+  bool splits_columns() const { return columns.mine.count < columns.whole; }
 };
 
 struct LayerLayout {

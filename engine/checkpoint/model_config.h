@@ -14,9 +14,16 @@
 
 namespace tidal {
 
+// One of the ranks that compute a model together (shard.h).
+struct Shard {
+  int32_t rank = 0, size = 1;
+  int32_t kv_replicas = 1;  // consecutive ranks that have the same KV heads
+};
+
 // A stack of RMSNorm, grouped-query attention with rotary positions, and a SwiGLU MLP. What its
 // architecture adds to that stands in fields of its own.
 struct ModelConfig : ModelShape {
+  Shard shard;                          // what is inherited is the shape of this part of the model
   std::string architecture;             // "LlamaForCausalLM"
   int32_t max_position_embeddings = 0;  // as in the file: see max_context_len()
   float rms_norm_eps = 0;

@@ -32,8 +32,8 @@ float HalfToFloat(uint16_t half) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
 }
 
-template <typename T, typename Convert>
-void ConvertAll(absl::Span<const uint8_t> bytes, absl::Span<bfloat16> out, Convert convert) {
+template <typename T, typename Function>
+void ConvertAll(absl::Span<const uint8_t> bytes, absl::Span<bfloat16> out, Function convert) {
   for (size_t i = 0; i < out.size(); ++i) {
     T element;
     std::memcpy(&element, bytes.data() + i * sizeof(T), sizeof(T));
@@ -41,22 +41,18 @@ void ConvertAll(absl::Span<const uint8_t> bytes, absl::Span<bfloat16> out, Conve
   }
 }
 
-}  // namespace
-
-absl::Status ReadAsBFloat16(const TensorView& tensor, absl::Span<bfloat16> out) {
-  int64_t elements = 1;
-  for (int64_t dim : tensor.shape) elements *= dim;
-  TIDAL_CHECK(static_cast<size_t>(elements) == out.size());
+// Elements of `tensor`, of which `bytes` are some.
+absl::Status Convert(const TensorView& tensor, absl::Span<const uint8_t> bytes,
+                     absl::Span<bfloat16> out) {
   switch (tensor.type) {
     case TensorType::kBF16:
-      if (!out.empty()) std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
+      if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
       return absl::OkStatus();
     case TensorType::kF16:
-      ConvertAll<uint16_t>(tensor.bytes, out,
-                           [](uint16_t half) { return ToBFloat16(HalfToFloat(half)); });
+      ConvertAll<uint16_t>(bytes, out, [](uint16_t half) { return ToBFloat16(HalfToFloat(half)); });
       return absl::OkStatus();
     case TensorType::kF32:
-      ConvertAll<float>(tensor.bytes, out, ToBFloat16);
+      ConvertAll<float>(bytes, out, ToBFloat16);
       return absl::OkStatus();
     case TensorType::kOther:
       break;
@@ -65,7 +61,53 @@ absl::Status ReadAsBFloat16(const TensorView& tensor, absl::Span<bfloat16> out) 
       absl::StrCat("dtype: must be BF16, F16 or F32, got ", tensor.type_name));
 }
 
+}  // namespace
+
+absl::Status ReadAsBFloat16(const TensorView& tensor, absl::Span<bfloat16> out) {
+  int64_t elements = 1;
+  for (int64_t dim : tensor.shape) elements *= dim;
+  TIDAL_CHECK(static_cast<size_t>(elements) == out.size());
+  return Convert(tensor, tensor.bytes, out);
+}
+
+absl::Status ReadSlice(const TensorView& tensor, Slice rows, Slice columns,
+                       absl::Span<bfloat16> out) {
+  const int64_t width = tensor.shape.size() > 1 ? tensor.shape[1] : 1;
+  TIDAL_CHECK(static_cast<int64_t>(out.size()) == rows.count * columns.count);
+  if (out.empty()) return absl::OkStatus();
+  const int64_t element = static_cast<int64_t>(tensor.bytes.size()) / (tensor.shape[0] * width);
+  // Whole rows follow each other and are read as one.
+  const bool whole_rows = columns.count == width;
+  const int64_t runs = whole_rows ? 1 : rows.count;
+  const int64_t length = whole_rows ? rows.count * width : columns.count;
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t first = (rows.begin + run) * width + columns.begin;
+    TIDAL_RETURN_IF_ERROR(Convert(tensor, tensor.bytes.subspan(first * element, length * element),
+                                  out.subspan(run * length, length)));
+  }
+  return absl::OkStatus();
+}
+
 // A whole file, mapped read-only.
+absl::Status ReadSlice(const TensorView& tensor, int64_t num_columns, Slice rows, Slice columns,
+                       absl::Span<bfloat16> out) {
+  if (rows.count == 0 || columns.count == 0) return absl::OkStatus();
+  const auto element = static_cast<int64_t>(
+      tensor.bytes.size() /
+      std::accumulate(tensor.shape.begin(), tensor.shape.end(), size_t{1}, std::multiplies<>()));
+  // Whole rows follow each other, and are read as one.
+  const bool whole_rows = columns.count == num_columns;
+  const int64_t runs = whole_rows ? 1 : rows.count;
+  const int64_t length = whole_rows ? rows.count * num_columns : columns.count;
+  for (int64_t run = 0; run < runs; ++run) {
+    TensorView part = tensor;
+    const int64_t first = (rows.begin + run) * num_columns + columns.begin;
+    part.bytes = tensor.bytes.subspan(first * element, length * element);
+    TIDAL_RETURN_IF_ERROR(ReadAsBFloat16(part, out.subspan(run * length, length)));
+  }
+  return absl::OkStatus();
+}
+
 class ModelTensors::MappedFile {
  public:
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path) {

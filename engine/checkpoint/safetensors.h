@@ -36,6 +36,15 @@ std::string ShapeString(absl::Span<const int64_t> shape);
 // of the tensor's. UNIMPLEMENTED for kOther.
 absl::Status ReadAsBFloat16(const TensorView& tensor, absl::Span<bfloat16> out);
 
+// Some rows or columns.
+struct Slice {
+  int64_t begin, count;
+};
+
+// The same for a part of a tensor of one dimension (a column) or two. The part lies within it.
+absl::Status ReadSlice(const TensorView& tensor, Slice rows, Slice columns,
+                       absl::Span<bfloat16> out);
+
 using TensorMap = std::map<std::string, TensorView, std::less<>>;
 
 // The tensors of one file's bytes, which outlive them. DATA_LOSS when the header, a shape or an

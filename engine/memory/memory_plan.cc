@@ -89,10 +89,9 @@ std::string MemoryUse::ToString() const {
   const auto gib = [](int64_t bytes) {
     return absl::StrFormat("%.1f", static_cast<double>(bytes) / (int64_t{1} << 30));
   };
-  const int64_t free = total - others - weights - scratch - graphs - kv_cache;
   return absl::StrCat(gib(total), " GiB: weights ", gib(weights), ", scratch ", gib(scratch),
                       ", graphs ", gib(graphs), ", KV cache ", gib(kv_cache), ", others ",
-                      gib(others), ", free ", gib(free));
+                      gib(others), ", free ", gib(free()));
 }
 
 }  // namespace tidal

@@ -37,19 +37,6 @@ absl::Status PlanKvCache(const char* field, int64_t bytes, MemoryPlan* plan);
 // max_model_len at least.
 int64_t MaxScoredTokens(const MemoryPlan& plan, int64_t cached_tokens);
 
-// The memory of a device, in the order in which it was taken. Bytes.
-struct MemoryUse {
-  int64_t total = 0;
-  int64_t others = 0;  // taken before the engine came
-  int64_t weights = 0;
-  int64_t scratch = 0;  // activations, the back end's scratch, input and output of steps
-  int64_t graphs = 0;   // kept back for recorded steps
-  int64_t kv_cache = 0;
-
-  // "139.8 GiB: weights 15.0, scratch 2.1, graphs 0.5, KV cache 107.7, others 0.5, free 14.0"
-  std::string ToString() const;
-};
-
 }  // namespace tidal
 
 #endif  // TIDAL_ENGINE_MEMORY_MEMORY_PLAN_H_

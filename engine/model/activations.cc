@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
+#include "engine/checkpoint/shard.h"
 
 namespace tidal {
 
@@ -10,7 +11,7 @@ absl::StatusOr<Activations> Activations::Create(const ModelConfig& model, const 
                                                 Device* device) {
   const int64_t tokens = plan.max_num_batched_tokens, logit_rows = plan.max_sampled_tokens;
   const auto matmul = static_cast<int64_t>(SizeOf(device->info().matmul_type));
-  const int64_t real = sizeof(float);
+  const int64_t real = sizeof(float), ranked = model.shard.size > 1 ? 1 : 0;
   Activations a;
   struct Entry {
     DeviceBuffer* buffer;
@@ -28,6 +29,8 @@ absl::StatusOr<Activations> Activations::Create(const ModelConfig& model, const 
       {&a.last_residual, logit_rows * model.hidden_size * real, "last residual rows"},
       {&a.last_attention, logit_rows * model.q_size() * matmul, "last attention rows"},
       {&a.logits, logit_rows * model.vocab_size * real, "logits"},
+      {&a.partial, ranked * tokens * model.hidden_size * real, "partial sums"},
+      {&a.part_logits, ranked * logit_rows * VocabularyRows(model).count * real, "part of logits"},
   };
   for (const Entry& entry : entries) {
     TIDAL_ASSIGN_OR_RETURN(*entry.buffer, DeviceBuffer::Allocate(device, entry.bytes, entry.name));

@@ -23,6 +23,9 @@ struct Activations {
   DeviceBuffer last_residual;   // float [L, hidden]: the rows that need logits, in the last layer
   DeviceBuffer last_attention;  // m [L, H, D], likewise
   DeviceBuffer logits;          // float [L, vocab]
+  // Among several ranks:
+  DeviceBuffer partial;      // float [T, hidden]: what o and down give, to be added up
+  DeviceBuffer part_logits;  // float [L, vocab / ranks]: this rank's columns of logits
 
   // RESOURCE_EXHAUSTED names the buffer and its bytes.
   static absl::StatusOr<Activations> Create(const ModelConfig& model, const MemoryPlan& plan,

@@ -19,7 +19,13 @@ DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfi
       backend_(backend),
       matmul_type_(backend->info().matmul_type),
       softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
-      weights_(std::move(weights)) {}
+      weights_(std::move(weights)) {
+  // Those that score for one set: all heads are in a shared one.
+  const Shard& shard = config.shard;
+  const bool shared = attention.granularity == SelectionGranularity::kShared;
+  const int32_t together = shared ? shard.size : shard.kv_replicas;
+  scoring_ranks_ = {shard.rank / together * together, together};
+}
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
     const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
@@ -99,7 +105,7 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
   const BatchShape& shape = batch.shape;
   const bool last = layer + 1 == config_.num_layers;
 
-  Project(weights, batch, kv);
+  Project(layer, batch, kv);
   if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
   Attend(layer, batch, kv);
 
@@ -114,7 +120,7 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
     attention = &activations_.last_attention;
     residual = &activations_.last_residual;
   }
-  MatMul(weights.o, attention->As<void>(), residual->As<float>(), rows, /*accumulate=*/true);
+  Output(weights.o, attention->As<void>(), residual->As<float>(), rows);
   AddMlp(weights, residual->As<float>(), rows);
 }
 
@@ -128,7 +134,19 @@ void DecoderModel::GatherRows(const Batch& batch, const DeviceBuffer& from, cons
                         .row_bytes = row_bytes});
 }
 
-void DecoderModel::Norm(const DeviceBuffer& weight, const float* residual, int32_t rows) {
+void DecoderModel::Norm(const DeviceBuffer& weight, float* residual, int32_t rows,
+                        bool after_output) {
+  if (after_output && config_.shard.size > 1) {
+    backend_->ReduceNorm({.partial = activations_.partial.As<float>(),
+                          .residual = residual,
+                          .weight = weight.As<bfloat16>(),
+                          .out = activations_.normed.As<void>(),
+                          .out_type = matmul_type_,
+                          .tokens = rows,
+                          .hidden = config_.hidden_size,
+                          .epsilon = config_.rms_norm_eps});
+    return;
+  }
   backend_->RmsNorm({.x = residual,
                      .weight = weight.As<bfloat16>(),
                      .out = activations_.normed.As<void>(),
@@ -148,10 +166,20 @@ void DecoderModel::MatMul(const Projection& projection, const void* x, float* y,
                     .bias = projection.bias.As<float>()});
 }
 
+void DecoderModel::Output(const Projection& projection, const void* x, float* residual,
+                          int32_t rows) {
+  if (config_.shard.size > 1) {
+    MatMul(projection, x, activations_.partial.As<float>(), rows, /*accumulate=*/false);
+  } else {
+    MatMul(projection, x, residual, rows, /*accumulate=*/true);
+  }
+}
+
 // Norm, fused q, k, v projection, rotary positions; k and v into the cache.
-void DecoderModel::Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv) {
+void DecoderModel::Project(int32_t layer, const Batch& batch, PagedKvCache kv) {
+  const LayerWeights& weights = weights_.layers[layer];
   const int32_t tokens = batch.shape.num_tokens;
-  Norm(weights.input_norm, activations_.residual.As<float>(), tokens);
+  Norm(weights.input_norm, activations_.residual.As<float>(), tokens, /*after_output=*/layer > 0);
   MatMul(weights.qkv, activations_.normed.As<void>(), activations_.qkv.As<float>(), tokens,
          /*accumulate=*/false);
   backend_->RopeStoreKv({.qkv = activations_.qkv.As<float>(),
@@ -217,6 +245,7 @@ void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCa
     const SelectTokensParams select = {selection, batch.token_budgets, batch.recency,
                                        attention_.sinks, attention_.score};
     backend_->ScoringDecode(rows, select);
+    if (scoring_ranks_.count > 1) backend_->ReduceScores(rows, select, scoring_ranks_);
     backend_->SelectTokens(rows, select);
   }
   if (role == LayerRole::kReuse || role == LayerRole::kAnchor) {
@@ -235,12 +264,12 @@ void DecoderModel::AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCa
 }
 
 void DecoderModel::AddMlp(const LayerWeights& weights, float* residual, int32_t rows) {
-  Norm(weights.post_attention_norm, residual, rows);
+  Norm(weights.post_attention_norm, residual, rows, /*after_output=*/true);
   MatMul(weights.gate_up, activations_.normed.As<void>(), activations_.gate_up.As<float>(), rows,
          /*accumulate=*/false);
   backend_->SwiGlu({activations_.gate_up.As<float>(), activations_.mlp.As<void>(), matmul_type_,
                     rows, config_.intermediate_size});
-  MatMul(weights.down, activations_.mlp.As<void>(), residual, rows, /*accumulate=*/true);
+  Output(weights.down, activations_.mlp.As<void>(), residual, rows);
 }
 
 float* DecoderModel::ComputeLogits(const Batch& batch) {
@@ -249,8 +278,18 @@ float* DecoderModel::ComputeLogits(const Batch& batch) {
   if (rows == 0) return logits;
   const DeviceBuffer& residual =
       rows < batch.shape.num_tokens ? activations_.last_residual : activations_.residual;
-  Norm(weights_.final_norm, residual.As<float>(), rows);
-  MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
+  Norm(weights_.final_norm, residual.As<float>(), rows, /*after_output=*/true);
+  if (config_.shard.size == 1) {
+    MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
+    return logits;
+  }
+  float* const part = activations_.part_logits.As<float>();
+  MatMul(weights_.lm_head, activations_.normed.As<void>(), part, rows, /*accumulate=*/false);
+  backend_->GatherColumns({.part = part,
+                           .out = logits,
+                           .rows = rows,
+                           .part_columns = weights_.lm_head.weight->out_features(),
+                           .columns = config_.vocab_size});
   return logits;
 }
 

@@ -57,10 +57,14 @@ class DecoderModel {
   DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
                ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
-  void Project(const LayerWeights& weights, const Batch& batch, PagedKvCache kv);
+  void Project(int32_t layer, const Batch& batch, PagedKvCache kv);
   void RunAll(const Batch& batch, const KvCache& cache);
-  void Norm(const DeviceBuffer& weight, const float* residual, int32_t rows);  // into normed
+  // The residual stream, normed, into `normed`: after an output of attention or MLP, which ranks
+  // add to it here.
+  void Norm(const DeviceBuffer& weight, float* residual, int32_t rows, bool after_output);
   void MatMul(const Projection& projection, const void* x, float* y, int32_t rows, bool accumulate);
+  // Adds an output to the residual stream; one of several ranks leaves its part of it to Norm().
+  void Output(const Projection& projection, const void* x, float* residual, int32_t rows);
   // Norm and MLP, added to the residual stream.
   void AddMlp(const LayerWeights& weights, float* residual, int32_t rows);
   void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
@@ -76,6 +80,7 @@ class DecoderModel {
   Backend* backend_;
   DType matmul_type_;
   float softmax_scale_;
+  RankSpan scoring_ranks_;
   ModelWeights weights_;
   DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h
   Activations activations_;

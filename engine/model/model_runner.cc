@@ -9,7 +9,10 @@
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/shard.h"
 #include "engine/model/weights.h"
+#include "engine/parallel/rank_link.h"
+#include "engine/parallel/ranked_engine.h"
 #include "engine/step/graph_buckets.h"
 
 namespace tidal {
@@ -28,10 +31,11 @@ absl::StatusOr<ModelWeights> LoadOrMakeWeights(const ModelConfig& model, const E
 
 EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
                     const ResolvedAttention& attention, int64_t weight_bytes,
-                    const Backend& backend, bool tidal_available, const MemoryUse& memory,
+                    const Backend& backend, bool tidal_available, std::vector<MemoryUse> memory,
                     const std::string& graphs) {
   EngineInfo info = {};
-  static_cast<ModelShape&>(info) = config;
+  static_cast<ModelShape&>(info) = WholeShape(config);
+  info.num_ranks = config.shard.size;
   info.architecture = config.architecture;
   info.device = backend.info().name;
   info.eos_token_ids = config.eos_token_ids;
@@ -50,7 +54,7 @@ EngineInfo MakeInfo(const ModelConfig& config, const MemoryPlan& plan,
   info.tidal_available = tidal_available;
   info.tidal_chosen = tidal_available && attention.chosen;
   info.attention_source = attention.source;
-  info.memory = memory.ToString();
+  info.memory = std::move(memory);
   info.graphs = graphs;
   return info;
 }
@@ -74,6 +78,42 @@ BackendLimits MakeLimits(const ModelConfig& config, const MemoryPlan& plan) {
   return limits;
 }
 
+// In the order of ranks.
+absl::StatusOr<std::vector<MemoryUse>> MemoryOfRanks(RankLink* link, const MemoryUse& mine) {
+  if (link == nullptr) return std::vector<MemoryUse>{mine};
+  std::vector<MemoryUse> all(link->size());
+  for (const auto part : {&MemoryUse::total, &MemoryUse::others, &MemoryUse::weights,
+                          &MemoryUse::scratch, &MemoryUse::graphs, &MemoryUse::kv_cache}) {
+    TIDAL_ASSIGN_OR_RETURN(const std::vector<int64_t> bytes, link->Gather(mine.*part));
+    for (size_t rank = 0; rank < all.size(); ++rank) all[rank].*part = bytes[rank];
+  }
+  return all;
+}
+
+// Before any of them is read. RESOURCE_EXHAUSTED says by how much they are too large for this rank,
+// and how many ranks would do.
+absl::Status CheckWeightsFit(const ModelConfig& whole, Shard shard, const Backend& backend,
+                             int64_t usable) {
+  const auto bytes_of_rank = [&](int32_t ranks) {
+    return WeightBytes(*ShardOf(whole, {0, ranks}), backend.info().matmul_type);
+  };
+  const bool shared = backend.info().shares_host_memory;  // by all ranks
+  const int64_t needed = bytes_of_rank(shard.size) * (shared ? shard.size : 1);
+  if (needed <= usable) return absl::OkStatus();
+  std::string message =
+      absl::StrCat("weights: ", needed, " bytes do not fit into the ", usable, " that ",
+                   backend.info().name, " has for them: ", needed - usable, " are missing");
+  if (!shared) {
+    const std::vector<int32_t> possible = PossibleRanks(whole);
+    const auto enough = std::find_if(possible.begin(), possible.end(),
+                                     [&](int32_t ranks) { return bytes_of_rank(ranks) <= usable; });
+    absl::StrAppend(&message, enough == possible.end()
+                                  ? std::string("; no number of ranks would do")
+                                  : absl::StrCat("; tensor_parallel_size ", *enough, " would do"));
+  }
+  return absl::ResourceExhaustedError(message);
+}
+
 // A window that no sequence outgrows is none.
 void DropIdleWindows(int32_t max_model_len, ModelConfig* config) {
   for (int32_t& window : config->layer_windows) {
@@ -93,20 +133,26 @@ ResolvedAttention WithWindows(ResolvedAttention attention, const ModelConfig& co
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
-                                                       std::unique_ptr<Backend> backend) {
-  TIDAL_ASSIGN_OR_RETURN(ModelConfig model, ReadModelConfig(config.model_path));
+                                                       std::unique_ptr<Backend> backend,
+                                                       RankLink* link) {
+  TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
   TIDAL_ASSIGN_OR_RETURN(const ResolvedAttention attention,
                          ResolveAttention(config.attention_profile, config.model_path, model));
-  return ModelRunner::Load(config, std::move(model), attention, std::move(backend));
+  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                         ModelRunner::Load(config, model, attention, std::move(backend), link));
+  if (link == nullptr || link->rank() > 0) return engine;
+  return std::make_unique<RankedEngine>(std::move(engine), link);
 }
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfig& config,
-                                                               ModelConfig model,
+                                                               const ModelConfig& model,
                                                                const ResolvedAttention& resolved,
-                                                               std::unique_ptr<Backend> backend) {
+                                                               std::unique_ptr<Backend> backend,
+                                                               RankLink* link) {
   std::unique_ptr<ModelRunner> runner(new ModelRunner(std::move(backend)));
   Backend* device = runner->backend_.get();
-  runner->config_ = std::move(model);
+  const Shard shard = link == nullptr ? Shard() : Shard{link->rank(), link->size()};
+  TIDAL_ASSIGN_OR_RETURN(runner->config_, ShardOf(model, shard));
   TIDAL_RETURN_IF_ERROR(
       ParseLayerPlan(resolved.config.pattern, runner->config_.num_layers, "pattern").status());
   TIDAL_ASSIGN_OR_RETURN(runner->plan_, PlanMemory(runner->config_, config));
@@ -117,30 +163,36 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Load(const EngineConfi
     return absl::UnimplementedError(absl::StrCat(config.model_path, "/config.json: ", reason));
   }
   const int64_t free_before_weights = device->memory().free_bytes;
+  TIDAL_RETURN_IF_ERROR(CheckWeightsFit(model, shard, *device, free_before_weights));
   TIDAL_ASSIGN_OR_RETURN(ModelWeights weights, LoadOrMakeWeights(runner->config_, config, device));
   const int64_t weight_bytes = weights.BytesPerStep();
   TIDAL_RETURN_IF_ERROR(
-      runner->TakeMemory(config, attention, std::move(weights), free_before_weights));
+      runner->TakeMemory(config, attention, std::move(weights), free_before_weights, link));
   runner->layer_counts_ = CountLayers(runner->model_->layer_plan(), runner->config_.layer_windows);
   runner->window_ = WindowOf(runner->config_);
   TIDAL_ASSIGN_OR_RETURN(const std::string graphs, runner->RecordSteps());
+  TIDAL_ASSIGN_OR_RETURN(std::vector<MemoryUse> memory, MemoryOfRanks(link, runner->memory_use_));
   runner->info_ = MakeInfo(runner->config_, runner->plan_, attention, weight_bytes, *device,
-                           runner->model_->layer_plan().has_reuse(), runner->memory_use_, graphs);
+                           runner->model_->layer_plan().has_reuse(), std::move(memory), graphs);
   return runner;
 }
 
 // Everything but the weights; the KV cache last, since it may take what is left.
 absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
-                                     ModelWeights weights, int64_t free_before_weights) {
+                                     ModelWeights weights, int64_t free_before_weights,
+                                     RankLink* link) {
   const DeviceMemory memory = backend_->memory();
   memory_use_.total = memory.total_bytes;
   memory_use_.others = memory.total_bytes - free_before_weights;
   memory_use_.weights = free_before_weights - memory.free_bytes;
   const auto usable =
       static_cast<int64_t>(config.memory_utilization * static_cast<double>(memory.total_bytes));
-  const int64_t most_kv_bytes = config.kv_cache_bytes > 0
-                                    ? config.kv_cache_bytes
-                                    : usable - (memory.total_bytes - memory.free_bytes);
+  // Ranks have the same cache, as large as fits on each.
+  TIDAL_ASSIGN_OR_RETURN(
+      const int64_t most_kv_bytes,
+      LeastOfRanks(link, config.kv_cache_bytes > 0
+                             ? config.kv_cache_bytes
+                             : usable - (memory.total_bytes - memory.free_bytes)));
   plan_.max_scored_tokens = MaxScoredTokens(plan_, most_kv_bytes / plan_.kv_bytes_per_token);
   if (!backend_->Reserve(MakeLimits(config_, plan_))) {
     return absl::ResourceExhaustedError(
@@ -160,7 +212,8 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
       memory_use_.graphs = steps * config_.num_layers * kGraphBytesPerLayer;
     }
     const int64_t used = memory.total_bytes - backend_->memory().free_bytes;
-    const int64_t left = usable - used - memory_use_.graphs;
+    TIDAL_ASSIGN_OR_RETURN(const int64_t left,
+                           LeastOfRanks(link, usable - used - memory_use_.graphs));
     if (absl::Status status = PlanKvCache("KV cache", std::max<int64_t>(left, 0), &plan_);
         !status.ok()) {
       return absl::ResourceExhaustedError(

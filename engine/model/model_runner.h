@@ -29,11 +29,13 @@ namespace tidal {
 class ModelRunner : public Engine {
  public:
   // Engine::Create() for the model that the folder's config.json describes, with the attention
-  // settings given instead of the config's profile.
+  // settings given instead of the config's profile. With a link, this rank's part of it; every rank
+  // then launches the same steps.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const EngineConfig& config,
-                                                           ModelConfig model,
+                                                           const ModelConfig& model,
                                                            const ResolvedAttention& resolved,
-                                                           std::unique_ptr<Backend> backend);
+                                                           std::unique_ptr<Backend> backend,
+                                                           RankLink* link = nullptr);
 
   void Launch(const StepInput& input) override;
   absl::StatusOr<StepOutput> Collect() override;
@@ -65,7 +67,7 @@ class ModelRunner : public Engine {
   void CheckInput(const StepInput& input) const;
   void CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
-                          ModelWeights weights, int64_t free_before_weights);
+                          ModelWeights weights, int64_t free_before_weights, RankLink* link);
   // Records a step of every size and kind that there can be, where the back end has graphs. Gives
   // EngineInfo::graphs; a step that cannot be recorded is no error.
   absl::StatusOr<std::string> RecordSteps();

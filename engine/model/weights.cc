@@ -24,8 +24,8 @@ class Source {
 
 class Checkpoint final : public Source {
  public:
-  Checkpoint(const ModelTensors& tensors, Backend* backend)
-      : tensors_(tensors), backend_(backend) {}
+  Checkpoint(const ModelTensors& tensors, Shard shard, Backend* backend)
+      : tensors_(tensors), shard_(shard), backend_(backend) {}
 
   absl::StatusOr<DeviceBuffer> Embedding(const std::string& name, int64_t vocab,
                                          int64_t hidden) override {
@@ -43,7 +43,8 @@ class Checkpoint final : public Source {
   absl::StatusOr<Projection> Make(const ProjectionLayout& layout) override {
     Projection projection;
     TIDAL_ASSIGN_OR_RETURN(projection.weight, Weight(layout));
-    if (layout.bias) {
+    // What ranks add up has the bias once.
+    if (layout.bias && !(layout.splits_columns() && shard_.rank > 0)) {
       TIDAL_ASSIGN_OR_RETURN(projection.bias, Bias(layout));
     }
     return projection;
@@ -51,14 +52,14 @@ class Checkpoint final : public Source {
 
  private:
   absl::StatusOr<std::unique_ptr<PackedWeight>> Weight(const ProjectionLayout& layout) {
-    const int64_t columns = layout.columns, rows = layout.rows();
-    staging_.resize(rows * columns);
+    const int64_t columns = layout.columns.mine.count, rows = layout.rows();
+    staging_.assign(rows * columns, {});
     int64_t row = 0;
     for (const ProjectionLayout::Part& part : layout.parts) {
-      TIDAL_RETURN_IF_ERROR(
-          Read(part.module + ".weight", {part.rows, columns},
-               absl::MakeSpan(staging_).subspan(row * columns, part.rows * columns)));
-      row += part.rows;
+      TIDAL_RETURN_IF_ERROR(ReadPart(part.module + ".weight",
+                                     {part.rows.whole, layout.columns.whole}, part.rows,
+                                     layout.columns, row));
+      row += part.rows.mine.count;
     }
     std::unique_ptr<PackedWeight> weight = backend_->PackWeight(
         {staging_.data(), static_cast<int32_t>(rows), static_cast<int32_t>(columns)});
@@ -71,12 +72,12 @@ class Checkpoint final : public Source {
   }
 
   absl::StatusOr<DeviceBuffer> Bias(const ProjectionLayout& layout) {
-    staging_.resize(layout.rows());
+    staging_.assign(layout.rows(), {});
     int64_t row = 0;
     for (const ProjectionLayout::Part& part : layout.parts) {
-      TIDAL_RETURN_IF_ERROR(Read(part.module + ".bias", {part.rows},
-                                 absl::MakeSpan(staging_).subspan(row, part.rows)));
-      row += part.rows;
+      TIDAL_RETURN_IF_ERROR(
+          ReadPart(part.module + ".bias", {part.rows.whole}, part.rows, {1, {0, 1}}, row));
+      row += part.rows.mine.count;
     }
     std::vector<float> bias(staging_.size());
     std::transform(staging_.begin(), staging_.end(), bias.begin(), ToFloat);
@@ -92,6 +93,17 @@ class Checkpoint final : public Source {
     return buffer;
   }
 
+  // This rank's part of a tensor into staging_, from its row `row` on.
+  absl::Status ReadPart(const std::string& name, const std::vector<int64_t>& shape,
+                        const Extent& rows, const Extent& columns, int64_t row) {
+    TIDAL_ASSIGN_OR_RETURN(const TensorView* tensor, tensors_.Find(name, shape));
+    const int64_t count = std::min(rows.mine.count, rows.whole - rows.mine.begin);
+    const Slice mine = {rows.mine.begin, std::max<int64_t>(count, 0)};
+    const int64_t width = columns.mine.count;
+    return ReadSlice(*tensor, mine, columns.mine,
+                     absl::MakeSpan(staging_).subspan(row * width, mine.count * width));
+  }
+
   absl::Status Read(const std::string& name, const std::vector<int64_t>& shape,
                     absl::Span<bfloat16> out) {
     TIDAL_ASSIGN_OR_RETURN(const TensorView* tensor, tensors_.Find(name, shape));
@@ -99,13 +111,14 @@ class Checkpoint final : public Source {
   }
 
   const ModelTensors& tensors_;
+  const Shard shard_;
   Backend* backend_;
   std::vector<bfloat16> staging_;  // host, reused
 };
 
 class RandomNumbers final : public Source {
  public:
-  explicit RandomNumbers(Backend* backend) : backend_(backend) {}
+  RandomNumbers(Shard shard, Backend* backend) : shard_(shard), backend_(backend) {}
 
   absl::StatusOr<DeviceBuffer> Embedding(const std::string& name, int64_t vocab,
                                          int64_t hidden) override {
@@ -127,11 +140,13 @@ class RandomNumbers final : public Source {
   }
 
   absl::StatusOr<Projection> Make(const ProjectionLayout& layout) override {
-    const int64_t out = layout.rows(), in = layout.columns;
+    const int64_t out = layout.rows(), in = layout.columns.mine.count;
+    // What ranks share out differs between them; the seeds of the rest do not.
+    const uint64_t seed = ++seed_ + (uint64_t{static_cast<uint32_t>(shard_.rank)} << 32);
     Projection projection;
     projection.weight =
-        backend_->PackRandomWeight(static_cast<int32_t>(out), static_cast<int32_t>(in), ++seed_,
-                                   1.0f / std::sqrt(static_cast<float>(in)));
+        backend_->PackRandomWeight(static_cast<int32_t>(out), static_cast<int32_t>(in), seed,
+                                   1.0f / std::sqrt(static_cast<float>(layout.columns.whole)));
     if (!projection.weight) {
       return absl::ResourceExhaustedError(
           absl::StrCat(layout.parts[0].module, ": ", out * in * sizeof(bfloat16),
@@ -146,6 +161,7 @@ class RandomNumbers final : public Source {
   }
 
  private:
+  const Shard shard_;
   Backend* backend_;
   uint64_t seed_ = 0;
 };
@@ -197,15 +213,30 @@ int64_t ModelWeights::BytesPerStep() const {
   return bytes;
 }
 
+int64_t WeightBytes(const ModelConfig& config, DType matmul_type) {
+  int64_t elements = 0;
+  for (int32_t i = 0; i < config.num_layers; ++i) {
+    const LayerLayout layer = LayoutOfLayer(config, i);
+    for (const ProjectionLayout* part : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      elements += part->rows() * part->columns.mine.count;
+    }
+  }
+  const ProjectionLayout head = LayoutOfLmHead(config);
+  elements += head.rows() * head.columns.mine.count;
+  const auto embedding =
+      static_cast<int64_t>(sizeof(bfloat16)) * config.vocab_size * config.hidden_size;
+  return embedding + elements * static_cast<int64_t>(SizeOf(matmul_type));
+}
+
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const ModelTensors& tensors,
                                          Backend* backend) {
   TIDAL_RETURN_IF_ERROR(CheckTensors(config, tensors));
-  Checkpoint checkpoint(tensors, backend);
+  Checkpoint checkpoint(tensors, config.shard, backend);
   return MakeWeights(config, checkpoint);
 }
 
 absl::StatusOr<ModelWeights> MakeRandomWeights(const ModelConfig& config, Backend* backend) {
-  RandomNumbers numbers(backend);
+  RandomNumbers numbers(config.shard, backend);
   return MakeWeights(config, numbers);
 }
 

@@ -1,4 +1,4 @@
-// The weights of a model on a back end.
+// The weights of a model on a back end: this rank's part of them (checkpoint_layout.h).
 #ifndef TIDAL_ENGINE_MODEL_WEIGHTS_H_
 #define TIDAL_ENGINE_MODEL_WEIGHTS_H_
 
@@ -41,9 +41,12 @@ struct ModelWeights {
   int64_t BytesPerStep() const;
 };
 
-// Copies and packs every tensor the model has; all of them are checked before the first is copied.
-// NOT_FOUND (a missing tensor), INVALID_ARGUMENT (a wrong shape), UNIMPLEMENTED (an element type),
-// RESOURCE_EXHAUSTED.
+// What this rank's part of the weights takes on a device, about.
+int64_t WeightBytes(const ModelConfig& config, DType matmul_type);
+
+// Copies and packs this rank's part of every tensor the model has; all of them are checked before
+// the first is copied. NOT_FOUND (a missing tensor), INVALID_ARGUMENT (a wrong shape),
+// UNIMPLEMENTED (an element type), RESOURCE_EXHAUSTED.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const ModelTensors& tensors,
                                          Backend* backend);
 

@@ -53,7 +53,9 @@ Harness::Harness(const SchedulerConfig& config, int32_t vocab_size)
     : config_(config),
       vocab_size_(vocab_size),
       scheduler_(std::make_unique<Scheduler>(config)),
-      executor_(config, vocab_size) {}
+      executor_(config, vocab_size),
+      encoder_(config.max_num_seqs),
+      decoder_({config.max_num_seqs, config.max_model_len, config.num_blocks}) {}
 
 void Harness::Add(std::unique_ptr<Request> request) {
   ASSERT_TRUE(CheckAdmissible(*request, config_).ok()) << CheckAdmissible(*request, config_);
@@ -84,7 +86,15 @@ void Harness::SetDraft(SequenceId id, int32_t size, int32_t num_right) {
 }
 
 void Harness::Launch(const StepInput& input) {
-  executor_.Launch(input);
+  if (through_codec) {
+    std::vector<char> bytes;
+    encoder_.Encode(input, &bytes);
+    const absl::StatusOr<StepInput> decoded = decoder_.Decode(bytes);
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    executor_.Launch(*decoded);
+  } else {
+    executor_.Launch(input);
+  }
   std::vector<Row>& rows = launched_.emplace_back();
   for (const ScheduledSequence& s : input.sequences) {
     rows.push_back({s.id, s.num_computed_tokens, s.num_new_tokens, s.kind != RowKind::kPrefill,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/parallel/step_codec.h"
 #include "scheduler/request.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/scheduler_config.h"
@@ -91,6 +92,7 @@ class Harness {
 
   absl::Time now = absl::UnixEpoch();
   bool overlap = false;
+  bool through_codec = false;  // the executor gets its steps as another rank's would
 
  private:
   // Gives the step to the executor and remembers its rows.
@@ -101,6 +103,8 @@ class Harness {
   const int32_t vocab_size_;
   std::unique_ptr<Scheduler> scheduler_;
   KvExecutor executor_;
+  StepEncoder encoder_;
+  StepDecoder decoder_;
   std::deque<std::vector<Row>> launched_;
   int64_t num_ahead_ = 0;
   std::map<SequenceId, Result> results_;

@@ -26,6 +26,7 @@ class Simulation {
   void Run(int32_t num_steps, bool overlap) {
     Harness harness(config_, kVocabSize);
     harness.overlap = overlap;
+    harness.through_codec = Chance(50);
     for (int32_t step = 0; step < num_steps && !testing::Test::HasFailure(); ++step) {
       harness.now += absl::Milliseconds(1);
       if (harness.scheduler().num_waiting() < 12 && Chance(arrival_percent_)) {

@@ -80,6 +80,14 @@ class ForwardingBackend : public Backend {
   void Sample(const SampleParams& params) override { backend_->Sample(params); }
   void AcceptDrafts(const SampleParams& params) override { backend_->AcceptDrafts(params); }
   void CountTokens(const CountTokensParams& params) override { backend_->CountTokens(params); }
+  void ReduceNorm(const ReduceNormParams& params) override { backend_->ReduceNorm(params); }
+  void GatherColumns(const GatherColumnsParams& params) override {
+    backend_->GatherColumns(params);
+  }
+  void ReduceScores(const PagedDecodeParams& params, const SelectTokensParams& select,
+                    RankSpan ranks) override {
+    backend_->ReduceScores(params, select, ranks);
+  }
 
  private:
   std::unique_ptr<Backend> backend_;
