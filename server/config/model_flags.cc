@@ -22,13 +22,23 @@ ABSL_FLAG(
 ABSL_FLAG(bool, escape_special_tokens, false,
           "In chats, special tokens that a client writes out (<|im_end|>) stay text; those of the "
           "chat template are tokens. Off: all are, as with Hugging Face and vLLM.");
+ABSL_FLAG(std::string, tool_call_parser, "auto",
+          "How the model writes calls of tools, by vLLM's names; auto: as its chat template shows; "
+          "none: they stay text.");
+ABSL_FLAG(std::string, reasoning_parser, "auto",
+          "How the model writes what it thinks before it answers, by vLLM's names; auto, none: as "
+          "for tool_call_parser.");
 ABSL_FLAG(std::string, device, "auto",
           "What the model runs on: cuda, cpu, or auto (a GPU where there is one that works).");
 ABSL_FLAG(int32_t, cuda_device, 0, "Number of the GPU, as CUDA counts them.");
+ABSL_FLAG(int32_t, tensor_parallel_size, 1,
+          "GPUs that compute the model together, each a part of it, from cuda_device on; on a CPU, "
+          "processes. The server starts a process for each.");
 ABSL_FLAG(bool, cuda_graphs, true,
           "Replay decode steps as CUDA graphs. Off only to look for a fault.");
 ABSL_FLAG(int32_t, num_threads, 0,
-          "Threads of the CPU back end. 0: all cores this process may use.");
+          "Threads of the CPU back end, in each process of tensor_parallel_size. 0: all cores this "
+          "process may use, or an equal share of them.");
 ABSL_FLAG(int32_t, max_model_len, 0,
           "Most tokens of prompt and output together. 0: what the model was made for.");
 ABSL_FLAG(int32_t, max_num_seqs, 256, "Most sequences in one step.");
@@ -38,9 +48,10 @@ ABSL_FLAG(int32_t, block_size, 16, "Tokens in one block of the KV cache: 16, 32 
 ABSL_FLAG(std::string, load_format, "safetensors",
           "safetensors (or auto), or dummy: random weights of the shapes in config.json, for "
           "benchmarks.");
-ABSL_FLAG(tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{0},
-          "Memory of the KV cache, taken at start: 512MiB, 4GiB. 0: on a GPU what "
-          "gpu_memory_utilization leaves, on a CPU 1GiB.");
+ABSL_FLAG(
+    tidal::ByteSize, kv_cache_bytes, tidal::ByteSize{0},
+    "Memory of the KV cache, taken at start, in each process of tensor_parallel_size: 512MiB, "
+    "4GiB. 0: on a GPU what gpu_memory_utilization leaves, on a CPU 1GiB.");
 ABSL_FLAG(double, gpu_memory_utilization, 0.9,
           "Share of the GPU's memory that weights, scratch and KV cache may take together.");
 ABSL_FLAG(bool, enable_prefix_caching, true,
@@ -111,8 +122,11 @@ absl::StatusOr<ModelOptions> ModelOptionsFromFlags() {
   }
   options.chat_template = absl::GetFlag(FLAGS_chat_template);
   options.escape_special_tokens = absl::GetFlag(FLAGS_escape_special_tokens);
+  options.tool_call_parser = absl::GetFlag(FLAGS_tool_call_parser);
+  options.reasoning_parser = absl::GetFlag(FLAGS_reasoning_parser);
   options.backend.device = absl::GetFlag(FLAGS_device);
   options.backend.num_threads = absl::GetFlag(FLAGS_num_threads);
+  options.tensor_parallel_size = absl::GetFlag(FLAGS_tensor_parallel_size);
   options.backend.cuda_device = absl::GetFlag(FLAGS_cuda_device);
   options.backend.cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs);
   options.enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);

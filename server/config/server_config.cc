@@ -42,6 +42,10 @@ absl::Status ModelOptions::Validate() const {
   TIDAL_RETURN_IF_ERROR(Require(backend.num_threads >= 0 && backend.num_threads <= 1024,
                                 "num_threads", "in [0, 1024]", backend.num_threads));
   TIDAL_RETURN_IF_ERROR(
+      Require(tensor_parallel_size >= 1 && tensor_parallel_size <= RankGroup::kMaxRanks,
+              "tensor_parallel_size", "in [1, 64]", tensor_parallel_size));
+  static_assert(RankGroup::kMaxRanks == 64, "the message says it");
+  TIDAL_RETURN_IF_ERROR(
       Require(backend.cuda_device >= 0, "cuda_device", "0 or more", backend.cuda_device));
   TIDAL_RETURN_IF_ERROR(Require(engine.max_model_len == 0 || engine.max_model_len >= 2,
                                 "max_model_len", "0 (the model's) or at least 2",

@@ -25,11 +25,13 @@ inline constexpr int64_t kCpuKvCacheBytes = int64_t{1} << 30;
 // Which model runs how. Fields have the flags' names.
 struct ModelOptions {
   std::vector<std::string> served_model_names;  // at least one
-  BackendOptions backend;
-  EngineConfig engine;        // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
-  std::string chat_template;  // a file or the text of one; empty: the model's
+  BackendOptions backend;                       // without a group, which the ranks' processes make
+  int32_t tensor_parallel_size = 1;             // ranks that compute the model together
+  EngineConfig engine;                          // kv_cache_bytes 0 on a CPU: kCpuKvCacheBytes
+  std::string chat_template;                    // a file or the text of one; empty: the model's
   bool enable_tokenizer_info_endpoint = false;
   bool escape_special_tokens = false;
+  std::string tool_call_parser = "auto", reasoning_parser = "auto";
   bool enable_prefix_caching = true;
   bool overlap = true;
   PrefixCacheScope prefix_cache_scope = PrefixCacheScope::kTenant;

@@ -6,12 +6,11 @@
 namespace tidal {
 namespace {
 
-constexpr absl::string_view kOneGpu =
-    "a server runs on one GPU; start one for each, behind tidal-gateway";
+constexpr absl::string_view kTensorOnly =
+    "GPUs share a model out by --tensor_parallel_size; start a server for each copy of it, behind "
+    "tidal-gateway";
 constexpr absl::string_view kFolders =
     "models are folders on this machine, with all that belongs to them; nothing is downloaded";
-constexpr absl::string_view kAsWritten =
-    "tool calls and reasoning are passed on as the model wrote them, as text";
 constexpr absl::string_view kNoAdapters =
     "adapters are not supported; merge them into the model's weights";
 constexpr absl::string_view kOfTheModel = "it is read from the model's config.json";
@@ -38,6 +37,7 @@ constexpr std::array kVllmFlags = {
     Renamed("ssl_keyfile", "tls_key_file"),
     Renamed("ssl_ca_certs", "tls_client_ca_file"),
     Renamed("kv_cache_memory_bytes", "kv_cache_bytes"),
+    Renamed("tp", "tensor_parallel_size"),
     Renamed("async_scheduling", "overlap"),
     Opposite("enforce_eager", "cuda_graphs"),
 
@@ -48,6 +48,7 @@ constexpr std::array kVllmFlags = {
     Switch("disable_uvicorn_access_log", "true", "requests are not logged; see --otlp_endpoint"),
     Switch("disable_log_stats", "true", "statistics are not logged; they are in /metrics"),
     Switch("disable_fastapi_docs", "true", "there are no pages of docs"),
+    Switch("enable_auto_tool_choice", "true", "it is on where the model's format is known"),
     Switch("enable_chunked_prefill", "true",
            "long prompts always run in chunks, of max_num_batched_tokens at most"),
     Switch("enable_prompt_tokens_details", "true", "replies always have them"),
@@ -72,16 +73,14 @@ constexpr std::array kVllmFlags = {
     Valued("cpu_offload_gb", "0", "weights are not offloaded"),
     Valued("swap_space", "0", "sequences that are preempted are computed again, not swapped"),
 
-    // One GPU.
-    Valued("tensor_parallel_size", "1", kOneGpu),
-    Valued("tp", "1", kOneGpu),
-    Valued("pipeline_parallel_size", "1", kOneGpu),
-    Valued("pp", "1", kOneGpu),
-    Valued("data_parallel_size", "1", kOneGpu),
-    Valued("dp", "1", kOneGpu),
-    Valued("distributed_executor_backend", "uni", kOneGpu),
-    Switch("enable_expert_parallel", "false", kOneGpu),
-    Switch("disable_custom_all_reduce", "true", kOneGpu),
+    // Ranks are for tensor parallelism alone.
+    Valued("pipeline_parallel_size", "1", kTensorOnly),
+    Valued("pp", "1", kTensorOnly),
+    Valued("data_parallel_size", "1", kTensorOnly),
+    Valued("dp", "1", kTensorOnly),
+    Valued("distributed_executor_backend", "uni,mp", "the server starts its processes itself"),
+    Switch("enable_expert_parallel", "false", kTensorOnly),
+    Switch("disable_custom_all_reduce", "false", "ranks have one way to add up what they computed"),
 
     // Not here.
     Valued("quantization", "", "quantized weights are not supported"),
@@ -107,9 +106,6 @@ constexpr std::array kVllmFlags = {
     Valued("lora_modules", "", kNoAdapters),
     Valued("max_loras", "", kNoAdapters),
     Valued("max_lora_rank", "", kNoAdapters),
-    Switch("enable_auto_tool_choice", "false", kAsWritten),
-    Valued("tool_call_parser", "", kAsWritten),
-    Valued("reasoning_parser", "", kAsWritten),
     Valued("guided_decoding_backend", "auto", "guided decoding is not supported"),
     Valued("structured_outputs_config", "", "guided decoding is not supported"),
     Valued("speculative_config", "", kNoDraft),

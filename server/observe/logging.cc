@@ -20,6 +20,7 @@ namespace {
 // The logger's pattern is the rest of the line: time and level.
 constexpr char kTextPattern[] = "%Y-%m-%dT%H:%M:%S.%e%z %l %v";
 constexpr char kJsonPattern[] = R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})";
+constexpr char kTextRank[] = " rank=", kJsonRank[] = R"(,"rank":)";  // and its number
 
 // spdlog's own sink for stderr does not look at whether a line was written.
 class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
@@ -57,6 +58,7 @@ struct Logger {
   const std::shared_ptr<StderrSink> sink = std::make_shared<StderrSink>();
   const std::shared_ptr<spdlog::logger> out = std::make_shared<spdlog::logger>("tidal", sink);
   LogFormat format = LogFormat::kText;
+  char rank[16] = "";  // what LogLastLine() says of it
 };
 
 Logger& GetLogger() {
@@ -150,6 +152,16 @@ void InitLogging(LogLevel lowest, LogFormat format) {
   logger.out->set_pattern(format == LogFormat::kJson ? kJsonPattern : kTextPattern);
 }
 
+void SetLogRank(int rank) {
+  Logger& logger = GetLogger();
+  const bool json = logger.format == LogFormat::kJson;
+  const std::string field = absl::StrCat(json ? kJsonRank : kTextRank, rank);
+  std::snprintf(logger.rank, sizeof(logger.rank), "%s", field.c_str());
+  std::string pattern = json ? kJsonPattern : kTextPattern;
+  pattern.insert(json ? pattern.size() - 1 : pattern.size(), field);
+  logger.out->set_pattern(pattern);
+}
+
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields) {
   Logger& logger = GetLogger();
   const spdlog::level::level_enum spd_level = ToSpdlog(level);
@@ -167,11 +179,11 @@ void LogLastLine(const char* message) {
   char time[32], line[512];
   std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%S", &parts);
   const char* const form = GetLogger().format == LogFormat::kJson
-                               ? R"({"time":"%s.%03d+0000","level":"error","message":"%s"})"
+                               ? R"({"time":"%s.%03d+0000","level":"error","message":"%s"%s})"
                                  "\n"
-                               : "%s.%03d+0000 error %s\n";
+                               : "%s.%03d+0000 error %s%s\n";
   const int millis = static_cast<int>(now.tv_nsec / 1'000'000);
-  const int size = std::snprintf(line, sizeof(line), form, time, millis, message);
+  const int size = std::snprintf(line, sizeof(line), form, time, millis, message, GetLogger().rank);
   if (::write(STDERR_FILENO, line, static_cast<size_t>(size)) < 0) _exit(1);
   _exit(1);
 }

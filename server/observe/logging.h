@@ -30,6 +30,9 @@ struct LogField {
 // Call once, before other threads log. Without it: text, from kInfo.
 void InitLogging(LogLevel lowest, LogFormat format);
 
+// Every line from now on says that it is this rank's. Call once, before other threads log.
+void SetLogRank(int rank);
+
 // Thread-safe. Never give it what a client said or was told. A line that cannot be written, as on a
 // full disk, is dropped: the next one is tried again.
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});

@@ -115,6 +115,18 @@ class Metrics::Impl {
         .Register(registry)
         .Add(cache)
         .Set(1);
+    for (size_t rank = 0; rank < options.memory.size(); ++rank) {
+      const MemoryUse& use = options.memory[rank];
+      const std::pair<const char*, int64_t> parts[] = {
+          {"weights", use.weights},   {"scratch", use.scratch}, {"graphs", use.graphs},
+          {"kv_cache", use.kv_cache}, {"others", use.others},   {"free", use.free()}};
+      for (const auto& [part, bytes] : parts) {
+        Gauge("tidal:device_memory_bytes",
+              "Memory of each rank's device when the server started, by what has it.",
+              {{"rank", absl::StrCat(rank)}, {"part", part}})
+            .Set(static_cast<double>(bytes));
+      }
+    }
   }
 
   prometheus::Counter& Counter(const char* name, const char* help, prometheus::Labels more = {}) {

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "engine/engine.h"
 #include "engine/step.h"
 #include "scheduler/serving_loop.h"
 #include "scheduler/token_stream.h"
@@ -21,6 +23,7 @@ struct MetricsOptions {
   int32_t num_blocks = 0;
   int32_t max_model_len = 0;
   bool enable_prefix_caching = true;
+  std::vector<MemoryUse> memory;  // of each rank's device
 };
 
 // Thread-safe. What runs for each token is lock-free.

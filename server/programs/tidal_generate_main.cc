@@ -1,4 +1,6 @@
 // tidal-generate: one prompt from the command line, without a server.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -21,6 +23,8 @@
 #include "server/generation/generation.h"
 #include "server/generation/model_runtime.h"
 #include "server/observe/logging.h"
+#include "server/ranks/load_engine.h"
+#include "server/ranks/rank_processes.h"
 
 ABSL_FLAG(bool, chat, false,
           "The prompt is a user's turn of a chat; else it is plain text to go on with.");
@@ -114,6 +118,18 @@ absl::Status Print(Generation& generation) {
 absl::Status Run(const std::vector<std::string>& arguments) {
   TIDAL_ASSIGN_OR_RETURN(tidal::ModelOptions options, tidal::ModelOptionsFromFlags());
   if (tidal::PrintConfigIfAsked()) return absl::OkStatus();
+  std::unique_ptr<tidal::RankProcesses> ranks;
+  if (options.tensor_parallel_size > 1) {
+    TIDAL_ASSIGN_OR_RETURN(ranks, tidal::RankProcesses::Start(
+                                      options.tensor_parallel_size, [&](tidal::RankGroup* group) {
+                                        return tidal::RunRank(options, group);
+                                      }));
+    options.backend.group = ranks->group();
+    ranks->Watch([](const std::string& failure) {
+      std::fprintf(stderr, "tidal-generate: %s\n", failure.c_str());
+      _exit(1);
+    });
+  }
   std::string prompt = absl::StrJoin(arguments, " ");
   if (arguments.empty()) prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<tidal::ModelRuntime> runtime,

@@ -63,7 +63,8 @@ void LogModel(const ServedModel& model) {
       {{"names", absl::StrJoin(model.names, ",")},
        {"architecture", info.architecture},
        {"device", info.device},
-       {"memory", info.memory},
+       {"tensor_parallel_size", info.num_ranks},
+       {"memory", info.memory.front().ToString()},
        {"graphs", info.graphs},
        {"weights", FormatByteSize({info.weight_bytes})},
        {"max_model_len", info.max_model_len},
@@ -74,7 +75,14 @@ void LogModel(const ServedModel& model) {
        {"attention_source", info.attention_source},
        {"attention_mode", model.default_attention_mode == AttentionMode::kTidal ? "tidal" : "full"},
        {"token_budget", model.default_token_budget},
-       {"chat", model.chat_template != nullptr ? "yes" : "no"}});
+       {"chat", model.chat_template != nullptr ? "yes" : "no"},
+       {"tool_call_parser", model.reply_formats.calls_name()},
+       {"reasoning_parser", model.reply_formats.reasoning_name()},
+       {"parsers_found_by", model.reply_formats.reason}});
+  for (size_t rank = 1; rank < info.memory.size(); ++rank) {
+    Log(LogLevel::kInfo, "memory of another rank",
+        {{"of_rank", rank}, {"memory", info.memory[rank].ToString()}});
+  }
   if (!info.tidal_available || info.tidal_chosen) return;
   Log(LogLevel::kInfo,
       "full attention: the model's folder has no tidal.json that says which layers select, and "

@@ -23,6 +23,8 @@
 #include "server/config/server_flags.h"
 #include "server/observe/logging.h"
 #include "server/programs/tidal_server.h"
+#include "server/ranks/load_engine.h"
+#include "server/ranks/rank_processes.h"
 
 namespace {
 
@@ -40,10 +42,11 @@ void QuietLibraries() {
   google::protobuf::SetLogHandler(nullptr);
 }
 
-// SIGTERM and SIGINT, for all threads of the process: made before any other thread.
-class EndSignals {
+// What ends the program: SIGTERM or SIGINT, for all threads of the process, or a rank that failed.
+// Made before any other thread.
+class EndOfServing {
  public:
-  EndSignals() {
+  EndOfServing() {
     sigemptyset(&set_);
     sigaddset(&set_, SIGTERM);
     sigaddset(&set_, SIGINT);
@@ -51,27 +54,48 @@ class EndSignals {
     std::thread([this] { Watch(); }).detach();
   }
 
-  // From now on the first signal is for Wait(); until now it ended the program.
+  // From now on the first signal, or a failure, is for Wait(); until now it ended the program.
   void StartServing() { serving_.store(true); }
-  void Wait() { first_.WaitForNotification(); }
+  // True: a signal. False: ranks failed.
+  bool Wait() {
+    first_.WaitForNotification();
+    return !failed_.load();
+  }
+
+  void Fail(const std::string& failure) {
+    if (!serving_.load()) {
+      std::fprintf(stderr, "tidal-server: %s\n", failure.c_str());
+      _exit(1);
+    }
+    tidal::Log(tidal::LogLevel::kError, "a rank failed; the server ends", {{"reason", failure}});
+    failed_.store(true);
+    NotifyOnce();
+  }
 
  private:
   void Watch() {
     int received = 0;
     sigwait(&set_, &received);
     if (!serving_.load()) _exit(0);  // nothing was promised to anybody yet
-    first_.Notify();
+    NotifyOnce();
     sigwait(&set_, &received);
     _exit(1);
   }
 
+  void NotifyOnce() {
+    if (!notified_.exchange(true)) first_.Notify();
+  }
+
   sigset_t set_;
-  std::atomic<bool> serving_{false};
+  std::atomic<bool> serving_{false}, failed_{false}, notified_{false};
   absl::Notification first_;
 };
 
 // A model that hangs cannot be drained. Beyond what an orderly shutdown takes.
 constexpr absl::Duration kStuckGrace = absl::Seconds(20);
+// Without all ranks nothing can be finished: streams are told so, and the process makes room for
+// the next.
+constexpr absl::Duration kFailureGrace = absl::Milliseconds(600);
 
 void ExitAfter(absl::Duration timeout) {
   std::thread([timeout] {
@@ -108,12 +132,29 @@ int main(int argc, char** argv) {
   if (const absl::Status few = tidal::CheckOpenFiles(); !few.ok()) return Fail(few);
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
-  auto* const signals = new EndSignals;  // its thread lives until the process ends
+  // Processes are made before threads.
+  std::unique_ptr<tidal::RankProcesses> ranks;
+  if (config->model.tensor_parallel_size > 1) {
+    auto started = tidal::RankProcesses::Start(
+        config->model.tensor_parallel_size,
+        [&](tidal::RankGroup* group) { return tidal::RunRank(config->model, group); });
+    if (!started.ok()) return Fail(started.status());
+    ranks = *std::move(started);
+    config->model.backend.group = ranks->group();
+    tidal::SetLogRank(0);
+  }
+
+  auto* const end = new EndOfServing;  // its thread lives until the process ends
+  if (ranks != nullptr) ranks->Watch([end](const std::string& failure) { end->Fail(failure); });
   absl::StatusOr<std::unique_ptr<tidal::TidalServer>> server = tidal::TidalServer::Start(*config);
   if (!server.ok()) return Fail(server.status());
 
-  signals->StartServing();
-  signals->Wait();
+  end->StartServing();
+  if (!end->Wait()) {
+    ExitAfter(kFailureGrace);
+    (*server)->Shutdown(absl::ZeroDuration());
+    return 1;
+  }
   tidal::Log(tidal::LogLevel::kInfo, "draining");
   ExitAfter(config->shutdown_timeout + kStuckGrace);
   const bool finished = (*server)->Shutdown(config->shutdown_timeout);
