@@ -307,13 +307,15 @@ v1::GenerateResponse Generation::MakeUsage() const {
   attention->set_budget(static_cast<uint32_t>(tidal ? request_.attention.token_budget : 0));
   usage->set_prompt_tokens(static_cast<uint32_t>(request_.prompt.size()));
   usage->set_cached_tokens(static_cast<uint32_t>(outputs_.front().info->cached_tokens));
-  int32_t completion = 0, sparse = 0, dense = 0;
+  int32_t completion = 0, reasoning = 0, sparse = 0, dense = 0;
   for (const Output& output : outputs_) {
     completion += output.assembler.completion_tokens();
+    reasoning += output.assembler.reasoning_tokens();
     sparse += output.info->sparse_steps;
     dense += output.info->dense_steps;
   }
   usage->set_completion_tokens(static_cast<uint32_t>(completion));
+  usage->set_reasoning_tokens(static_cast<uint32_t>(reasoning));
   attention->set_sparse_steps(static_cast<uint32_t>(sparse));
   attention->set_dense_steps(static_cast<uint32_t>(dense));
   return response;

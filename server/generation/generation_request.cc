@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/random/random.h"
@@ -11,6 +12,7 @@
 #include "engine/base/status_macros.h"
 #include "server/generation/chat_prompt.h"
 #include "server/generation/field_error.h"
+#include "server/reply/detect_format.h"
 
 namespace tidal {
 namespace {
@@ -61,7 +63,9 @@ absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids
   return std::vector<TokenId>(token_ids.ids().begin(), token_ids.ids().end());
 }
 
-absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model) {
+// `text`: as for ParsePrompt().
+absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model,
+                                               std::string* text) {
   TIDAL_ASSIGN_OR_RETURN(const ChatPrompt prompt,
                          RenderChat(chat, model.chat_template.get(), model.escaped_tokens.get()));
   if (prompt.text.empty()) return InvalidField("prompt", "have at least 1 token", "an empty text");
@@ -72,10 +76,11 @@ absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const Serve
       model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins, /*add_special_tokens=*/false);
   if (!tokens.ok()) return Within("chat: ", tokens.status());
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
+  *text = prompt.text;
   return tokens;
 }
 
-// The prompt's tokens; its text goes to `text` where the request had one.
+// The prompt's tokens; its text goes to `text` where the request had one, or a chat.
 absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& request,
                                                  const ServedModel& model, std::string* text) {
   bool add_special_tokens = false;
@@ -87,7 +92,7 @@ absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& requ
       add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
       break;
     case v1::GenerateRequest::kChat:
-      return ParseChat(request.chat(), model);
+      return ParseChat(request.chat(), model, text);
     case v1::GenerateRequest::PROMPT_NOT_SET:
       return InvalidField("prompt", "be one of text, token_ids and chat", "nothing");
   }
@@ -235,6 +240,42 @@ OutputOptions ParseOutput(const v1::GenerateRequest& request) {
   return out;
 }
 
+// What the tools' schemas say of arguments.
+std::shared_ptr<const ArgumentTypes> TypesOf(const v1::Chat& chat) {
+  auto types = std::make_shared<ArgumentTypes>();
+  for (const std::string& text : chat.tools()) {
+    const auto tool = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!tool.is_object() || !tool.contains("function")) continue;
+    const nlohmann::json& function = tool["function"];
+    if (!function.is_object() || !function.contains("name") || !function["name"].is_string()) {
+      continue;
+    }
+    const auto schema = function.find("parameters");
+    if (schema == function.end()) continue;
+    types->AddTool(function["name"].get<std::string>(), schema->dump());
+  }
+  return types;
+}
+
+// `prompt`: of a chat, rendered.
+ReplyParsing ParseReplyParsing(const v1::GenerateRequest& request, const std::string& prompt,
+                               const ServedModel& model) {
+  ReplyParsing parsing;
+  if (request.prompt_case() != v1::GenerateRequest::kChat) return parsing;
+  const v1::ReplyParsing& in = request.output().parsing();
+  if (in.reasoning()) parsing.reasoning = model.reply_formats.reasoning;
+  if (in.tool_calls()) parsing.calls = model.reply_formats.calls;
+  if (!parsing.enabled()) return parsing;
+  parsing.special = model.reply_formats.special;
+  if (parsing.reasoning != nullptr) {
+    parsing.starts_in_reasoning = PromptEndsInReasoning(prompt, *parsing.reasoning);
+  }
+  if (parsing.calls != nullptr && parsing.calls->syntax == CallSyntax::kTagged) {
+    parsing.types = TypesOf(request.chat());
+  }
+  return parsing;
+}
+
 // What needs no tokenizer, so that a bad request costs nothing.
 absl::Status CheckScalars(const v1::GenerateRequest& request) {
   if (request.n() > kMaxOutputs) {
@@ -294,6 +335,7 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   out.priority = request.priority();
   out.cache_salt = request.cache_salt();
   out.output = ParseOutput(request);
+  out.output.parsing = ParseReplyParsing(request, text, model);
   if (request.output().echo()) {
     const bool is_text = request.prompt_case() == v1::GenerateRequest::kText;
     out.output.echo = is_text ? std::move(text)

@@ -12,6 +12,7 @@
 #include "engine/step.h"
 #include "proto/tidal/v1/inference.pb.h"
 #include "scheduler/request.h"
+#include "server/generation/reply_parts.h"
 #include "server/generation/request_limits.h"
 #include "server/generation/served_model.h"
 
@@ -26,6 +27,7 @@ struct OutputOptions {
   bool skip_special_tokens = true;
   bool final_only = false;
   std::string echo;  // text that comes first in each output
+  ReplyParsing parsing;
 };
 
 struct GenerationRequest {

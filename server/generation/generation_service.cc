@@ -101,6 +101,8 @@ v1::ModelInfo GenerationService::GetModelInfo(const v1::GetModelInfoRequest& req
   out.set_device(info.device);
   out.set_version(model_->version);
   out.set_created_unix_seconds(model_->created_unix_seconds);
+  out.set_tool_call_parser(model_->reply_formats.calls_name());
+  out.set_reasoning_parser(model_->reply_formats.reasoning_name());
   if (request.tokenizer_info()) out.set_tokenizer_info(model_->tokenizer_info);
   return out;
 }

@@ -9,10 +9,10 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/checkpoint/generation_config.h"
-#include "kernels/backends.h"
 #include "server/generation/warm_up.h"
 #include "server/observe/logging.h"
 #include "server/observe/version.h"
+#include "server/text/chat_template_files.h"
 #include "server/text/tokenizer_info.h"
 
 namespace tidal {
@@ -28,6 +28,19 @@ GenerationDefaults MakeDefaults(const GenerationConfig& config) {
   out.repetition_penalty = config.repetition_penalty.value_or(out.repetition_penalty);
   out.max_tokens = config.max_new_tokens;
   return out;
+}
+
+// The text of all that ChatTemplate::Load() compiles.
+absl::StatusOr<std::string> TemplateSources(const std::string& folder,
+                                            const std::string& replacement) {
+  if (!replacement.empty()) {
+    TIDAL_ASSIGN_OR_RETURN(TemplateSource source, ReadChatTemplate(replacement));
+    return source.text;
+  }
+  TIDAL_ASSIGN_OR_RETURN(const std::vector<TemplateSource> sources, FindChatTemplates(folder));
+  std::string text;
+  for (const TemplateSource& source : sources) absl::StrAppend(&text, source.text, "\n");
+  return text;
 }
 
 absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
@@ -53,10 +66,15 @@ absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
   }
   auto chat_template = ChatTemplate::Load(folder, options.chat_template);
   // Plain completions work with a model that has no template.
-  if (options.chat_template.empty() && absl::IsNotFound(chat_template.status())) {
-    return absl::OkStatus();
+  const bool has_none = options.chat_template.empty() && absl::IsNotFound(chat_template.status());
+  std::string source;
+  if (!has_none) {
+    TIDAL_ASSIGN_OR_RETURN(model->chat_template, std::move(chat_template));
+    TIDAL_ASSIGN_OR_RETURN(source, TemplateSources(folder, options.chat_template));
   }
-  TIDAL_ASSIGN_OR_RETURN(model->chat_template, std::move(chat_template));
+  TIDAL_ASSIGN_OR_RETURN(model->reply_formats,
+                         FindReplyFormats({options.tool_call_parser, options.reasoning_parser},
+                                          model->chat_template.get(), source, *model->tokenizer));
   return absl::OkStatus();
 }
 
@@ -111,18 +129,10 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
 
 absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOptions& options,
                                                                  RuntimeHooks hooks) {
-  std::string message;
-  std::unique_ptr<Backend> backend = MakeBackend(options.backend, &message);
-  if (backend == nullptr) return absl::UnavailableError(message);
-  if (!message.empty()) Log(LogLevel::kInfo, "running on the CPU", {{"reason", message}});
-  EngineConfig engine = options.engine;
-  if (engine.kv_cache_bytes == 0 && backend->info().shares_host_memory) {
-    engine.kv_cache_bytes = kCpuKvCacheBytes;
-  }
-
   std::unique_ptr<ModelRuntime> runtime(new ModelRuntime);
-  TIDAL_ASSIGN_OR_RETURN(runtime->engine_, Engine::Create(engine, std::move(backend)));
-  const EngineInfo& info = runtime->engine_->info();
+  TIDAL_ASSIGN_OR_RETURN(runtime->engine_, LoadEngine(options));
+  Engine* const engine = runtime->engine_.engine.get();
+  const EngineInfo& info = engine->info();
   TIDAL_RETURN_IF_ERROR(LoadServedModel(options, info, &runtime->model_));
   const SchedulerConfig scheduler = MakeSchedulerConfig(options, info);
   TIDAL_RETURN_IF_ERROR(scheduler.Validate());
@@ -133,6 +143,7 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
   metrics.num_blocks = info.num_blocks;
   metrics.max_model_len = info.max_model_len;
   metrics.enable_prefix_caching = options.enable_prefix_caching;
+  metrics.memory = info.memory;
   runtime->metrics_ = std::make_unique<Metrics>(metrics);
 
   LoopObserver observer;
@@ -143,8 +154,7 @@ absl::StatusOr<std::unique_ptr<ModelRuntime>> ModelRuntime::Load(const ModelOpti
     m->OnBlockUse(use);
   };
   observer.on_failure = std::move(hooks.on_failure);
-  runtime->loop_ =
-      std::make_unique<ServingLoop>(scheduler, runtime->engine_.get(), std::move(observer));
+  runtime->loop_ = std::make_unique<ServingLoop>(scheduler, engine, std::move(observer));
   GenerationServiceOptions service;
   service.intake_threads = service.output_threads = NumServiceThreads();
   service.max_live_requests = 2 * (options.max_queued_requests + info.max_num_seqs);

@@ -13,6 +13,7 @@
 #include "server/generation/generation_service.h"
 #include "server/generation/served_model.h"
 #include "server/observe/metrics.h"
+#include "server/ranks/load_engine.h"
 
 namespace tidal {
 
@@ -42,7 +43,7 @@ class ModelRuntime {
   ModelRuntime() = default;
 
   ServedModel model_;
-  std::unique_ptr<Engine> engine_;
+  LoadedEngine engine_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<ServingLoop> loop_;
   std::unique_ptr<GenerationService> service_;

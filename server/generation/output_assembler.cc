@@ -18,9 +18,13 @@ OutputAssembler::OutputAssembler(int index, const Tokenizer* tokenizer,
       final_only_(options.final_only),
       min_tokens_(stop.min_tokens),
       stop_token_ids_(stop.stop_token_ids),
-      detokenizer_(tokenizer, options.skip_special_tokens),
+      // What special tokens mean is for the parser to say, where there is one.
+      detokenizer_(tokenizer, options.skip_special_tokens || options.parsing.enabled()),
       matcher_(options.stop_strings, options.include_stop_in_output) {
   delta_.set_text(options.echo);
+  if (options.parsing.enabled()) {
+    parts_ = std::make_unique<ReplyParts>(options.parsing, !options.skip_special_tokens);
+  }
 }
 
 void OutputAssembler::Append(SampledToken token) {
@@ -54,14 +58,22 @@ void OutputAssembler::Finish(const FinishInfo& info) {
     stop_token_.reset();
     return;
   }
-  delta_.mutable_text()->append(matcher_.Flush());
-  reason_ =
-      info.reason == FinishReason::kLength ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP;
+  Show(matcher_.Flush());
+  if (parts_ != nullptr) parts_->Finish(&delta_);
+  if (info.reason == FinishReason::kLength) {
+    reason_ = v1::FINISH_REASON_LENGTH;
+  } else if (parts_ != nullptr && parts_->has_called()) {
+    reason_ = v1::FINISH_REASON_TOOL_CALLS;
+  } else {
+    reason_ = v1::FINISH_REASON_STOP;
+  }
 }
 
 std::optional<v1::OutputDelta> OutputAssembler::TakeDelta() {
-  if (!ended() && (final_only_ || delta_.text().empty())) return std::nullopt;
-  if (delta_.text().empty() && delta_.num_tokens() == 0) return std::nullopt;
+  const bool says_nothing =
+      delta_.text().empty() && delta_.reasoning().empty() && delta_.tool_calls().empty();
+  if (!ended() && (final_only_ || says_nothing)) return std::nullopt;
+  if (says_nothing && delta_.num_tokens() == 0) return std::nullopt;
   delta_.set_index(index_);
   return std::exchange(delta_, v1::OutputDelta());
 }
@@ -95,21 +107,32 @@ void OutputAssembler::AddTokenToDelta(const SampledToken& token) {
 void OutputAssembler::AppendText(std::string_view text) {
   if (text.empty()) return;
   // As in vLLM, stop strings count only in text that comes after the first min_tokens tokens.
-  if (completion_tokens_ <= min_tokens_) {
-    delta_.mutable_text()->append(text);
-    return;
-  }
+  if (completion_tokens_ <= min_tokens_) return Show(text);
   StopMatcher::Result result = matcher_.Append(text);
-  delta_.mutable_text()->append(result.text);
-  if (result.stop.has_value()) {
-    stop_string_ = std::move(result.stop);
-    reason_ = v1::FINISH_REASON_STOP;
+  Show(result.text);
+  if (!result.stop.has_value()) return;
+  if (parts_ != nullptr) parts_->Finish(&delta_);
+  stop_string_ = std::move(result.stop);
+  reason_ = v1::FINISH_REASON_STOP;
+}
+
+void OutputAssembler::Show(std::string_view text) {
+  if (parts_ == nullptr) {
+    delta_.mutable_text()->append(text);
+  } else if (!text.empty()) {
+    parts_->AppendText(text, &delta_);
   }
 }
 
 void OutputAssembler::AddToken(const SampledToken& token) {
   AddTokenToDelta(token);
   AppendText(detokenizer_.Append(token.id));
+  if (parts_ == nullptr) return;
+  if (tokenizer_->IsSpecial(token.id) && !ended()) {
+    Show(matcher_.Flush());  // no stop string goes on behind it
+    parts_->AppendSpecialToken(tokenizer_->WrittenToken(token.id), &delta_);
+  }
+  reasoning_tokens_ += parts_->in_reasoning() ? 1 : 0;
 }
 
 v1::Logprob OutputAssembler::MakeLogprob(TokenId id, float logprob) const {

@@ -4,6 +4,7 @@
 #define TIDAL_SERVER_GENERATION_OUTPUT_ASSEMBLER_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "scheduler/request.h"
 #include "scheduler/token_stream.h"
 #include "server/generation/generation_request.h"
+#include "server/generation/reply_parts.h"
 #include "server/text/incremental_detokenizer.h"
 #include "server/text/stop_matcher.h"
 #include "server/text/tokenizer.h"
@@ -46,11 +48,16 @@ class OutputAssembler {
 
   // Tokens up to the stop, end token included.
   int32_t completion_tokens() const { return completion_tokens_; }
+  // Those of them that were reasoning.
+  int32_t reasoning_tokens() const { return reasoning_tokens_; }
 
  private:
   bool IsStopToken(TokenId id) const;
   void AddTokenToDelta(const SampledToken& token);  // its id and logprobs, not its text
+  // Text of tokens, in which stop strings are looked for.
   void AppendText(std::string_view text);
+  // Text in which there are none.
+  void Show(std::string_view text);
   void AddToken(const SampledToken& token);
   v1::Logprob MakeLogprob(TokenId id, float logprob) const;
 
@@ -61,11 +68,12 @@ class OutputAssembler {
   const std::vector<TokenId> stop_token_ids_;
   IncrementalDetokenizer detokenizer_;
   StopMatcher matcher_;
+  std::unique_ptr<ReplyParts> parts_;  // null: all is text
 
   v1::OutputDelta delta_;
   // A stop token, until what follows says whether it ended the output or came too early to.
   std::optional<SampledToken> held_;
-  int32_t completion_tokens_ = 0;
+  int32_t completion_tokens_ = 0, reasoning_tokens_ = 0;
   v1::FinishReason reason_ = v1::FINISH_REASON_UNSPECIFIED;
   std::optional<std::string> stop_string_;
   std::optional<TokenId> stop_token_;

@@ -13,6 +13,7 @@
 #include "engine/base/ids.h"
 #include "engine/engine.h"
 #include "engine/step.h"
+#include "server/generation/reply_formats.h"
 #include "server/text/chat_template.h"
 #include "server/text/special_token_texts.h"
 #include "server/text/tokenizer.h"
@@ -37,6 +38,7 @@ struct ServedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   size_t longest_token_bytes = 0;               // of the tokenizer's vocabulary
   std::unique_ptr<ChatTemplate> chat_template;  // null: the model has none
+  ReplyFormats reply_formats;                   // of chats
   std::string tokenizer_info;                   // ReadTokenizerInfo()'s; empty: it is not told
   // What the text of chats must not become; null: as with Hugging Face, it may.
   std::unique_ptr<const SpecialTokenTexts> escaped_tokens;

@@ -19,6 +19,8 @@ constexpr const char* kUnsupportedInChats[] = {
     "functions",          "function_call", "audio", "prediction",
     "web_search_options", "chat_template", "echo",  nullptr};
 
+constexpr std::array kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+
 constexpr std::array kRoles = {"system", "developer", "user", "assistant", "tool"};
 
 // The parts that are text, and the member that has it.
@@ -113,12 +115,35 @@ void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   }
 }
 
-// The model may call tools or not. Nothing here makes it call one.
-void RefuseToolChoice(JsonFields& fields) {
+// Given to the template, as vLLM does: by its own name, and as the switches that templates have for
+// thinking at all, unless the client set them.
+void ReadReasoningEffort(JsonFields& fields, v1::Chat& chat) {
+  const auto effort = fields.String("reasoning_effort");
+  if (!effort) return;
+  if (std::find(kEfforts.begin(), kEfforts.end(), *effort) == kEfforts.end()) {
+    return fields.Fail("reasoning_effort",
+                       R"("none", "minimal", "low", "medium", "high", "xhigh" or "max")", *effort);
+  }
+  auto variables = nlohmann::ordered_json::parse(
+      chat.chat_template_kwargs().empty() ? "{}" : chat.chat_template_kwargs());
+  if (!variables.contains("reasoning_effort")) variables["reasoning_effort"] = *effort;
+  for (const char* name : {"enable_thinking", "thinking"}) {
+    if (!variables.contains(name)) variables[name] = *effort != "none";
+  }
+  chat.set_chat_template_kwargs(variables.dump());
+}
+
+// What of the reply comes in fields of its own. The model may call tools or not: nothing here makes
+// it call one.
+void ReadParsing(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {
+  v1::ReplyParsing& parsing = *call.mutable_output()->mutable_parsing();
+  parsing.set_reasoning(true);
+  reply.include_reasoning = fields.Bool("include_reasoning").value_or(true);
   const nlohmann::json* choice = fields.Find("tool_choice");
   if (choice != nullptr && *choice != "none" && *choice != "auto") {
-    fields.Fail("tool_choice", R"("none" or "auto")", *choice);
+    return fields.Fail("tool_choice", R"("none" or "auto")", *choice);
   }
+  parsing.set_tool_calls(call.chat().tools_size() > 0 && (choice == nullptr || *choice == "auto"));
 }
 
 void RefuseModalities(JsonFields& fields) {
@@ -158,6 +183,7 @@ void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   if (fields.Object("chat_template_kwargs") != nullptr) {
     chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
   }
+  ReadReasoningEffort(fields, chat);
   if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
   if (auto value = fields.Bool("continue_final_message")) {
     chat.set_continue_final_message(*value);
@@ -173,12 +199,12 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   request.reply.api = OpenAiApi::kChat;
   v1::GenerateRequest call;
   RefuseUnsupported(fields, kUnsupportedInChats);
-  RefuseToolChoice(fields);
   RefuseModalities(fields);
   ReadSharedFields(fields, call, request);
   ReadLogprobs(fields, call, request.reply);
   ReadMaxTokens(fields, call, request.reply);
   ReadChat(fields, body, *call.mutable_chat());
+  ReadParsing(fields, call, request.reply);
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.calls.push_back(std::move(call));
   return request;

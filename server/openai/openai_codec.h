@@ -27,6 +27,7 @@ struct ReplyOptions {
   bool continuous_usage_stats = false;  // stream, with include_usage: usage so far in every chunk
   bool logprobs = false;
   bool return_token_ids = false;
+  bool include_reasoning = true;
   uint32_t n = 1;
   size_t num_calls = 1;
   std::string max_tokens_field = "max_tokens";  // the name the client used

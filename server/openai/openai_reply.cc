@@ -48,6 +48,7 @@ absl::Status ReplyState::Accept(size_t call, const v1::GenerateResponse& event) 
       v1::AttentionUsage& attention = *usage.mutable_attention();
       usage.set_completion_tokens(usage.completion_tokens() + part.completion_tokens());
       usage.set_cached_tokens(usage.cached_tokens() + part.cached_tokens());
+      usage.set_reasoning_tokens(usage.reasoning_tokens() + part.reasoning_tokens());
       if (attention.mode() != v1::ATTENTION_MODE_TIDAL) {
         attention.set_mode(part.attention().mode());
         attention.set_budget(part.attention().budget());
@@ -78,6 +79,14 @@ absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& ev
     const v1::OutputDelta& delta = event.delta();
     Choice& choice = choices_[state_.ChoiceOf(call, delta.index())];
     choice.text += delta.text();
+    choice.reasoning += delta.reasoning();
+    for (const v1::ToolCallDelta& piece : delta.tool_calls()) {
+      if (piece.index() >= choice.tool_calls.size()) choice.tool_calls.resize(piece.index() + 1);
+      v1::ToolCallDelta& call = choice.tool_calls[piece.index()];
+      call.mutable_id()->append(piece.id());
+      call.mutable_name()->append(piece.name());
+      call.mutable_arguments()->append(piece.arguments());
+    }
     choice.token_ids.insert(choice.token_ids.end(), delta.token_ids().begin(),
                             delta.token_ids().end());
     if (state_.options.logprobs) {
@@ -102,7 +111,13 @@ Json CollectedReply::RenderChoice(size_t index) const {
                     : CompletionLogprobsJson(choice.logprobs, choice.logprob_offsets);
   }
   if (chat) {
-    json["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+    Json& message = json["message"];
+    message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+    if (choice.text.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
+    if (state_.options.include_reasoning) AddReasoning(choice.reasoning, &message);
+    for (const v1::ToolCallDelta& call : choice.tool_calls) {
+      message["tool_calls"].push_back(ToolCallJson(call));
+    }
   } else {
     json["text"] = choice.text;
   }

@@ -54,6 +54,8 @@ class StreamedReply {
 
  private:
   void AppendRoles(size_t call, std::string* out) const;
+  // What a chat's chunk says.
+  nlohmann::ordered_json ChatDelta(const v1::OutputDelta& delta) const;
   // One chunk of one output; either may be null.
   void AppendOutput(size_t choice, const v1::OutputDelta* delta, const v1::OutputFinish* finish,
                     std::string* out);
@@ -78,7 +80,8 @@ class CollectedReply {
 
  private:
   struct Choice {
-    std::string text;
+    std::string text, reasoning;
+    std::vector<v1::ToolCallDelta> tool_calls;  // whole
     std::vector<uint32_t> token_ids;
     std::vector<v1::TokenLogprobs> logprobs;
     std::vector<size_t> logprob_offsets;  // by token: where its text starts, in code points

@@ -37,19 +37,45 @@ std::string DumpJson(const Json& json) {
 
 Json UsageJson(const v1::Usage& usage) {
   const v1::AttentionUsage& attention = usage.attention();
-  return {{"prompt_tokens", usage.prompt_tokens()},
-          {"completion_tokens", usage.completion_tokens()},
-          {"total_tokens", usage.prompt_tokens() + usage.completion_tokens()},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens()}}},
-          {"attention",
-           {{"mode", attention.mode() == v1::ATTENTION_MODE_TIDAL ? "tidal" : "full"},
-            {"budget", attention.budget()},
-            {"sparse_steps", attention.sparse_steps()},
-            {"dense_steps", attention.dense_steps()}}}};
+  Json json = {{"prompt_tokens", usage.prompt_tokens()},
+               {"completion_tokens", usage.completion_tokens()},
+               {"total_tokens", usage.prompt_tokens() + usage.completion_tokens()},
+               {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens()}}}};
+  if (usage.reasoning_tokens() > 0) {
+    json["completion_tokens_details"] = {{"reasoning_tokens", usage.reasoning_tokens()}};
+  }
+  json["attention"] = {{"mode", attention.mode() == v1::ATTENTION_MODE_TIDAL ? "tidal" : "full"},
+                       {"budget", attention.budget()},
+                       {"sparse_steps", attention.sparse_steps()},
+                       {"dense_steps", attention.dense_steps()}};
+  return json;
 }
 
 Json FinishReasonJson(v1::FinishReason reason) {
+  if (reason == v1::FINISH_REASON_TOOL_CALLS) return "tool_calls";
   return reason == v1::FINISH_REASON_LENGTH ? "length" : "stop";
+}
+
+void AddReasoning(const std::string& reasoning, Json* message) {
+  if (reasoning.empty()) return;
+  (*message)["reasoning"] = reasoning;
+  (*message)["reasoning_content"] = reasoning;
+}
+
+Json ToolCallJson(const v1::ToolCallDelta& call) {
+  return {{"id", call.id()},
+          {"type", "function"},
+          {"function", {{"name", call.name()}, {"arguments", call.arguments()}}}};
+}
+
+Json ToolCallDeltaJson(const v1::ToolCallDelta& call) {
+  Json json = {{"index", call.index()}};
+  if (call.id().empty()) {
+    json["function"] = {{"arguments", call.arguments()}};
+  } else {
+    json.update(ToolCallJson(call));
+  }
+  return json;
 }
 
 Json StopReasonJson(const v1::OutputFinish& finish) {

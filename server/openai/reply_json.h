@@ -17,6 +17,12 @@ std::string DumpJson(const Json& json);
 
 Json UsageJson(const v1::Usage& usage);
 Json FinishReasonJson(v1::FinishReason reason);
+// Under both names that clients look for; nothing where there is none.
+void AddReasoning(const std::string& reasoning, Json* message);
+// A whole call; and a piece of one, as the official client adds them up: id, type and name once,
+// with the first.
+Json ToolCallJson(const v1::ToolCallDelta& call);
+Json ToolCallDeltaJson(const v1::ToolCallDelta& call);
 // vLLM's stop_reason: the stop string or token id that ended the output, else null.
 Json StopReasonJson(const v1::OutputFinish& finish);
 

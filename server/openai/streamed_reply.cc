@@ -53,19 +53,30 @@ void StreamedReply::AppendRoles(size_t call, std::string* out) const {
   }
 }
 
+Json StreamedReply::ChatDelta(const v1::OutputDelta& delta) const {
+  Json json = Json::object();
+  if (state_.options.include_reasoning) AddReasoning(delta.reasoning(), &json);
+  for (const v1::ToolCallDelta& call : delta.tool_calls()) {
+    json["tool_calls"].push_back(ToolCallDeltaJson(call));
+  }
+  if (!delta.text().empty() || json.empty()) json["content"] = delta.text();
+  return json;
+}
+
 void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
                                  const v1::OutputFinish* finish, std::string* out) {
   const bool chat = state_.options.api == OpenAiApi::kChat;
   const bool carries_tokens =
       delta != nullptr && (delta->token_ids_size() > 0 || delta->logprobs_size() > 0);
-  if (finish == nullptr && delta->text().empty() && !carries_tokens) return;
   Json json = {{"index", choice}};
   if (!chat) {
     json["text"] = delta == nullptr ? "" : delta->text();
-  } else if (delta == nullptr) {
-    json["delta"] = Json::object();
   } else {
-    json["delta"] = {{"content", delta->text()}};
+    json["delta"] = delta == nullptr ? Json::object() : ChatDelta(*delta);
+  }
+  if (finish == nullptr && !carries_tokens &&
+      json[chat ? "delta" : "text"] == (chat ? Json{{"content", ""}} : Json(""))) {
+    return;  // it says nothing
   }
   Json logprobs = nullptr;
   if (state_.options.logprobs && delta != nullptr) {

@@ -90,15 +90,15 @@ TEST(ArgumentsTest, VllmsNames) {
 
 TEST(ArgumentsTest, WhatHoldsAnywaySetsNothing) {
   EXPECT_THAT(List({"--disable-log-requests", "--no-enable-log-requests",
-                    "--enable-chunked-prefill", "--trust-remote-code", "--tensor-parallel-size",
-                    "1", "-tp=1", "--dtype", "bfloat16", "--dtype=auto", "--cpu-offload-gb=0"}),
+                    "--enable-chunked-prefill", "--trust-remote-code", "--pipeline-parallel-size",
+                    "1", "-dp=1", "--dtype", "bfloat16", "--dtype=auto", "--cpu-offload-gb=0"}),
               ElementsAre("--"));
 }
 
 TEST(ArgumentsTest, WhatCannotBeSaysWhatToDo) {
-  EXPECT_EQ(Refusal({"--tensor-parallel-size", "2"}),
-            "tensor_parallel_size: must be 1, got 2; a server runs on one GPU; start one for each, "
-            "behind tidal-gateway");
+  EXPECT_EQ(Refusal({"--pipeline-parallel-size", "2"}),
+            "pipeline_parallel_size: must be 1, got 2; GPUs share a model out by "
+            "--tensor_parallel_size; start a server for each copy of it, behind tidal-gateway");
   EXPECT_THAT(Refusal({"--dtype=float16"}),
               AllOf(HasSubstr("dtype: must be auto or bfloat16, got float16; "),
                     HasSubstr("bfloat16, whatever the files have")));

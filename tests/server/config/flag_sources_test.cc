@@ -101,7 +101,7 @@ TEST_F(FlagSourcesTest, MistakesInAFileNameLineAndFlag) {
       {"undefok: x\n", ":1: unknown key undefok"},
       {"port: 1\nhttp-port: 2\n", ":2: http-port: is already on line 1"},
       {"max-num-seqs: many\n", ":1: max-num-seqs: must be a whole number of 32 bits, got many"},
-      {"tensor-parallel-size: 2\n", ":1: tensor_parallel_size: must be 1, got 2; a server runs"},
+      {"pipeline-parallel-size: 2\n", ":1: pipeline_parallel_size: must be 1, got 2; GPUs share"},
       {"dtype: [auto]\n", ":1: dtype: must be one value, got a list"},
       {"host: {a: b}\n", ":1: host: must be a value or a list, got a mapping"},
   };

@@ -207,5 +207,108 @@ TEST_F(OutputAssemblerTest, AnEmptyOutputGivesOnlyItsFinish) {
   EXPECT_FALSE(assembler.TakeDelta().has_value());
 }
 
+// What comes of `text` token by token.
+struct Parts {
+  std::string text, reasoning;
+  std::vector<v1::ToolCallDelta> calls;
+  v1::FinishReason reason;
+  int32_t reasoning_tokens;
+};
+
+class ReplyPartsTest : public OutputAssemblerTest {
+ protected:
+  ReplyPartsTest() {
+    options_.parsing.calls = FindCallFormat("hermes");
+    options_.parsing.reasoning = FindReasoningFormat("qwen3");
+  }
+
+  Parts Take(const std::vector<TokenId>& tokens, FinishReason reason) {
+    OutputAssembler assembler = Make();
+    Parts parts = {};
+    const auto take = [&] {
+      const auto delta = assembler.TakeDelta();
+      if (!delta.has_value()) return;
+      parts.text += delta->text();
+      parts.reasoning += delta->reasoning();
+      for (const v1::ToolCallDelta& piece : delta->tool_calls()) {
+        if (!piece.id().empty()) {
+          EXPECT_EQ(piece.index(), parts.calls.size());
+          parts.calls.emplace_back().set_name(piece.name());
+        }
+        parts.calls.at(piece.index()).mutable_arguments()->append(piece.arguments());
+      }
+    };
+    for (TokenId id : tokens) {
+      assembler.Append(Token(id));
+      take();
+    }
+    assembler.Finish(Finished(reason));
+    take();
+    parts.reason = assembler.reason();
+    parts.reasoning_tokens = assembler.reasoning_tokens();
+    return parts;
+  }
+};
+
+TEST_F(ReplyPartsTest, ReasoningAndCallsHaveFieldsOfTheirOwn) {
+  const Parts parts =
+      Take(Tokens("<think>Let me see.</think>\n\nI ask. "
+                  "<tool_call>\n{\"name\": \"sum\", \"arguments\": {\"a\": [1, 2]}}\n</tool_call>"),
+           FinishReason::kStop);
+  EXPECT_EQ(parts.reasoning, "Let me see.");
+  EXPECT_EQ(parts.text, "I ask.");
+  ASSERT_EQ(parts.calls.size(), 1u);
+  EXPECT_EQ(parts.calls[0].name(), "sum");
+  EXPECT_EQ(parts.calls[0].arguments(), "{\"a\": [1, 2]}");
+  EXPECT_EQ(parts.reason, v1::FINISH_REASON_TOOL_CALLS);
+  EXPECT_GT(parts.reasoning_tokens, 3);
+  EXPECT_LT(parts.reasoning_tokens, 30);
+}
+
+TEST_F(ReplyPartsTest, ACallCutByLengthGivesWhatCame) {
+  const Parts parts = Take(Tokens("<tool_call>{\"name\": \"sum\", \"arguments\": {\"a\": [1, "),
+                           FinishReason::kLength);
+  ASSERT_EQ(parts.calls.size(), 1u);
+  EXPECT_EQ(parts.calls[0].arguments().substr(0, 7), "{\"a\": [");
+  EXPECT_EQ(parts.reason, v1::FINISH_REASON_LENGTH);
+}
+
+TEST_F(ReplyPartsTest, WhatIsNoCallIsText) {
+  const std::string text = "<tool_call>no</tool_call>";
+  const Parts parts = Take(Tokens(text), FinishReason::kStop);
+  EXPECT_EQ(parts.text, text);
+  EXPECT_EQ(parts.reason, v1::FINISH_REASON_STOP);
+}
+
+TEST_F(ReplyPartsTest, AStopStringEndsItAll) {
+  options_.stop_strings = {"see"};
+  const Parts parts = Take(Tokens("<think>Let me see.</think> Hi"), FinishReason::kStop);
+  EXPECT_EQ(parts.reasoning, "Let me");
+  EXPECT_EQ(parts.text, "");
+  EXPECT_EQ(parts.reason, v1::FINISH_REASON_STOP);
+}
+
+TEST_F(ReplyPartsTest, SpecialTokensAreTextWhereThatIsWanted) {
+  std::vector<TokenId> tokens = Tokens("Hello");
+  tokens.push_back(*model_->tokenizer->TokenToId("<|reserved|>"));
+  EXPECT_EQ(Take(tokens, FinishReason::kStop).text, "Hello");
+  options_.skip_special_tokens = false;
+  EXPECT_EQ(Take(tokens, FinishReason::kStop).text, "Hello<|reserved|>");
+}
+
+// A marker that is a special token counts as that token, and spelled out it is text.
+TEST_F(ReplyPartsTest, MarkersThatAreSpecialTokens) {
+  CallFormat format = *FindCallFormat("hermes");
+  format.opens = {"<|reserved|>"};
+  options_.parsing.calls = &format;
+  options_.parsing.special = {"<|reserved|>"};
+  std::vector<TokenId> tokens = {*model_->tokenizer->TokenToId("<|reserved|>")};
+  for (TokenId id : Tokens("{\"name\": \"now\", \"arguments\": {}}")) tokens.push_back(id);
+  const Parts parts = Take(tokens, FinishReason::kStop);
+  ASSERT_EQ(parts.calls.size(), 1u);
+  EXPECT_EQ(parts.calls[0].name(), "now");
+  EXPECT_EQ(parts.text, "");
+}
+
 }  // namespace
 }  // namespace tidal

@@ -76,6 +76,23 @@ const json kUsage = {
     {"prompt_tokens_details", {{"cached_tokens", 1}}},
     {"attention", {{"mode", "tidal"}, {"budget", 64}, {"sparse_steps", 1}, {"dense_steps", 2}}}};
 
+v1::GenerateResponse Reasoning(uint32_t index, const std::string& text) {
+  v1::GenerateResponse event = Delta(index, "");
+  event.mutable_delta()->set_reasoning(text);
+  return event;
+}
+
+v1::GenerateResponse Call(uint32_t index, uint32_t call, const std::string& arguments,
+                          const std::string& id = "", const std::string& name = "") {
+  v1::GenerateResponse event = Delta(index, "");
+  v1::ToolCallDelta& piece = *event.mutable_delta()->add_tool_calls();
+  piece.set_index(call);
+  piece.set_id(id);
+  piece.set_name(name);
+  piece.set_arguments(arguments);
+  return event;
+}
+
 json Collect(const ReplyOptions& options, const std::vector<v1::GenerateResponse>& events) {
   CollectedReply reply(options, ReplyId(options.api, "x"), kCreated);
   for (const auto& event : events) EXPECT_TRUE(reply.OnEvent(0, event).ok());
@@ -256,6 +273,68 @@ TEST(OpenAiReply, TheLastTokensChunkHasTheFinishReason) {
   EXPECT_EQ(chat[4]["choices"][0]["index"], 1);
   EXPECT_EQ(chat[4]["choices"][0]["delta"], json({{"content", "Ho"}}));
   EXPECT_EQ(chat[4]["choices"][0]["finish_reason"], "stop");
+}
+
+v1::GenerateResponse UsageWithReasoning() {
+  v1::GenerateResponse usage = Usage();
+  usage.mutable_usage()->set_reasoning_tokens(1);
+  return usage;
+}
+
+std::vector<v1::GenerateResponse> ThoughtAndTwoCalls() {
+  return {Prompt(3),
+          Reasoning(0, "Hm"),
+          Reasoning(0, "m."),
+          Call(0, 0, "", "call_a", "sum"),
+          Call(0, 0, R"({"a": )"),
+          Call(0, 0, "1}"),
+          Call(0, 1, "{}", "call_b", "now"),
+          Finish(0, v1::FINISH_REASON_TOOL_CALLS),
+          UsageWithReasoning()};
+}
+
+TEST(OpenAiReply, ReasoningAndToolCalls) {
+  const json reply = Collect({.api = OpenAiApi::kChat}, ThoughtAndTwoCalls());
+  EXPECT_EQ(reply["choices"][0]["message"],
+            json({{"role", "assistant"},
+                  {"content", nullptr},
+                  {"refusal", nullptr},
+                  {"reasoning", "Hmm."},
+                  {"reasoning_content", "Hmm."},
+                  {"tool_calls",
+                   {{{"id", "call_a"},
+                     {"type", "function"},
+                     {"function", {{"name", "sum"}, {"arguments", R"({"a": 1})"}}}},
+                    {{"id", "call_b"},
+                     {"type", "function"},
+                     {"function", {{"name", "now"}, {"arguments", "{}"}}}}}}}));
+  EXPECT_EQ(reply["choices"][0]["finish_reason"], "tool_calls");
+  EXPECT_EQ(reply["usage"]["completion_tokens_details"], json({{"reasoning_tokens", 1}}));
+
+  ReplyOptions without = {.api = OpenAiApi::kChat};
+  without.include_reasoning = false;
+  const json quiet = Collect(without, ThoughtAndTwoCalls());
+  EXPECT_FALSE(quiet["choices"][0]["message"].contains("reasoning"));
+  EXPECT_FALSE(quiet["choices"][0]["message"].contains("reasoning_content"));
+}
+
+// As the official client adds them up: id, type and name come once, with the first piece.
+TEST(OpenAiReply, StreamedReasoningAndToolCalls) {
+  const auto events = Stream({.api = OpenAiApi::kChat}, ThoughtAndTwoCalls());
+  ASSERT_EQ(events.size(), 9u);  // a role, six deltas, a finish, [DONE]
+  const auto delta = [&](size_t i) { return events[i]["choices"][0]["delta"]; };
+  EXPECT_EQ(delta(1), json({{"reasoning", "Hm"}, {"reasoning_content", "Hm"}}));
+  EXPECT_EQ(delta(3), json({{"tool_calls",
+                             {{{"index", 0},
+                               {"id", "call_a"},
+                               {"type", "function"},
+                               {"function", {{"name", "sum"}, {"arguments", ""}}}}}}}));
+  EXPECT_EQ(delta(4),
+            json({{"tool_calls", {{{"index", 0}, {"function", {{"arguments", R"({"a": )"}}}}}}}));
+  EXPECT_EQ(delta(6)["tool_calls"][0]["index"], 1);
+  EXPECT_EQ(delta(6)["tool_calls"][0]["function"]["arguments"], "{}");
+  EXPECT_EQ(events[7]["choices"][0]["finish_reason"], "tool_calls");
+  EXPECT_EQ(events[7]["choices"][0]["delta"], json::object());
 }
 
 // Prompts are answered side by side: another's token may come between.

@@ -115,6 +115,26 @@ TEST(OpenAiRequest, FormsOfPrompts) {
   EXPECT_EQ(parse(R"("")").calls[0].prompt_case(), v1::GenerateRequest::kText);
 }
 
+TEST(OpenAiRequest, ReasoningEffortReachesTheTemplate) {
+  const auto variables = [](const std::string& fields) {
+    const auto parsed =
+        ParseChatRequest(R"({"messages": [{"role": "user", "content": "Hi"}], )" + fields + "}");
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return parsed.ok() ? parsed->calls[0].chat().chat_template_kwargs() : "";
+  };
+  EXPECT_EQ(variables(R"("reasoning_effort": "low")"),
+            R"({"reasoning_effort":"low","enable_thinking":true,"thinking":true})");
+  EXPECT_EQ(variables(R"("reasoning_effort": "none", "chat_template_kwargs":
+                         {"z": 1.50, "thinking": true})"),
+            R"({"z":1.5,"thinking":true,"reasoning_effort":"none","enable_thinking":false})");
+  EXPECT_EQ(variables(R"("reasoning_effort": null)"), "");
+  const auto wrong = ParseChatRequest(
+      R"({"messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": "huge"})");
+  EXPECT_EQ(wrong.status().message(),
+            R"(reasoning_effort: must be "none", "minimal", "low", "medium", "high", "xhigh" or )"
+            R"("max", got "huge")");
+}
+
 TEST(OpenAiRequest, Chat) {
   const auto parsed = ParseChatRequest(R"({"messages": [
       {"role": "developer", "content": "Be kind."},
@@ -130,7 +150,9 @@ TEST(OpenAiRequest, Chat) {
              messages { role: "user" content_parts: "one" content_parts: "two" name: "Ann" }
              messages { role: "assistant" }
              add_generation_prompt: false continue_final_message: true }
-      sampling {} stopping { max_tokens: 4 } output { logprobs: 2 final_only: true } n: 1)")));
+      sampling {} stopping { max_tokens: 4 }
+      output { logprobs: 2 final_only: true parsing { reasoning: true } }
+      n: 1)")));
   EXPECT_EQ(parsed->reply.max_tokens_field, "max_completion_tokens");
   EXPECT_FALSE(Chat("").calls[0].stopping().has_max_tokens());
   EXPECT_EQ(Chat(R"(, "logprobs": true)").calls[0].output().logprobs(), 0u);
