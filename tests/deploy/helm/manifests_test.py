@@ -204,6 +204,53 @@ class ManifestsTest(unittest.TestCase):
         self.assertEqual({"memory"}, gateway["resources"]["limits"].keys())
         self.assertTrue(gateway["image"].endswith(":1.2.3-cpu"))
 
+    def server_of(self, release):
+        """The servers' container, its flags of --config, and the size of its /dev/shm."""
+        (deployment,) = [each for each in release.deployments()
+                         if chart.container_of(each)["name"] == "server"]
+        sizes = {each["name"]: each["emptyDir"]["sizeLimit"]
+                 for each in chart.pod_of(deployment).get("volumes", [])
+                 if each.get("emptyDir", {}).get("medium") == "Memory"}
+        container = chart.container_of(deployment)
+        mounts = {each["mountPath"]: each["name"] for each in container.get("volumeMounts", [])}
+        self.assertLessEqual(sizes.keys(), set(mounts.values()))
+        return container, chart.config_of(release, deployment), sizes.get(mounts.get("/dev/shm"))
+
+    def test_a_server_has_a_gpu_for_each_rank(self):
+        for name, gpus, shared in (("k8s/gpu", 1, None), ("two_gpus", 2, "1Gi")):
+            with self.subTest(name):
+                container, config, size = self.server_of(self.releases[name])
+                self.assertEqual(gpus, container["resources"]["limits"]["nvidia.com/gpu"])
+                self.assertEqual(gpus, config.get("tensor_parallel_size", 1))
+                self.assertEqual(shared, size)
+        # What a flag has for nothing or no stays in the file.
+        self.assertEqual({"log_format": "json", "kv_cache_bytes": 0, "tensor_parallel_size": 2},
+                         config)
+        both = chart.Release({"image": {"variant": "cuda"}, "server": {
+            "tensorParallelSize": 2, "gpu": {"count": 2}, "sharedMemory": {"size": "4Gi"}}})
+        container, _, size = self.server_of(both)
+        self.assertEqual(2, container["resources"]["limits"]["nvidia.com/gpu"])
+        self.assertEqual("4Gi", size)
+
+    def test_ranks_on_a_cpu_share_its_threads(self):
+        container, config, size = self.server_of(
+            chart.Release({"server": {"tensorParallelSize": 4}}))
+        self.assertEqual({"memory"}, container["resources"]["limits"].keys())
+        self.assertEqual(4, config["tensor_parallel_size"])
+        self.assertNotIn("env", container)
+        self.assertIsNone(size)
+        container, _, _ = self.server_of(self.releases["defaults"])
+        self.assertEqual("TIDAL_NUM_THREADS", container["env"][0]["name"])
+
+    def test_a_new_number_of_ranks_makes_new_pods(self):
+        sums = set()
+        for ranks in (1, 2, 4):
+            release = chart.Release({"server": {"tensorParallelSize": ranks}})
+            annotations = [each["spec"]["template"]["metadata"]["annotations"]
+                           for each in release.deployments()]
+            sums |= {each["checksum/config"] for each in annotations}
+        self.assertEqual(4, len(sums), "three of the servers, one of the gateway")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -133,5 +133,21 @@ class ProbesTest(unittest.TestCase):
             self.server.metric(metric)
 
 
+class RanksTest(unittest.TestCase):
+    def test_a_server_of_two_ranks_starts(self):
+        release = chart.Release({"gateway": {"enabled": False}, "server": {
+            "tensorParallelSize": 2, "config": {"kv_cache_bytes": "256MiB"}}})
+        (deployment,) = release.deployments()
+        with tempfile.TemporaryDirectory() as folder:
+            server = LocalProgram(release, deployment, '"ready"', folder,
+                                  model=chart.ROOT / "models/tidal-nano")
+            self.addCleanup(server.stop)
+            get = chart.container_of(deployment)["livenessProbe"]["httpGet"]
+            self.assertEqual(200, server.probe(get))
+            _, metrics = server.get("/metrics")
+            ranks = re.findall(r'^tidal:device_memory_bytes\{.*rank="(\d+)"', metrics, re.MULTILINE)
+            self.assertEqual({"0", "1"}, set(ranks))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -3,6 +3,13 @@ What the pods of servers and gateway have in common. Their argument is always
   dict "root" $ "component" "server" or "gateway" "values" the component's values
 */}}
 
+{{/* The file of --config; there is none where it says nothing. */}}
+{{- define "tidalserve.config" -}}
+{{- $ranks := int .values.tensorParallelSize }}
+{{- $own := gt $ranks 1 | ternary (dict "tensor_parallel_size" $ranks) dict }}
+{{- merge $own .values.config | toYaml }}
+{{- end }}
+
 {{/* A Deployment's rolling update. */}}
 {{- define "tidalserve.strategy" -}}
 type: RollingUpdate
@@ -28,7 +35,7 @@ labels:
   {{- end }}
 annotations:
   # A changed file of flags needs new pods. Secrets are reloaded by the programs themselves.
-  checksum/config: {{ toYaml .values.config | sha256sum }}
+  checksum/config: {{ include "tidalserve.config" . | sha256sum }}
   {{- with .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -99,7 +106,7 @@ lifecycle:
 - --health_port={{ . }}
 {{- end }}
 - --shutdown_timeout={{ .values.shutdown.timeoutSeconds }}s
-{{- if .values.config }}
+{{- if include "tidalserve.config" . | fromYaml }}
 - --config=/etc/tidalserve/config/flags.yaml
 {{- end }}
 {{- if .root.Values.apiKeys.existingSecret }}
@@ -120,7 +127,7 @@ lifecycle:
 
 {{/* Volumes whose files commonArgs names, and where they are mounted. */}}
 {{- define "tidalserve.commonMounts" -}}
-{{- if .values.config }}
+{{- if include "tidalserve.config" . | fromYaml }}
 - {name: config, mountPath: /etc/tidalserve/config, readOnly: true}
 {{- end }}
 {{- if .root.Values.apiKeys.existingSecret }}
@@ -138,7 +145,7 @@ lifecycle:
 {{- end }}
 
 {{- define "tidalserve.commonVolumes" -}}
-{{- if .values.config }}
+{{- if include "tidalserve.config" . | fromYaml }}
 - name: config
   configMap: {name: {{ include "tidalserve.fullname" .root }}-{{ .component }}}
 {{- end }}

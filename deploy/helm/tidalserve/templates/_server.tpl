@@ -14,13 +14,14 @@ httpGet:
 {{ toYaml .timing }}
 {{- end }}
 
-{{/* Resources with the GPU among the limits. Argument: the servers' values. */}}
+{{/* Resources with the GPUs among the limits. */}}
 {{- define "tidalserve.serverResources" -}}
-{{- $limits := .resources.limits | default dict }}
-{{- if .gpu.count }}
-{{- $limits = merge (dict .gpu.resource (int .gpu.count)) $limits }}
+{{- $server := .Values.server }}
+{{- $limits := $server.resources.limits | default dict }}
+{{- if eq .Values.image.variant "cuda" }}
+{{- $limits = merge (dict $server.gpu.resource (int $server.tensorParallelSize)) $limits }}
 {{- end }}
-{{- with .resources.requests }}
+{{- with $server.resources.requests }}
 requests:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -30,22 +31,32 @@ limits:
 {{- end }}
 {{- end }}
 
+{{/* Several processes share out the container's processors by themselves: the variable is for each. */}}
 {{- define "tidalserve.serverEnv" -}}
-{{- if not (or .gpu.count (hasKey .config "num_threads")) }}
+{{- $server := .Values.server }}
+{{- $alone := eq (int $server.tensorParallelSize) 1 }}
+{{- if and (eq .Values.image.variant "cpu") $alone (not (hasKey $server.config "num_threads")) }}
 # As many threads as the container may use; without a limit, as the node has.
 - name: TIDAL_NUM_THREADS
   valueFrom: {resourceFieldRef: {resource: limits.cpu}}
 {{- end }}
-{{- with .extraEnv }}
+{{- with $server.extraEnv }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Size of /dev/shm; empty: the runtime's own. CUDA of several GPUs may share memory there. */}}
+{{- define "tidalserve.sharedMemory" -}}
+{{- $server := .Values.server }}
+{{- $several := and (eq .Values.image.variant "cuda") (gt (int $server.tensorParallelSize) 1) }}
+{{- $server.sharedMemory.size | default ($several | ternary "1Gi" "") }}
 {{- end }}
 
 {{- define "tidalserve.serverMounts" -}}
 {{- if include "tidalserve.claim" . }}
 - {name: models, mountPath: /mnt/models, readOnly: true}
 {{- end }}
-{{- if .Values.server.sharedMemory.size }}
+{{- if include "tidalserve.sharedMemory" . }}
 - {name: shared-memory, mountPath: /dev/shm}
 {{- end }}
 {{- end }}
@@ -55,7 +66,7 @@ limits:
 - name: models
   persistentVolumeClaim: {claimName: {{ . }}}
 {{- end }}
-{{- with .Values.server.sharedMemory.size }}
+{{- with include "tidalserve.sharedMemory" . }}
 - name: shared-memory
   emptyDir: {medium: Memory, sizeLimit: {{ . }}}
 {{- end }}

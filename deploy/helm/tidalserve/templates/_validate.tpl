@@ -55,7 +55,7 @@ get wrong is in values.schema.json.
 {{- fail (printf "%s.podDisruptionBudget allows no pod to go: no node with one could ever be drained" .name) }}
 {{- end }}
 {{- end }}
-{{- range $flag := list "host" "http_port" "grpc_port" "health_port" "shutdown_timeout" "config" "flagfile" "api_key" "api_key_file" "tls_cert_file" "tls_key_file" "tls_client_ca_file" "model" "served_model_name" "device" "grpc_target" "grpc_ca_file" "grpc_cert_file" "grpc_key_file" }}
+{{- range $flag := list "host" "http_port" "grpc_port" "health_port" "shutdown_timeout" "config" "flagfile" "api_key" "api_key_file" "tls_cert_file" "tls_key_file" "tls_client_ca_file" "model" "served_model_name" "device" "tensor_parallel_size" "grpc_target" "grpc_ca_file" "grpc_cert_file" "grpc_key_file" }}
 {{- if hasKey $.values.config $flag }}
 {{- fail (printf "%s.config sets %s, which the chart sets from other values" $.name $flag) }}
 {{- end }}
@@ -63,12 +63,19 @@ get wrong is in values.schema.json.
 {{- end }}
 
 {{- define "tidalserve.validateGpu" -}}
-{{- $count := int .Values.server.gpu.count }}
+{{- $gpu := .Values.server.gpu }}
+{{- $count := int $gpu.count }}
+{{- $ranks := int .Values.server.tensorParallelSize }}
 {{- if and (eq .Values.image.variant "cpu") $count }}
 {{- fail (printf "server.gpu.count is %d, but image.variant is cpu, which cannot use a GPU" $count) }}
 {{- end }}
-{{- if and (eq .Values.image.variant "cuda") (not $count) }}
-{{- fail "image.variant is cuda, but server.gpu.count is 0: the server would start without a GPU" }}
+{{- if eq .Values.image.variant "cuda" }}
+{{- if and $count (ne $count $ranks) }}
+{{- fail (printf "server.gpu.count is %d, but server.tensorParallelSize is %d: a server uses as many GPUs as it has processes; leave out server.gpu.count" $count $ranks) }}
+{{- end }}
+{{- if and (gt $ranks 1) (regexMatch "/mig-|\\.shared$" $gpu.resource) }}
+{{- fail (printf "server.gpu.resource is %s, but server.tensorParallelSize is %d: parts of GPUs cannot reach each other's memory; use whole ones" $gpu.resource $ranks) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
