@@ -2,6 +2,8 @@
 //   tidal-bench --model=DIR --modes=full,tidal --contexts=2048,16384 --json=FILE
 //   tidal-bench kernels --device=cuda ...
 //   tidal-bench load --target=127.0.0.1:50051 ...
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -17,9 +19,13 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/checkpoint/shard.h"
 #include "engine/engine.h"
+#include "engine/parallel/ranked_engine.h"
+#include "engine/parallel/shared_link.h"
 #include "kernels/backends.h"
 #include "nlohmann/json.hpp"
+#include "server/ranks/rank_processes.h"
 #include "tools/bench/bench_flags.h"
 #include "tools/bench/kernel_bench.h"
 #include "tools/bench/load_bench.h"
@@ -43,6 +49,10 @@ ABSL_FLAG(bool, overlap, false,
 ABSL_FLAG(std::string, attention_profile, "default",
           "default, quality, paper, or a pattern string");
 ABSL_FLAG(int32_t, max_num_batched_tokens, 2048, "tokens of a prefill step");
+ABSL_FLAG(int32_t, tensor_parallel_size, 1,
+          "ranks that compute the model together, a process for each; bytes and bounds are one's");
+ABSL_FLAG(bool, ranks_share_device, false,
+          "all ranks on one GPU, in turns: to try them, not to time them");
 
 namespace tidal {
 namespace {
@@ -85,7 +95,8 @@ absl::StatusOr<OfflineBenchOptions> OptionsFromFlags() {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& options,
-                                                   std::unique_ptr<Backend> backend) {
+                                                   std::unique_ptr<Backend> backend,
+                                                   RankLink* link) {
   EngineConfig config;
   config.model_path = absl::GetFlag(FLAGS_model);
   config.attention_profile = absl::GetFlag(FLAGS_attention_profile);
@@ -93,7 +104,9 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& op
   config.max_num_seqs = *std::max_element(options.batches.begin(), options.batches.end());
   config.max_num_batched_tokens =
       std::max(config.max_num_seqs, absl::GetFlag(FLAGS_max_num_batched_tokens));
-  TIDAL_ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model_path));
+  TIDAL_ASSIGN_OR_RETURN(const ModelConfig whole, ReadModelConfig(config.model_path));
+  TIDAL_ASSIGN_OR_RETURN(const ModelConfig model,
+                         ShardOf(whole, {0, link == nullptr ? 1 : link->size()}));
   // No longer than what is measured, so that published shapes fit beside their weights.
   config.max_model_len = std::min(model.max_context_len(), LongestSequence(options));
   if (options.token_budget > 0) {
@@ -102,7 +115,58 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& op
   const int64_t kv_bytes_per_token =
       int64_t{2} * model.num_layers * model.num_kv_heads * model.head_dim * sizeof(bfloat16);
   config.kv_cache_bytes = KvBytesNeeded(options, kv_bytes_per_token, config.block_size);
-  return Engine::Create(config, std::move(backend));
+  return Engine::Create(config, std::move(backend), link);
+}
+
+struct BenchEngine {
+  std::unique_ptr<RankLink> link;  // where there are several ranks
+  std::unique_ptr<Engine> engine;
+};
+
+// This rank's. Measures its device's read bandwidth before.
+absl::StatusOr<BenchEngine> LoadBenchEngine(RankGroup* group, OfflineBenchOptions* options) {
+  BackendOptions backend_options = BackendOptionsFromFlags();
+  backend_options.group = group;
+  backend_options.ranks_share_device = absl::GetFlag(FLAGS_ranks_share_device);
+  std::string message;
+  std::unique_ptr<Backend> backend = MakeBackend(backend_options, &message);
+  if (backend == nullptr) return absl::UnavailableError(message);
+  options->read_bandwidth = backend->MeasureReadBandwidth();
+  if (options->read_bandwidth <= 0) {
+    return absl::ResourceExhaustedError("no memory to measure the read bandwidth with");
+  }
+  BenchEngine loaded;
+  if (group != nullptr) loaded.link = MakeSharedLink(group);
+  TIDAL_ASSIGN_OR_RETURN(loaded.engine,
+                         MakeEngine(*options, std::move(backend), loaded.link.get()));
+  return loaded;
+}
+
+// The life of a rank other than 0; the exit status of its process.
+int FollowInBench(OfflineBenchOptions options, RankGroup* group) {
+  const absl::StatusOr<BenchEngine> loaded = LoadBenchEngine(group, &options);
+  const absl::Status status =
+      loaded.ok() ? FollowRankZero(loaded->engine.get(), loaded->link.get()) : loaded.status();
+  if (status.ok()) return 0;
+  group->Fail(group->rank(), {status.message().data(), status.message().size()});
+  return 1;
+}
+
+absl::StatusOr<std::unique_ptr<RankProcesses>> StartRanks(const OfflineBenchOptions& options) {
+  const int32_t size = absl::GetFlag(FLAGS_tensor_parallel_size);
+  if (size == 1) return nullptr;
+  if (size < 1 || size > RankGroup::kMaxRanks) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tensor_parallel_size: must be in [1, ", RankGroup::kMaxRanks, "]"));
+  }
+  TIDAL_ASSIGN_OR_RETURN(
+      std::unique_ptr<RankProcesses> ranks,
+      RankProcesses::Start(size, [&](RankGroup* group) { return FollowInBench(options, group); }));
+  ranks->Watch([](const std::string& failure) {
+    std::cerr << "tidal-bench: " << failure << "\n";
+    _exit(1);
+  });
+  return ranks;
 }
 
 nlohmann::json ToJson(const BenchResult& r) {
@@ -130,15 +194,11 @@ void PrintRow(const BenchResult& r) {
 
 absl::Status RunOffline() {
   TIDAL_ASSIGN_OR_RETURN(OfflineBenchOptions options, OptionsFromFlags());
-  std::string message;
-  std::unique_ptr<Backend> backend = MakeBackend(BackendOptionsFromFlags(), &message);
-  if (backend == nullptr) return absl::UnavailableError(message);
-  options.read_bandwidth = backend->MeasureReadBandwidth();
-  if (options.read_bandwidth <= 0) {
-    return absl::ResourceExhaustedError("no memory to measure the read bandwidth with");
-  }
+  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<RankProcesses> ranks, StartRanks(options));
   const auto start = std::chrono::steady_clock::now();
-  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(options, std::move(backend)));
+  TIDAL_ASSIGN_OR_RETURN(const BenchEngine loaded,
+                         LoadBenchEngine(ranks == nullptr ? nullptr : ranks->group(), &options));
+  Engine* const engine = loaded.engine.get();
   const std::chrono::duration<double> load = std::chrono::steady_clock::now() - start;
   const EngineInfo& info = engine->info();
   if (options.token_budget == 0) options.token_budget = info.attention.token_budget;
@@ -146,7 +206,7 @@ absl::Status RunOffline() {
               info.device.c_str(), info.attention.pattern.c_str(), info.attention_source.c_str(),
               options.read_bandwidth / 1e9);
   std::printf("loaded in %.1f s; graphs %s; memory %s\n", load.count(), info.graphs.c_str(),
-              info.memory.c_str());
+              info.memory.front().ToString().c_str());
   std::printf("%-8s %7s %8s %6s %10s %12s %10s %10s %9s %7s %7s\n", "mode", "budget", "context",
               "batch", "ms/step", "tokens/s", "weights MB", "KV MB", "bound ms", "share",
               "host us");
