@@ -148,9 +148,9 @@ class ConfigTest(unittest.TestCase):
         found = settings(self.printed("tidal-gateway", "--port=9", "--grpc-target", "a:1"))
         self.assertEqual(("9", "command line"), found["http_port"])
         self.assertEqual(("a:1", "command line"), found["grpc_target"])
-        self.assert_refused("tensor_parallel_size: must be 1, got 2; a server runs on one GPU; "
-                            "start one for each, behind tidal-gateway", "tidal-server",
-                            "--tensor-parallel-size=2")
+        self.assert_refused("pipeline_parallel_size: must be 1, got 2; GPUs share a model out by "
+                            "--tensor_parallel_size; start a server for each copy of it, behind "
+                            "tidal-gateway", "tidal-server", "--pipeline-parallel-size=2")
         self.assert_refused("unknown flag --max-model-length; did you mean max_model_len?",
                             "tidal-server", "--max-model-length=5")
         self.assert_refused("model: must be given once, got a flag (command line) and b; lists "

@@ -31,14 +31,15 @@ FLOORS = {
         ("base",),
         ("", "json"),
         ("checkpoint",),
-        ("memory",),
+        ("memory", "parallel"),
         ("step",),
         ("model",),
     ],
     "server": [
         ("text", "observe", "net"),
-        ("security",),
+        ("reply", "security"),
         ("config",),
+        ("ranks",),
         ("generation", "http"),
         ("grpc", "openai"),
         ("gateway",),
@@ -53,7 +54,7 @@ FLOOR_OF_ROOM = {folder: {room: floor for floor, rooms in enumerate(floors) for 
 SEES_OF_ENGINE = {
     "scheduler": ("engine/step.h", "engine/sampling_params.h", "engine/base/"),
     "server": ("engine/step.h", "engine/sampling_params.h", "engine/base/", "engine/engine.h",
-               "engine/attention_config.h", "engine/checkpoint/", "engine/json/"),
+               "engine/attention_config.h", "engine/checkpoint/", "engine/json/", "engine/parallel/"),
 }
 
 # Library headers (by prefix) that a folder must not include.
