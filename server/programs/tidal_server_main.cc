@@ -56,11 +56,8 @@ class EndOfServing {
 
   // From now on the first signal, or a failure, is for Wait(); until now it ended the program.
   void StartServing() { serving_.store(true); }
-  // True: a signal. False: ranks failed.
-  bool Wait() {
-    first_.WaitForNotification();
-    return !failed_.load();
-  }
+  void Wait() { first_.WaitForNotification(); }
+  bool failed() const { return failed_.load(); }  // a rank did
 
   void Fail(const std::string& failure) {
     if (!serving_.load()) {
@@ -150,7 +147,8 @@ int main(int argc, char** argv) {
   if (!server.ok()) return Fail(server.status());
 
   end->StartServing();
-  if (!end->Wait()) {
+  end->Wait();
+  if (end->failed()) {
     ExitAfter(kFailureGrace);
     (*server)->Shutdown(absl::ZeroDuration());
     return 1;
@@ -160,5 +158,5 @@ int main(int argc, char** argv) {
   const bool finished = (*server)->Shutdown(config->shutdown_timeout);
   tidal::Log(tidal::LogLevel::kInfo, "stopped",
              {{"all_requests_finished", finished ? "yes" : "no"}});
-  return 0;
+  return end->failed() ? 1 : 0;
 }
