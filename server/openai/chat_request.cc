@@ -115,20 +115,27 @@ void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   }
 }
 
-// Given to the template, as vLLM does: by its own name, and as the switches that templates have for
-// thinking at all, unless the client set them.
-void ReadReasoningEffort(JsonFields& fields, v1::Chat& chat) {
-  const auto effort = fields.String("reasoning_effort");
-  if (!effort) return;
-  if (std::find(kEfforts.begin(), kEfforts.end(), *effort) == kEfforts.end()) {
+// Given to the template, as vLLM does, unless the client set them: each by its own name, and the
+// effort as the switches that templates have for thinking at all.
+void ReadEffortAndVerbosity(JsonFields& fields, v1::Chat& chat) {
+  const auto effort = fields.String("reasoning_effort"), verbosity = fields.String("verbosity");
+  if (!effort && !verbosity) return;
+  if (effort && std::find(kEfforts.begin(), kEfforts.end(), *effort) == kEfforts.end()) {
     return fields.Fail("reasoning_effort",
                        R"("none", "minimal", "low", "medium", "high", "xhigh" or "max")", *effort);
   }
+  if (verbosity && *verbosity != "low" && *verbosity != "medium" && *verbosity != "high") {
+    return fields.Fail("verbosity", R"("low", "medium" or "high")", *verbosity);
+  }
   auto variables = nlohmann::ordered_json::parse(
       chat.chat_template_kwargs().empty() ? "{}" : chat.chat_template_kwargs());
-  if (!variables.contains("reasoning_effort")) variables["reasoning_effort"] = *effort;
-  for (const char* name : {"enable_thinking", "thinking"}) {
-    if (!variables.contains(name)) variables[name] = *effort != "none";
+  const auto set = [&](const char* name, const nlohmann::ordered_json& value) {
+    if (!variables.contains(name)) variables[name] = value;
+  };
+  if (verbosity) set("verbosity", *verbosity);
+  if (effort) {
+    set("reasoning_effort", *effort);
+    for (const char* name : {"enable_thinking", "thinking"}) set(name, *effort != "none");
   }
   chat.set_chat_template_kwargs(variables.dump());
 }
@@ -183,7 +190,7 @@ void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   if (fields.Object("chat_template_kwargs") != nullptr) {
     chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
   }
-  ReadReasoningEffort(fields, chat);
+  ReadEffortAndVerbosity(fields, chat);
   if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
   if (auto value = fields.Bool("continue_final_message")) {
     chat.set_continue_final_message(*value);

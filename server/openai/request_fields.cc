@@ -27,6 +27,9 @@ constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",
                                                 "guided_grammar",
                                                 "structured_outputs",
                                                 "truncate_prompt_tokens",
+                                                "thinking_token_budget",
+                                                "logprob_token_ids",
+                                                "return_tokens_as_token_ids",
                                                 nullptr};
 
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
