@@ -89,25 +89,6 @@ absl::Status ReadSlice(const TensorView& tensor, Slice rows, Slice columns,
 }
 
 // A whole file, mapped read-only.
-absl::Status ReadSlice(const TensorView& tensor, int64_t num_columns, Slice rows, Slice columns,
-                       absl::Span<bfloat16> out) {
-  if (rows.count == 0 || columns.count == 0) return absl::OkStatus();
-  const auto element = static_cast<int64_t>(
-      tensor.bytes.size() /
-      std::accumulate(tensor.shape.begin(), tensor.shape.end(), size_t{1}, std::multiplies<>()));
-  // Whole rows follow each other, and are read as one.
-  const bool whole_rows = columns.count == num_columns;
-  const int64_t runs = whole_rows ? 1 : rows.count;
-  const int64_t length = whole_rows ? rows.count * num_columns : columns.count;
-  for (int64_t run = 0; run < runs; ++run) {
-    TensorView part = tensor;
-    const int64_t first = (rows.begin + run) * num_columns + columns.begin;
-    part.bytes = tensor.bytes.subspan(first * element, length * element);
-    TIDAL_RETURN_IF_ERROR(ReadAsBFloat16(part, out.subspan(run * length, length)));
-  }
-  return absl::OkStatus();
-}
-
 class ModelTensors::MappedFile {
  public:
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path) {

@@ -1,5 +1,5 @@
-// How the ranks of a model reach each other from host to host: rank 0 tells the others what to run,
-// and all agree on numbers.
+// How the processes of a model's ranks reach each other: rank 0 tells the others what to run, and
+// all agree on numbers. What their devices exchange is RankOps' (kernels/).
 #ifndef TIDAL_ENGINE_PARALLEL_RANK_LINK_H_
 #define TIDAL_ENGINE_PARALLEL_RANK_LINK_H_
 

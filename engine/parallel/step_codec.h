@@ -1,5 +1,5 @@
 // Steps as bytes, from rank 0 to the others. What the others know of a sequence already, by its
-// slot, is not sent again: a decode step is some hundred bytes a row, however long its context is.
+// slot, is not sent again: a decode row is some 70 bytes, however long its context is.
 #ifndef TIDAL_ENGINE_PARALLEL_STEP_CODEC_H_
 #define TIDAL_ENGINE_PARALLEL_STEP_CODEC_H_
 

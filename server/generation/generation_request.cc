@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
+#include "engine/json/json_value.h"
 #include "server/generation/chat_prompt.h"
 #include "server/generation/field_error.h"
 #include "server/reply/detect_format.h"
@@ -245,14 +246,12 @@ std::shared_ptr<const ArgumentTypes> TypesOf(const v1::Chat& chat) {
   auto types = std::make_shared<ArgumentTypes>();
   for (const std::string& text : chat.tools()) {
     const auto tool = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!tool.is_object() || !tool.contains("function")) continue;
-    const nlohmann::json& function = tool["function"];
-    if (!function.is_object() || !function.contains("name") || !function["name"].is_string()) {
-      continue;
-    }
-    const auto schema = function.find("parameters");
-    if (schema == function.end()) continue;
-    types->AddTool(function["name"].get<std::string>(), schema->dump());
+    const nlohmann::json* const function = FindMember(tool, "function");
+    if (function == nullptr) continue;
+    const nlohmann::json* const name = FindMember(*function, "name");
+    const nlohmann::json* const schema = FindMember(*function, "parameters");
+    if (name == nullptr || !name->is_string() || schema == nullptr) continue;
+    types->AddTool(name->get<std::string>(), schema->dump());
   }
   return types;
 }

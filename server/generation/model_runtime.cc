@@ -12,7 +12,6 @@
 #include "server/generation/warm_up.h"
 #include "server/observe/logging.h"
 #include "server/observe/version.h"
-#include "server/text/chat_template_files.h"
 #include "server/text/tokenizer_info.h"
 
 namespace tidal {
@@ -28,19 +27,6 @@ GenerationDefaults MakeDefaults(const GenerationConfig& config) {
   out.repetition_penalty = config.repetition_penalty.value_or(out.repetition_penalty);
   out.max_tokens = config.max_new_tokens;
   return out;
-}
-
-// The text of all that ChatTemplate::Load() compiles.
-absl::StatusOr<std::string> TemplateSources(const std::string& folder,
-                                            const std::string& replacement) {
-  if (!replacement.empty()) {
-    TIDAL_ASSIGN_OR_RETURN(TemplateSource source, ReadChatTemplate(replacement));
-    return source.text;
-  }
-  TIDAL_ASSIGN_OR_RETURN(const std::vector<TemplateSource> sources, FindChatTemplates(folder));
-  std::string text;
-  for (const TemplateSource& source : sources) absl::StrAppend(&text, source.text, "\n");
-  return text;
 }
 
 absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
@@ -66,15 +52,12 @@ absl::Status LoadText(const ModelOptions& options, ServedModel* model) {
   }
   auto chat_template = ChatTemplate::Load(folder, options.chat_template);
   // Plain completions work with a model that has no template.
-  const bool has_none = options.chat_template.empty() && absl::IsNotFound(chat_template.status());
-  std::string source;
-  if (!has_none) {
+  if (!options.chat_template.empty() || !absl::IsNotFound(chat_template.status())) {
     TIDAL_ASSIGN_OR_RETURN(model->chat_template, std::move(chat_template));
-    TIDAL_ASSIGN_OR_RETURN(source, TemplateSources(folder, options.chat_template));
   }
   TIDAL_ASSIGN_OR_RETURN(model->reply_formats,
                          FindReplyFormats({options.tool_call_parser, options.reasoning_parser},
-                                          model->chat_template.get(), source, *model->tokenizer));
+                                          model->chat_template.get(), *model->tokenizer));
   return absl::OkStatus();
 }
 

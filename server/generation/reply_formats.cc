@@ -29,12 +29,11 @@ absl::StatusOr<const Format*> Choose(const char* flag, const std::string& name, 
 
 absl::StatusOr<ReplyFormats> FindReplyFormats(const ReplyFormatNames& names,
                                               const ChatTemplate* chat_template,
-                                              const std::string& source,
                                               const Tokenizer& tokenizer) {
   DetectedFormat found;
   found.reason = "there is no chat template";
   const bool wanted = names.calls == kAuto || names.reasoning == kAuto;
-  if (chat_template != nullptr && wanted) found = DetectReplyFormat(*chat_template, source);
+  if (chat_template != nullptr && wanted) found = DetectReplyFormat(*chat_template);
   ReplyFormats formats;
   TIDAL_ASSIGN_OR_RETURN(formats.calls, Choose("tool_call_parser", names.calls, found.calls,
                                                FindCallFormat(names.calls), CallFormats()));

@@ -27,10 +27,9 @@ struct ReplyFormatNames {
   std::string calls = "auto", reasoning = "auto";
 };
 
-// `chat_template`: null, or compiled of `source`. INVALID_ARGUMENT "tool_call_parser: must be ...".
+// `chat_template`: null where the model has none. INVALID_ARGUMENT "tool_call_parser: must be ...".
 absl::StatusOr<ReplyFormats> FindReplyFormats(const ReplyFormatNames& names,
                                               const ChatTemplate* chat_template,
-                                              const std::string& source,
                                               const Tokenizer& tokenizer);
 
 }  // namespace tidal

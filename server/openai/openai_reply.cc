@@ -82,10 +82,10 @@ absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& ev
     choice.reasoning += delta.reasoning();
     for (const v1::ToolCallDelta& piece : delta.tool_calls()) {
       if (piece.index() >= choice.tool_calls.size()) choice.tool_calls.resize(piece.index() + 1);
-      v1::ToolCallDelta& call = choice.tool_calls[piece.index()];
-      call.mutable_id()->append(piece.id());
-      call.mutable_name()->append(piece.name());
-      call.mutable_arguments()->append(piece.arguments());
+      v1::ToolCallDelta& whole = choice.tool_calls[piece.index()];
+      whole.mutable_id()->append(piece.id());
+      whole.mutable_name()->append(piece.name());
+      whole.mutable_arguments()->append(piece.arguments());
     }
     choice.token_ids.insert(choice.token_ids.end(), delta.token_ids().begin(),
                             delta.token_ids().end());

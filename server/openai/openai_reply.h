@@ -54,6 +54,8 @@ class StreamedReply {
 
  private:
   void AppendRoles(size_t call, std::string* out) const;
+  // Whether a chunk of it says anything to this client.
+  bool Says(const v1::OutputDelta& delta) const;
   // What a chat's chunk says.
   nlohmann::ordered_json ChatDelta(const v1::OutputDelta& delta) const;
   // One chunk of one output; either may be null.

@@ -53,6 +53,12 @@ void StreamedReply::AppendRoles(size_t call, std::string* out) const {
   }
 }
 
+bool StreamedReply::Says(const v1::OutputDelta& delta) const {
+  return !delta.text().empty() || delta.token_ids_size() > 0 || delta.logprobs_size() > 0 ||
+         delta.tool_calls_size() > 0 ||
+         (state_.options.include_reasoning && !delta.reasoning().empty());
+}
+
 Json StreamedReply::ChatDelta(const v1::OutputDelta& delta) const {
   Json json = Json::object();
   if (state_.options.include_reasoning) AddReasoning(delta.reasoning(), &json);
@@ -66,17 +72,12 @@ Json StreamedReply::ChatDelta(const v1::OutputDelta& delta) const {
 void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
                                  const v1::OutputFinish* finish, std::string* out) {
   const bool chat = state_.options.api == OpenAiApi::kChat;
-  const bool carries_tokens =
-      delta != nullptr && (delta->token_ids_size() > 0 || delta->logprobs_size() > 0);
+  if (finish == nullptr && !Says(*delta)) return;
   Json json = {{"index", choice}};
   if (!chat) {
     json["text"] = delta == nullptr ? "" : delta->text();
   } else {
     json["delta"] = delta == nullptr ? Json::object() : ChatDelta(*delta);
-  }
-  if (finish == nullptr && !carries_tokens &&
-      json[chat ? "delta" : "text"] == (chat ? Json{{"content", ""}} : Json(""))) {
-    return;  // it says nothing
   }
   Json logprobs = nullptr;
   if (state_.options.logprobs && delta != nullptr) {

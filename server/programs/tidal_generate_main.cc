@@ -24,7 +24,6 @@
 #include "server/generation/model_runtime.h"
 #include "server/observe/logging.h"
 #include "server/ranks/load_engine.h"
-#include "server/ranks/rank_processes.h"
 
 ABSL_FLAG(bool, chat, false,
           "The prompt is a user's turn of a chat; else it is plain text to go on with.");
@@ -118,13 +117,9 @@ absl::Status Print(Generation& generation) {
 absl::Status Run(const std::vector<std::string>& arguments) {
   TIDAL_ASSIGN_OR_RETURN(tidal::ModelOptions options, tidal::ModelOptionsFromFlags());
   if (tidal::PrintConfigIfAsked()) return absl::OkStatus();
-  std::unique_ptr<tidal::RankProcesses> ranks;
-  if (options.tensor_parallel_size > 1) {
-    TIDAL_ASSIGN_OR_RETURN(ranks, tidal::RankProcesses::Start(
-                                      options.tensor_parallel_size, [&](tidal::RankGroup* group) {
-                                        return tidal::RunRank(options, group);
-                                      }));
-    options.backend.group = ranks->group();
+  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<tidal::RankProcesses> ranks,
+                         tidal::StartRanks(&options));
+  if (ranks != nullptr) {
     ranks->Watch([](const std::string& failure) {
       std::fprintf(stderr, "tidal-generate: %s\n", failure.c_str());
       _exit(1);

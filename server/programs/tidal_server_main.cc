@@ -24,7 +24,6 @@
 #include "server/observe/logging.h"
 #include "server/programs/tidal_server.h"
 #include "server/ranks/load_engine.h"
-#include "server/ranks/rank_processes.h"
 
 namespace {
 
@@ -130,19 +129,12 @@ int main(int argc, char** argv) {
   if (!files.ok()) tidal::Log(tidal::LogLevel::kWarning, files.message());
 
   // Processes are made before threads.
-  std::unique_ptr<tidal::RankProcesses> ranks;
-  if (config->model.tensor_parallel_size > 1) {
-    auto started = tidal::RankProcesses::Start(
-        config->model.tensor_parallel_size,
-        [&](tidal::RankGroup* group) { return tidal::RunRank(config->model, group); });
-    if (!started.ok()) return Fail(started.status());
-    ranks = *std::move(started);
-    config->model.backend.group = ranks->group();
-    tidal::SetLogRank(0);
-  }
+  const auto ranks = tidal::StartRanks(&config->model);
+  if (!ranks.ok()) return Fail(ranks.status());
+  if (*ranks != nullptr) tidal::SetLogRank(0);
 
   auto* const end = new EndOfServing;  // its thread lives until the process ends
-  if (ranks != nullptr) ranks->Watch([end](const std::string& failure) { end->Fail(failure); });
+  if (*ranks != nullptr) (*ranks)->Watch([end](const std::string& failure) { end->Fail(failure); });
   absl::StatusOr<std::unique_ptr<tidal::TidalServer>> server = tidal::TidalServer::Start(*config);
   if (!server.ok()) return Fail(server.status());
 

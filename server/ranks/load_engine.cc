@@ -27,6 +27,16 @@ absl::StatusOr<LoadedEngine> LoadEngine(const ModelOptions& options) {
   return loaded;
 }
 
+absl::StatusOr<std::unique_ptr<RankProcesses>> StartRanks(ModelOptions* options) {
+  if (options->tensor_parallel_size == 1) return nullptr;
+  TIDAL_ASSIGN_OR_RETURN(std::unique_ptr<RankProcesses> ranks,
+                         RankProcesses::Start(options->tensor_parallel_size, [&](RankGroup* group) {
+                           return RunRank(*options, group);
+                         }));
+  options->backend.group = ranks->group();
+  return ranks;
+}
+
 int RunRank(ModelOptions options, RankGroup* group) {
   SetLogRank(group->rank());
   options.backend.group = group;

@@ -29,7 +29,6 @@ class JsonTypes {
   constexpr bool empty() const { return types_ == 0; }
   // Strings and nothing else.
   constexpr bool IsText() const { return types_ == kString; }
-  constexpr uint8_t bits() const { return types_; }
   constexpr void Add(JsonTypes other) { types_ |= other.types_; }
 
  private:

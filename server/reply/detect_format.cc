@@ -87,6 +87,7 @@ const Rule* FirstRule(std::string_view text, bool must_read_back) {
   }
   return nullptr;
 }
+
 const CallFormat* FindCalls(std::string_view probe, std::string_view source, std::string* reason) {
   // A template that does not know calls leaves the value out.
   const Rule* rule = nullptr;
@@ -171,11 +172,11 @@ DetectedFormat DetectReplyFormat(std::string_view probe, std::string_view source
   return found;
 }
 
-DetectedFormat DetectReplyFormat(const ChatTemplate& chat_template, std::string_view source) {
+DetectedFormat DetectReplyFormat(const ChatTemplate& chat_template) {
   absl::StatusOr<std::string> probe = chat_template.Render(ProbeConversation());
   if (!probe.ok()) probe = chat_template.Render(ProbeConversation(/*arguments_as_text=*/true));
   const std::string text = probe.ok() ? *std::move(probe) : std::string();
-  return DetectReplyFormat(text, source);
+  return DetectReplyFormat(text, chat_template.source());
 }
 
 SpecialMarkers FindSpecialMarkers(const Tokenizer& tokenizer, const CallFormat* calls,

@@ -29,7 +29,7 @@ ChatTemplateInput ProbeConversation(bool arguments_as_text = false);
 DetectedFormat DetectReplyFormat(std::string_view probe, std::string_view source);
 
 // Renders the probe itself.
-DetectedFormat DetectReplyFormat(const ChatTemplate& chat_template, std::string_view source);
+DetectedFormat DetectReplyFormat(const ChatTemplate& chat_template);
 
 // The formats' markers that are special tokens of this tokenizer; either format may be null.
 SpecialMarkers FindSpecialMarkers(const Tokenizer& tokenizer, const CallFormat* calls,

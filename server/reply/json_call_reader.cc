@@ -1,7 +1,5 @@
 #include "server/reply/json_call_reader.h"
 
-#include <algorithm>
-
 #include "server/reply/characters.h"
 
 namespace tidal {
@@ -72,10 +70,7 @@ ReadResult JsonCallReader::Byte(char c) {
 }
 
 ReadResult JsonCallReader::Token(std::string_view marker) {
-  const auto& closes = format_.closes;
-  if (std::find(closes.begin(), closes.end(), marker) == closes.end() || calls_ == 0) {
-    return Reject(marker.size());
-  }
+  if (calls_ == 0 || !HasMarker(format_.closes, marker)) return Reject(marker.size());
   // It ends what is open, too: better a call that breaks off than markers in arguments.
   if (begun_) EndCall(/*broken_off=*/!has_arguments_);
   if (state_ == State::kAfterItem || state_ == State::kAfterArray) return {ReadResult::kEnd};

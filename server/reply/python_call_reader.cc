@@ -1,7 +1,5 @@
 #include "server/reply/python_call_reader.h"
 
-#include <algorithm>
-
 #include "server/reply/characters.h"
 #include "server/reply/json_text.h"
 
@@ -38,9 +36,8 @@ ReadResult PythonCallReader::Byte(char c) {
 
 ReadResult PythonCallReader::Token(std::string_view marker) {
   const ReadResult reject{ReadResult::kReject, marker.size()};
-  const auto& closes = format_.closes;
-  const bool ends = std::find(closes.begin(), closes.end(), marker) != closes.end();
-  return ends && state_ == State::kAfterList ? ReadResult{ReadResult::kEnd} : reject;
+  const bool ends = state_ == State::kAfterList && HasMarker(format_.closes, marker);
+  return ends ? ReadResult{ReadResult::kEnd} : reject;
 }
 
 bool PythonCallReader::Finish() { return state_ == State::kAfterList; }

@@ -103,8 +103,11 @@ class CompiledTemplate {
 class JinjaChatTemplate : public ChatTemplate {
  public:
   JinjaChatTemplate(CompiledTemplate main, std::optional<CompiledTemplate> for_tools,
-                    SpecialTokens tokens)
-      : main_(std::move(main)), for_tools_(std::move(for_tools)), tokens_(std::move(tokens)) {}
+                    SpecialTokens tokens, std::string source)
+      : main_(std::move(main)),
+        for_tools_(std::move(for_tools)),
+        tokens_(std::move(tokens)),
+        source_(std::move(source)) {}
 
   absl::StatusOr<std::string> Render(const ChatTemplateInput& input) const override {
     if (!input.continue_final_message) return RenderMessages(input, "");
@@ -124,6 +127,8 @@ class JinjaChatTemplate : public ChatTemplate {
     if (!kept_space) text->resize(jinja::StripRight(*text).size());
     return text;
   }
+
+  const std::string& source() const override { return source_; }
 
  private:
   absl::StatusOr<std::string> RenderMessages(const ChatTemplateInput& input,
@@ -149,6 +154,7 @@ class JinjaChatTemplate : public ChatTemplate {
   const CompiledTemplate main_;
   const std::optional<CompiledTemplate> for_tools_;  // the model has another one where tools are
   const SpecialTokens tokens_;
+  const std::string source_;
 };
 
 absl::StatusOr<CompiledTemplate> CompileSource(const TemplateSource& source) {
@@ -174,7 +180,8 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Compile(std::string_
   if (!compiled.ok()) return compiled.status();
   SpecialTokens tokens = {{"bos_token", std::string(bos_token)},
                           {"eos_token", std::string(eos_token)}};
-  return std::make_unique<JinjaChatTemplate>(*std::move(compiled), std::nullopt, std::move(tokens));
+  return std::make_unique<JinjaChatTemplate>(*std::move(compiled), std::nullopt, std::move(tokens),
+                                             std::string(source));
 }
 
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(const std::string& folder,
@@ -184,14 +191,16 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(const std::stri
   auto tokens = ReadSpecialTokens(folder);
   if (!tokens.ok()) return tokens.status();
   std::optional<CompiledTemplate> main, for_tools;
+  std::string text;
   for (const TemplateSource& source : *sources) {
+    text += source.text + '\n';
     if (source.name != "default" && source.name != "tool_use") continue;
     auto compiled = CompileSource(source);
     if (!compiled.ok()) return compiled.status();
     (source.name == "default" ? main : for_tools) = *std::move(compiled);
   }
   return std::make_unique<JinjaChatTemplate>(*std::move(main), std::move(for_tools),
-                                             *std::move(tokens));
+                                             *std::move(tokens), std::move(text));
 }
 
 }  // namespace tidal

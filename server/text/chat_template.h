@@ -51,6 +51,9 @@ class ChatTemplate {
   // RESOURCE_EXHAUSTED when it takes too many steps or makes too much text; FAILED_PRECONDITION
   // when there is no last message to continue, or the template drops it.
   virtual absl::StatusOr<std::string> Render(const ChatTemplateInput& input) const = 0;
+
+  // The text of all templates it was loaded from.
+  virtual const std::string& source() const = 0;
 };
 
 }  // namespace tidal

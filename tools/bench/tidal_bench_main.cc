@@ -25,6 +25,7 @@
 #include "engine/parallel/shared_link.h"
 #include "kernels/backends.h"
 #include "nlohmann/json.hpp"
+#include "server/ranks/load_engine.h"
 #include "server/ranks/rank_processes.h"
 #include "tools/bench/bench_flags.h"
 #include "tools/bench/kernel_bench.h"
@@ -118,13 +119,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const OfflineBenchOptions& op
   return Engine::Create(config, std::move(backend), link);
 }
 
-struct BenchEngine {
-  std::unique_ptr<RankLink> link;  // where there are several ranks
-  std::unique_ptr<Engine> engine;
-};
-
 // This rank's. Measures its device's read bandwidth before.
-absl::StatusOr<BenchEngine> LoadBenchEngine(RankGroup* group, OfflineBenchOptions* options) {
+absl::StatusOr<LoadedEngine> LoadBenchEngine(RankGroup* group, OfflineBenchOptions* options) {
   BackendOptions backend_options = BackendOptionsFromFlags();
   backend_options.group = group;
   backend_options.ranks_share_device = absl::GetFlag(FLAGS_ranks_share_device);
@@ -135,7 +131,7 @@ absl::StatusOr<BenchEngine> LoadBenchEngine(RankGroup* group, OfflineBenchOption
   if (options->read_bandwidth <= 0) {
     return absl::ResourceExhaustedError("no memory to measure the read bandwidth with");
   }
-  BenchEngine loaded;
+  LoadedEngine loaded;
   if (group != nullptr) loaded.link = MakeSharedLink(group);
   TIDAL_ASSIGN_OR_RETURN(loaded.engine,
                          MakeEngine(*options, std::move(backend), loaded.link.get()));
@@ -144,7 +140,7 @@ absl::StatusOr<BenchEngine> LoadBenchEngine(RankGroup* group, OfflineBenchOption
 
 // The life of a rank other than 0; the exit status of its process.
 int FollowInBench(OfflineBenchOptions options, RankGroup* group) {
-  const absl::StatusOr<BenchEngine> loaded = LoadBenchEngine(group, &options);
+  const absl::StatusOr<LoadedEngine> loaded = LoadBenchEngine(group, &options);
   const absl::Status status =
       loaded.ok() ? FollowRankZero(loaded->engine.get(), loaded->link.get()) : loaded.status();
   if (status.ok()) return 0;
@@ -152,7 +148,7 @@ int FollowInBench(OfflineBenchOptions options, RankGroup* group) {
   return 1;
 }
 
-absl::StatusOr<std::unique_ptr<RankProcesses>> StartRanks(const OfflineBenchOptions& options) {
+absl::StatusOr<std::unique_ptr<RankProcesses>> StartBenchRanks(const OfflineBenchOptions& options) {
   const int32_t size = absl::GetFlag(FLAGS_tensor_parallel_size);
   if (size == 1) return nullptr;
   if (size < 1 || size > RankGroup::kMaxRanks) {
@@ -194,9 +190,9 @@ void PrintRow(const BenchResult& r) {
 
 absl::Status RunOffline() {
   TIDAL_ASSIGN_OR_RETURN(OfflineBenchOptions options, OptionsFromFlags());
-  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<RankProcesses> ranks, StartRanks(options));
+  TIDAL_ASSIGN_OR_RETURN(const std::unique_ptr<RankProcesses> ranks, StartBenchRanks(options));
   const auto start = std::chrono::steady_clock::now();
-  TIDAL_ASSIGN_OR_RETURN(const BenchEngine loaded,
+  TIDAL_ASSIGN_OR_RETURN(const LoadedEngine loaded,
                          LoadBenchEngine(ranks == nullptr ? nullptr : ranks->group(), &options));
   Engine* const engine = loaded.engine.get();
   const std::chrono::duration<double> load = std::chrono::steady_clock::now() - start;

@@ -29,7 +29,7 @@ constexpr char kTemplate[] = R"({%- for m in messages -%}
 class ReplyFormatsTest : public ::testing::Test {
  protected:
   absl::StatusOr<ReplyFormats> Find(const ReplyFormatNames& names) {
-    return FindReplyFormats(names, template_.get(), kTemplate, *model_->tokenizer);
+    return FindReplyFormats(names, template_.get(), *model_->tokenizer);
   }
 
   std::unique_ptr<ServedModel> model_ = MakeTestModel();
@@ -61,7 +61,7 @@ TEST_F(ReplyFormatsTest, OtherNamesAreRefused) {
 }
 
 TEST_F(ReplyFormatsTest, WithoutATemplateThereAreNone) {
-  const auto formats = FindReplyFormats({}, nullptr, "", *model_->tokenizer);
+  const auto formats = FindReplyFormats({}, nullptr, *model_->tokenizer);
   ASSERT_TRUE(formats.ok()) << formats.status();
   EXPECT_EQ(formats->calls, nullptr);
   EXPECT_EQ(formats->reasoning, nullptr);

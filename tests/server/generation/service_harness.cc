@@ -33,6 +33,11 @@ class TestTemplate : public ChatTemplate {
     if (input.add_generation_prompt) absl::StrAppend(&text, "<|assistant|>");
     return text;
   }
+
+  const std::string& source() const override { return source_; }
+
+ private:
+  const std::string source_;  // it has none
 };
 
 }  // namespace

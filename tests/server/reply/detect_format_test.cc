@@ -29,7 +29,7 @@ std::string Template(const TemplateCase& c) {
 DetectedFormat Detect(const std::string& source) {
   const auto compiled = ChatTemplate::Compile(source, "<s>", "</s>");
   EXPECT_TRUE(compiled.ok()) << compiled.status();
-  return DetectReplyFormat(**compiled, source);
+  return DetectReplyFormat(**compiled);
 }
 
 TEST(DetectFormatTest, Families) {
