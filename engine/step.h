@@ -3,6 +3,7 @@
 #ifndef TIDAL_ENGINE_STEP_H_
 #define TIDAL_ENGINE_STEP_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -78,6 +79,8 @@ struct ScheduledSequence {
   int32_t num_pending_tokens = 0;
   // Of a verify row: tokens that may turn out to follow `tokens`.
   absl::Span<const TokenId> draft = {};
+  // Its token is sampled under a mask, which Executor::Sample() brings.
+  bool masked = false;
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_pending_tokens; }
   // Tokens in the cache once the step has run.
@@ -92,6 +95,19 @@ struct ScheduledSequence {
 
 struct StepInput {
   std::vector<ScheduledSequence> sequences;
+
+  bool masked() const {
+    return std::any_of(sequences.begin(), sequences.end(),
+                       [](const ScheduledSequence& sequence) { return sequence.masked; });
+  }
+};
+
+// Which tokens a step's sequences may sample.
+struct StepMasks {
+  static constexpr int32_t kNoMask = -1;
+
+  std::vector<int32_t> of_sequences;  // in the order of the step's, each one's mask or kNoMask
+  std::vector<uint32_t> words;        // [masks, ceil(vocab / 32)]; the bit of an allowed token is 1
 };
 
 struct TokenLogprob {
@@ -159,21 +175,27 @@ struct StepOutput {
 // Runs steps of a model, in the order they are launched. Not thread-safe: one thread drives it.
 // An error is final: the executor is broken (UNAVAILABLE, names the failed operation) and every
 // later step fails too.
+//
+// A step with masked sequences samples nothing until Sample() gives their masks, which may depend
+// on the tokens of the step before: it computes while the host finds them.
 class Executor {
  public:
   // Steps that may be launched and not collected.
   static constexpr int kMaxInFlight = 2;
 
   virtual ~Executor() = default;
-  // Starts a step.
+  // Starts a step. Precondition: the step before it is sampled, or being.
   virtual void Launch(const StepInput& input) = 0;
-  // Waits for the oldest step not collected. Precondition: there is one.
+  // Lets the newest step sample. Precondition: it is masked, and was not told before.
+  virtual void Sample(const StepMasks& masks) = 0;
+  // Waits for the oldest step not collected. Precondition: there is one, and it is sampled.
   virtual absl::StatusOr<StepOutput> Collect() = 0;
   // Does a step run while its launcher goes on, so that it pays to launch the next one meanwhile?
   virtual bool can_run_ahead() const { return false; }
 
-  absl::StatusOr<StepOutput> Execute(const StepInput& input) {
+  absl::StatusOr<StepOutput> Execute(const StepInput& input, const StepMasks& masks = {}) {
     Launch(input);
+    if (input.masked()) Sample(masks);
     return Collect();
   }
 };

@@ -8,8 +8,8 @@
 namespace tidal {
 
 // How a sequence wants its tokens chosen. Applied in this order (vLLM's): logit bias, tokens banned
-// for now, repetition, frequency and presence penalties, temperature, min-p, top-k, top-p, one
-// draw.
+// for now, repetition, frequency and presence penalties, the step's mask, temperature, min-p,
+// top-k, top-p, one draw.
 struct SamplingSettings {
   float temperature;         // 0 = greedy, ties to the lower id
   int32_t top_k;             // 0 = off
@@ -99,6 +99,21 @@ struct DraftRows {
   }
 };
 
+// Which tokens may be sampled: token t where bit t % 32 of word t / 32 is set. At least one may.
+struct TokenMasks {
+  static constexpr int32_t kNoMask = -1;
+
+  const int32_t* of_rows;  // [num_rows], each row's mask; kNoMask: any token. Null: no row has one
+  const uint32_t* words;   // [masks, NumWords(vocab)]
+
+  static constexpr int32_t NumWords(int32_t vocab) { return (vocab + 31) / 32; }
+  // The row's mask; null where it has none.
+  constexpr const uint32_t* Of(int32_t row, int32_t vocab) const {
+    if (of_rows == nullptr || of_rows[row] == kNoMask) return nullptr;
+    return words + int64_t{of_rows[row]} * NumWords(vocab);
+  }
+};
+
 // The sampled token becomes the slot's last token and, where there are penalties, is counted; with
 // several rows of a slot AcceptDrafts() does that.
 struct SampleParams {
@@ -112,6 +127,7 @@ struct SampleParams {
   float* top_logprobs;  // [num_rows, max_logprobs] out
   int32_t num_rows, vocab, max_logprobs;
   DraftRows drafts = {};
+  TokenMasks masks = {};
 
   // What AcceptDrafts() does where a draft begins with this row.
   constexpr void AcceptDraft(int32_t row) const {

@@ -58,10 +58,26 @@ bool Scheduler::CommitToken(Sequence* sequence, const SampledToken& token, bool 
   ++totals_.generated;
   events_.tokens.push_back({sequence->request().stream, token});
   const std::optional<FinishReason> reason = sequence->AppendToken(token.id, config_.max_model_len);
-  if (!reason) return true;
+  if (!reason) return CommitToConstraint(sequence, token.id, now);
   events_.tokens.back().is_last = true;
   if (*reason == FinishReason::kStop) info.stop_token = token.id;
   Finish(sequence, *reason, absl::OkStatus(), now);
+  return false;
+}
+
+bool Scheduler::CommitToConstraint(Sequence* sequence, TokenId token, absl::Time now) {
+  TokenConstraint* const constraint = sequence->request().constraint.get();
+  if (constraint == nullptr) return true;
+  const bool accepted = constraint->Accept(token);
+  if (accepted && !constraint->complete()) return true;
+  events_.tokens.back().is_last = true;
+  if (accepted) {
+    sequence->info.stop_token = token;
+    Finish(sequence, FinishReason::kStop, absl::OkStatus(), now);
+  } else {
+    Finish(sequence, FinishReason::kError,
+           absl::InternalError("a token was sampled that the request's structure forbids"), now);
+  }
   return false;
 }
 

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "engine/base/ids.h"
 #include "engine/step.h"
+#include "scheduler/token_constraint.h"
 #include "scheduler/token_stream.h"
 
 namespace tidal {
@@ -27,6 +28,7 @@ struct Request {
   SamplingParams sampling;
   StopCriteria stop;
   AttentionPolicy attention;
+  std::shared_ptr<TokenConstraint> constraint;  // of this request alone; null: any token may come
   int32_t priority = 0;         // lower runs earlier, as in vLLM
   std::string tenant;           // who asked; empty: nobody in particular
   int64_t expected_tokens = 0;  // prompt and likely output; its weight among what waits, set there

@@ -42,6 +42,7 @@ void Scheduler::SetDraft(SequenceId id, absl::Span<const TokenId> draft) {
   if (it == sequences_.end() || it->second->status != SequenceStatus::kRunning) return;
   Sequence* sequence = it->second.get();
   sequence->draft.clear();
+  if (sequence->request().constraint != nullptr) return;
   if (sequence->GetNextRun().is_decode()) sequence->draft.assign(draft.begin(), draft.end());
 }
 
@@ -318,6 +319,7 @@ StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
         .attention = sequence.request().attention,
         .num_pending_tokens = row.num_pending_tokens,
         .draft = sequence.draft,
+        .masked = row.wanted != Wanted::kNone && sequence.request().constraint != nullptr,
     });
   }
   return input;

@@ -92,8 +92,8 @@ class Scheduler {
   void Abort(SequenceId id, const absl::Status& status, absl::Time now);
   // Tokens that may follow those of a sequence: the next step verifies them, as many as fit, and
   // what turns out right comes in that step. Whatever a draft says, it changes no result, other
-  // than that its rows are dense. Ignored of sequences that do not decode. Precondition: no step is
-  // in flight.
+  // than that its rows are dense. Ignored of sequences that do not decode or are constrained.
+  // Precondition: no step is in flight.
   void SetDraft(SequenceId id, absl::Span<const TokenId> draft);
   // Ends every sequence.
   void AbortAll(FinishReason reason, const absl::Status& status, absl::Time now);
@@ -105,6 +105,9 @@ class Scheduler {
   // now what comes after it, whatever tokens it samples: schedule_ahead.cc has the conditions.
   // Otherwise nothing, and nothing has changed.
   std::optional<StepInput> ScheduleAhead(absl::Time now);
+  // What the sequences of the step in flight may sample. Precondition: the one before it has been
+  // committed.
+  StepMasks FillMasks();
   // Records what the older step in flight computed: the only place where sequences advance.
   void Commit(const StepOutput& output, absl::Time now);
 
@@ -174,6 +177,9 @@ class Scheduler {
   bool CommitToken(Sequence* sequence, const SampledToken& token, bool ran_sparse, absl::Time now);
   bool CorrectIfDue(Sequence* sequence);
   void EndCorrupt(Sequence* sequence, absl::Time now);
+  // What the constraint of a sequence that goes on makes of its newest token; says whether it still
+  // does.
+  bool CommitToConstraint(Sequence* sequence, TokenId token, absl::Time now);
   // Takes a running sequence's blocks and slot away.
   void StopRunning(Sequence* sequence);
   void Preempt(Sequence* sequence);

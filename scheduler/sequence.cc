@@ -16,7 +16,8 @@ Sequence::Sequence(std::unique_ptr<Request> request, int64_t arrival_number)
   info.prompt_tokens = num_prompt_tokens_;
   info.arrival = request_->arrival;
   info.first_scheduled = info.first_token = info.finish = absl::InfinitePast();
-  if (request_->stop.min_tokens > 0) {
+  // A constraint bans them itself, where something else may come.
+  if (request_->stop.min_tokens > 0 && request_->constraint == nullptr) {
     request_->sampling.min_tokens = request_->stop.min_tokens;
     request_->sampling.banned_tokens = request_->stop.stop_token_ids;
   }

@@ -120,6 +120,7 @@ class ServingLoop::Impl {
     if (!scheduler_.step_in_flight()) {
       const StepInput input = scheduler_.Schedule(clock_());
       if (!input.sequences.empty()) Launch(input);  // empty: all passed their deadlines
+      GiveMasks();
     }
     if (!config_.overlap || !executor_->can_run_ahead()) return;
     if (auto ahead = scheduler_.ScheduleAhead(clock_())) Launch(*ahead);
@@ -133,6 +134,13 @@ class ServingLoop::Impl {
       for (const auto& sequence : input.sequences) step_tokens_ += sequence.num_new_tokens;
     }
     executor_->Launch(input);
+    awaits_masks_ = input.masked();
+  }
+
+  // Of the newest step, once the one before it is committed; it computes meanwhile.
+  void GiveMasks() {
+    if (!std::exchange(awaits_masks_, false)) return;
+    executor_->Sample(scheduler_.FillMasks());
   }
 
   // Waits for the older step in flight, if there is one, and tells what came of it. False when the
@@ -143,6 +151,7 @@ class ServingLoop::Impl {
       absl::StatusOr<StepOutput> output = executor_->Collect();
       if (!output.ok()) return Fail(output.status());
       scheduler_.Commit(*output, clock_());
+      GiveMasks();
       stats = output->stats;
     }
 #ifndef NDEBUG
@@ -273,6 +282,7 @@ class ServingLoop::Impl {
   const Clock clock_;
   RequestQueue queue_;
   Scheduler scheduler_;
+  bool awaits_masks_ = false;  // the newest step does
   int64_t measured_hits_ = 0;  // of the prefix cache, in what MeasureQueue() has reported
 
   mutable absl::Mutex mutex_;  // taken before the queue's

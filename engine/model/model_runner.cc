@@ -265,29 +265,65 @@ void ModelRunner::Launch(const StepInput& input) {
   if (input.sequences.empty() || !status_.ok()) return;
   CheckInput(input);
   sampler_.CountRows(input);
-  Enqueue(input, 0, &step);
-  step.rows = sampler_.CopyOut();
-  step.done = backend_->Submit();
+  if (!input.masked()) {
+    EnqueueParts(input, 0);
+    EndStep();
+  } else if (RunsInParts(input)) {
+    waiting_ = std::make_unique<OwnedStep>(input);
+  } else {
+    EnqueueForward(input, 0);
+  }
 }
 
-void ModelRunner::Enqueue(const StepInput& input, int32_t first, LaunchedStep* step) {
-  // Rare: many sequences that share a long prefix, so that their contexts add up to more than the
-  // cache holds. Where a row runs does not change its result.
-  if (input.sequences.size() > 1 && ScoredTokens(input) > plan_.max_scored_tokens) {
-    const auto half = static_cast<int32_t>(input.sequences.size() / 2);
-    const auto middle = input.sequences.begin() + half;
-    Enqueue({{input.sequences.begin(), middle}}, first, step);
-    Enqueue({{middle, input.sequences.end()}}, first + half, step);
-    return;
+void ModelRunner::Sample(const StepMasks& masks) {
+  TIDAL_CHECK(!launched_.empty());
+  if (!status_.ok()) return;
+  TIDAL_CHECK(masks.of_sequences.size() == launched_.back().output.sequences.size());
+  sampler_.TakeMasks(masks);
+  if (waiting_ != nullptr) {
+    EnqueueParts(waiting_->step(), 0);
+    waiting_.reset();
+  } else {
+    EnqueueSampling(0);
   }
+  EndStep();
+}
+
+// Rare: many sequences that share a long prefix, so that their contexts add up to more than the
+// cache holds. Where a row runs does not change its result.
+bool ModelRunner::RunsInParts(const StepInput& input) const {
+  return input.sequences.size() > 1 && ScoredTokens(input) > plan_.max_scored_tokens;
+}
+
+void ModelRunner::EnqueueParts(const StepInput& input, int32_t first) {
+  if (!RunsInParts(input)) {
+    EnqueueForward(input, first);
+    return EnqueueSampling(first);
+  }
+  const auto half = static_cast<int32_t>(input.sequences.size() / 2);
+  const auto middle = input.sequences.begin() + half;
+  EnqueueParts({{input.sequences.begin(), middle}}, first);
+  EnqueueParts({{middle, input.sequences.end()}}, first + half);
+}
+
+void ModelRunner::EnqueueForward(const StepInput& input, int32_t first) {
+  LaunchedStep& step = launched_.back();
   const Batch& batch = Pack(input);
-  float* logits = model_->Forward(batch, kv_cache_);
-  sampler_.Sample(input, batch_.logit_order(), batch, slots_, logits);
-  for (int32_t index : batch_.logit_order()) step->row_order.push_back(first + index);
+  logits_ = model_->Forward(batch, kv_cache_);
   for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
-    step->output.sequences[first + batch_.order()[row]].ran_sparse = true;
+    step.output.sequences[first + batch_.order()[row]].ran_sparse = true;
   }
-  step->output.stats += CountStep(input, batch.shape);
+  step.output.stats += CountStep(input, batch.shape);
+}
+
+void ModelRunner::EnqueueSampling(int32_t first) {
+  sampler_.Sample(batch_.logit_order(), batch_.batch(), slots_, logits_, first);
+  for (int32_t index : batch_.logit_order()) launched_.back().row_order.push_back(first + index);
+}
+
+void ModelRunner::EndStep() {
+  launched_.back().rows = sampler_.CopyOut();
+  launched_.back().done = backend_->Submit();
 }
 
 absl::StatusOr<StepOutput> ModelRunner::Collect() {

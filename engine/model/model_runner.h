@@ -20,6 +20,7 @@
 #include "engine/model/weights.h"
 #include "engine/step.h"
 #include "engine/step/input_batch.h"
+#include "engine/step/owned_step.h"
 #include "engine/step/sampler.h"
 #include "engine/step/sequence_slots.h"
 #include "kernels/backend.h"
@@ -38,6 +39,7 @@ class ModelRunner : public Engine {
                                                            RankLink* link = nullptr);
 
   void Launch(const StepInput& input) override;
+  void Sample(const StepMasks& masks) override;
   absl::StatusOr<StepOutput> Collect() override;
   bool can_run_ahead() const override { return backend_->info().asynchronous; }
   const EngineInfo& info() const override { return info_; }
@@ -71,8 +73,14 @@ class ModelRunner : public Engine {
   // Records a step of every size and kind that there can be, where the back end has graphs. Gives
   // EngineInfo::graphs; a step that cannot be recorded is no error.
   absl::StatusOr<std::string> RecordSteps();
-  // Enqueues the sequences of `input`, which are those of the step from `first` on.
-  void Enqueue(const StepInput& input, int32_t first, LaunchedStep* step);
+  bool RunsInParts(const StepInput& input) const;
+  // Enqueues the sequences of `input`, which are those of the newest step from `first` on.
+  void EnqueueParts(const StepInput& input, int32_t first);
+  // The same in one part: up to the logits, and what follows them.
+  void EnqueueForward(const StepInput& input, int32_t first);
+  void EnqueueSampling(int32_t first);
+  // Once all of the newest step is enqueued.
+  void EndStep();
   int64_t ScoredTokens(const StepInput& input) const;
   bool RunsSparse(const ScheduledSequence& sequence) const;
   StepStats CountStep(const StepInput& input, const BatchShape& shape) const;
@@ -90,6 +98,9 @@ class ModelRunner : public Engine {
   std::unique_ptr<DecoderModel> model_;
   Sampler sampler_;
   std::deque<LaunchedStep> launched_;  // oldest first
+  float* logits_ = nullptr;            // of the batch that ran last
+  // A masked step that runs in parts, which share the logits' memory, runs once its masks are here.
+  std::unique_ptr<OwnedStep> waiting_;
   std::chrono::steady_clock::time_point last_collected_;
   absl::Status status_;  // of the first step that failed
 };

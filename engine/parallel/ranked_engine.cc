@@ -8,7 +8,7 @@ namespace tidal {
 namespace {
 
 // The first byte of a message.
-constexpr char kStep = 's', kFillKvCache = 'f', kEnd = 'e';
+constexpr char kStep = 's', kMasks = 'm', kFillKvCache = 'f', kEnd = 'e';
 
 // A follower with nothing to do looks so often whether its device has failed.
 constexpr absl::Duration kIdleLook = absl::Milliseconds(200);
@@ -35,6 +35,12 @@ class Follower {
       if (message.empty() || message[0] == kEnd) return CollectAllBut(0);
       if (message[0] == kFillKvCache) {
         engine_->FillKvCacheWithRandomNumbers();
+        continue;
+      }
+      if (message[0] == kMasks) {
+        TIDAL_ASSIGN_OR_RETURN(const StepMasks masks,
+                               DecodeMasks(absl::MakeConstSpan(message).subspan(1)));
+        engine_->Sample(masks);
         continue;
       }
       TIDAL_ASSIGN_OR_RETURN(const StepInput input,
@@ -76,6 +82,13 @@ void RankedEngine::Launch(const StepInput& input) {
   encoder_.Encode(input, &message_);
   status_.Update(link_->Send(message_));
   engine_->Launch(input);
+}
+
+void RankedEngine::Sample(const StepMasks& masks) {
+  message_.assign(1, kMasks);
+  EncodeMasks(masks, &message_);
+  status_.Update(link_->Send(message_));
+  engine_->Sample(masks);
 }
 
 absl::StatusOr<StepOutput> RankedEngine::Collect() {

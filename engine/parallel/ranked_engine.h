@@ -21,6 +21,7 @@ class RankedEngine final : public Engine {
   ~RankedEngine() override;
 
   void Launch(const StepInput& input) override;
+  void Sample(const StepMasks& masks) override;
   absl::StatusOr<StepOutput> Collect() override;
   bool can_run_ahead() const override { return engine_->can_run_ahead(); }
   const EngineInfo& info() const override { return engine_->info(); }

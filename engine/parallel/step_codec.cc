@@ -16,7 +16,7 @@ namespace {
 struct SequenceHead {
   SequenceId id;
   int32_t slot;
-  uint8_t new_in_slot, kind, wanted, mode;
+  uint8_t new_in_slot, kind, wanted, mode, masked;
   int32_t num_prompt_tokens, num_computed_tokens, num_new_tokens, num_pending_tokens;
   int32_t token_budget, dense_below;
   int32_t first_token, num_tokens;  // sent: those from the first one on
@@ -92,6 +92,7 @@ void StepEncoder::EncodeSequence(const ScheduledSequence& sequence, std::vector<
   head.kind = static_cast<uint8_t>(sequence.kind);
   head.wanted = static_cast<uint8_t>(sequence.wanted);
   head.mode = static_cast<uint8_t>(sequence.attention.mode);
+  head.masked = sequence.masked ? 1 : 0;
   head.num_prompt_tokens = sequence.num_prompt_tokens;
   head.num_computed_tokens = sequence.num_computed_tokens;
   head.num_new_tokens = sequence.num_new_tokens;
@@ -134,6 +135,7 @@ class StepDecoder::Reader {
   }
 
   bool empty() const { return bytes_.empty(); }
+  size_t size() const { return bytes_.size(); }
 
   static absl::Status Bad(absl::string_view what) {
     return absl::DataLossError(absl::StrCat("step of rank 0: ", what));
@@ -197,7 +199,8 @@ absl::Status StepDecoder::DecodeSequence(Reader& reader, ScheduledSequence* sequ
       .sampling = &known.sampling,
       .attention = {static_cast<AttentionMode>(head.mode), head.token_budget, head.dense_below},
       .num_pending_tokens = head.num_pending_tokens,
-      .draft = known.draft};
+      .draft = known.draft,
+      .masked = head.masked != 0};
   return absl::OkStatus();
 }
 
@@ -221,6 +224,25 @@ absl::Status StepDecoder::DecodeSampling(Reader& reader, SamplingParams* samplin
   for (const WireBias& bias : biases) sampling->logit_bias.emplace_back(bias.token, bias.bias);
   return reader.TakeTail(0, head.num_banned, SamplingParams::kMaxBannedTokens,
                          &sampling->banned_tokens);
+}
+
+void EncodeMasks(const StepMasks& masks, std::vector<char>* out) {
+  const auto count = static_cast<uint32_t>(masks.of_sequences.size());
+  Append(&count, 1, out);
+  Append(absl::MakeConstSpan(masks.of_sequences), out);
+  Append(absl::MakeConstSpan(masks.words), out);
+}
+
+absl::StatusOr<StepMasks> DecodeMasks(absl::Span<const char> bytes) {
+  StepDecoder::Reader reader(bytes);
+  uint32_t count = 0;
+  TIDAL_RETURN_IF_ERROR(reader.Take(&count));
+  StepMasks masks;
+  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, count, count, &masks.of_sequences));
+  const auto words = static_cast<int64_t>(reader.size() / sizeof(uint32_t));
+  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, words, words, &masks.words));
+  if (!reader.empty()) return StepDecoder::Reader::Bad("it has bytes to spare");
+  return masks;
 }
 
 }  // namespace tidal

@@ -44,6 +44,8 @@ class StepDecoder {
   // no step, or one beyond the limits.
   absl::StatusOr<StepInput> Decode(absl::Span<const char> bytes);
 
+  class Reader;
+
  private:
   // What a slot's sequence has.
   struct Known {
@@ -52,13 +54,16 @@ class StepDecoder {
     std::vector<TokenId> draft;
     SamplingParams sampling;
   };
-  class Reader;
   absl::Status DecodeSequence(Reader& reader, ScheduledSequence* sequence);
   absl::Status DecodeSampling(Reader& reader, SamplingParams* sampling) const;
 
   const StepLimits limits_;
   std::vector<Known> sequences_;  // [slots]
 };
+
+// The masks of the step sent last. DATA_LOSS when the bytes are none.
+void EncodeMasks(const StepMasks& masks, std::vector<char>* out);
+absl::StatusOr<StepMasks> DecodeMasks(absl::Span<const char> bytes);
 
 }  // namespace tidal
 

@@ -76,6 +76,9 @@ class InputBatch {
   // A batch of `rows` decode rows that pad it all, with the key of steps of so many rows.
   const Batch& PackPadding(int32_t rows, bool sparse);
 
+  // What Pack() gave last.
+  const Batch& batch() const { return batch_; }
+
   // StepInput::sequences index of every row, in the order of the batch.
   const std::vector<int32_t>& order() const { return order_; }
   // The same for every row of logits.

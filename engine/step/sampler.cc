@@ -19,28 +19,61 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   TIDAL_ASSIGN_OR_RETURN(
       sampler.output_buffer_,
       DeviceBuffer::Allocate(backend, elements * static_cast<int64_t>(sizeof(int32_t)), "sampler"));
+  sampler.max_masks_ = plan.max_num_seqs;
+  const int64_t words = int64_t{plan.max_num_seqs} * TokenMasks::NumWords(vocab_size);
+  TIDAL_ASSIGN_OR_RETURN(
+      sampler.masks_buffer_,
+      DeviceBuffer::Allocate(
+          backend, (words + plan.max_sampled_tokens) * static_cast<int64_t>(sizeof(uint32_t)),
+          "masks of the sampler"));
   return sampler;
 }
 
 void Sampler::CountRows(const StepInput& input) {
   num_rows_ = max_logprobs_ = 0;
   num_logprobs_.clear();
+  logprobs_of_sequence_.clear();
+  mask_of_sequence_.clear();
   for (const ScheduledSequence& sequence : input.sequences) {
+    const int32_t num_logprobs = std::min(sequence.sampling->num_logprobs, vocab_size_);
+    logprobs_of_sequence_.push_back(num_logprobs);
     if (sequence.num_wanted() == 0) continue;
     num_rows_ += sequence.num_wanted();
-    max_logprobs_ = std::max(max_logprobs_, NumLogprobs(sequence));
+    max_logprobs_ = std::max(max_logprobs_, num_logprobs);
   }
 }
 
-int32_t Sampler::NumLogprobs(const ScheduledSequence& sequence) const {
-  return std::min(sequence.sampling->num_logprobs, vocab_size_);
+void Sampler::TakeMasks(const StepMasks& masks) {
+  const int64_t num_words = TokenMasks::NumWords(vocab_size_);
+  const auto num_masks = static_cast<int64_t>(masks.words.size()) / num_words;
+  TIDAL_CHECK(num_masks <= max_masks_);
+  TIDAL_CHECK(num_masks * num_words == static_cast<int64_t>(masks.words.size()));
+  for (const int32_t mask : masks.of_sequences) {
+    TIDAL_CHECK(mask >= TokenMasks::kNoMask && mask < num_masks);
+  }
+  mask_of_sequence_ = masks.of_sequences;
+  backend_->CopyToDevice(masks_buffer_.As<uint32_t>(), masks.words.data(),
+                         masks.words.size() * sizeof(uint32_t));
 }
 
-void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
-                     const SequenceSlots& slots, float* logits) {
+TokenMasks Sampler::MasksOf(const std::vector<int32_t>& order, int32_t first_sequence) {
+  if (mask_of_sequence_.empty()) return {};
+  std::vector<int32_t> of_rows;
+  for (const int32_t index : order) of_rows.push_back(mask_of_sequence_[first_sequence + index]);
+  uint32_t* const words = masks_buffer_.As<uint32_t>();
+  auto* const device_rows =
+      reinterpret_cast<int32_t*>(words + int64_t{max_masks_} * TokenMasks::NumWords(vocab_size_));
+  backend_->CopyToDevice(device_rows, of_rows.data(), of_rows.size() * sizeof(int32_t));
+  return {.of_rows = device_rows, .words = words};
+}
+
+void Sampler::Sample(const std::vector<int32_t>& order, const Batch& batch,
+                     const SequenceSlots& slots, float* logits, int32_t first_sequence) {
   if (order.empty()) return;
   const auto first = static_cast<int64_t>(num_logprobs_.size());
-  for (int32_t index : order) num_logprobs_.push_back(NumLogprobs(input.sequences[index]));
+  for (int32_t index : order) {
+    num_logprobs_.push_back(logprobs_of_sequence_[first_sequence + index]);
+  }
   int32_t* const ids = output_buffer_.As<int32_t>();
   float* const logprobs = reinterpret_cast<float*>(ids + int64_t{num_rows_} * (1 + max_logprobs_));
   const int64_t top = num_rows_ + first * max_logprobs_;
@@ -55,7 +88,8 @@ void Sampler::Sample(const StepInput& input, const std::vector<int32_t>& order, 
                                .num_rows = static_cast<int32_t>(order.size()),
                                .vocab = vocab_size_,
                                .max_logprobs = max_logprobs_,
-                               .drafts = batch.drafts};
+                               .drafts = batch.drafts,
+                               .masks = MasksOf(order, first_sequence)};
   backend_->Sample(params);
   if (batch.shape.verify_tokens > 0) backend_->AcceptDrafts(params);
 }

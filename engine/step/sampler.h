@@ -26,31 +26,38 @@ struct SampledRows {
   std::vector<SampledToken> Tokens() const;
 };
 
-// A step is CountRows(), Sample() for each of its parts, CopyOut(). All of it is only enqueued. Not
-// thread-safe.
+// A step is CountRows(), where it is masked TakeMasks(), Sample() for each of its parts, CopyOut().
+// All of it is only enqueued. Not thread-safe.
 class Sampler {
  public:
   static absl::StatusOr<Sampler> Create(const MemoryPlan& plan, int32_t vocab_size,
                                         Backend* backend);
 
-  // How many tokens the step is to give, and with how many alternatives.
+  // How many tokens the step is to give, and with how many alternatives each.
   void CountRows(const StepInput& input);
+  // The masks of the step's sequences.
+  void TakeMasks(const StepMasks& masks);
   // One token from each row of `logits` (device, [logit_rows, vocab], overwritten), whose sequences
-  // `order` names.
-  void Sample(const StepInput& input, const std::vector<int32_t>& order, const Batch& batch,
-              const SequenceSlots& slots, float* logits);
+  // `order` names, counted from the step's `first_sequence`.
+  void Sample(const std::vector<int32_t>& order, const Batch& batch, const SequenceSlots& slots,
+              float* logits, int32_t first_sequence = 0);
   // Starts the copy to the host: the result may be moved, not copied, before it is there.
   SampledRows CopyOut();
 
  private:
-  int32_t NumLogprobs(const ScheduledSequence& sequence) const;  // alternatives of each token
+  // Of the rows of `order`; sequences are those of the step from `first_sequence` on.
+  TokenMasks MasksOf(const std::vector<int32_t>& order, int32_t first_sequence);
 
   Backend* backend_ = nullptr;
   int32_t vocab_size_ = 0;
   DeviceBuffer output_buffer_;  // of one step, as in SampledRows; steps run one after the other
+  DeviceBuffer masks_buffer_;   // [max_num_seqs, words], then each row's mask
+  int32_t max_masks_ = 0;
   // Of the step that has begun:
   int32_t num_rows_ = 0, max_logprobs_ = 0;
-  std::vector<int32_t> num_logprobs_;  // of the rows sampled so far
+  std::vector<int32_t> num_logprobs_;          // of the rows sampled so far
+  std::vector<int32_t> logprobs_of_sequence_;  // alternatives of each of its tokens
+  std::vector<int32_t> mask_of_sequence_;      // empty: no sequence has one
 };
 
 }  // namespace tidal

@@ -1,6 +1,7 @@
 #include "kernels/cpu/sampling.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -98,6 +99,25 @@ void ApplyBiasAndPenalties(const SampledRow& row, int32_t vocab, float* logits,
   }
 }
 
+// Leaves only the tokens that the mask allows.
+void ApplyMask(const uint32_t* mask, int32_t vocab, float* logits) {
+  for (int32_t word = 0; word < TokenMasks::NumWords(vocab); ++word) {
+    if (mask[word] == ~0u) continue;
+    const int32_t end = std::min(vocab, 32 * (word + 1));
+    for (int32_t id = 32 * word; id < end; ++id) {
+      if ((mask[word] >> (id % 32) & 1) == 0) logits[id] = -kInfinity;
+    }
+  }
+}
+
+// Where no logit of an allowed token is a number.
+int32_t FirstAllowed(const uint32_t* mask, int32_t vocab) {
+  for (int32_t word = 0; word < TokenMasks::NumWords(vocab); ++word) {
+    if (mask[word] != 0) return std::min(32 * word + std::countr_zero(mask[word]), vocab - 1);
+  }
+  return 0;
+}
+
 // Orders candidates by falling weight, ties to the lower id.
 struct Heavier {
   const float* weights;
@@ -183,6 +203,8 @@ void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kerne
   const float log_sum = corrupt ? kNan : LogSumExp(logits, p.vocab, raw_max, kernels);
   WriteTopLogprobs(p, row_index, row.settings.num_logprobs, logits, log_sum);
   ApplyBiasAndPenalties(row, p.vocab, logits, scratch.raw_logits);
+  const uint32_t* const mask = p.masks.Of(row_index, p.vocab);
+  if (mask != nullptr) ApplyMask(mask, p.vocab, logits);
 
   // Not looked at: an infinity and its ban make a NaN, of a corrupt row or below all finite logits.
   bool had_nan = false;
@@ -190,6 +212,8 @@ void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kerne
   int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
   if (row.settings.temperature >= kMinTemperature && std::isfinite(max)) {
     token = Draw(row, logits, p.vocab, max, kernels, scratch);
+  } else if (mask != nullptr && !std::isfinite(max)) {
+    token = FirstAllowed(mask, p.vocab);
   }
   float raw = logits[token];
   for (const auto& [id, value] : scratch.raw_logits) {

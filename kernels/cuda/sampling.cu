@@ -312,14 +312,44 @@ __device__ inline void SubtractPenalties(Slice& s, const SampledRow& row, int32_
   __syncthreads();
 }
 
-// Adds biases and penalties to the slice. Says whether the row has any.
-__device__ inline bool Adjust(Slice& s, const SampledRow& row, int32_t vocab) {
+// Leaves only the tokens that the mask allows.
+__device__ inline void ApplyMask(Slice& s, const uint32_t* mask, int32_t vocab) {
+  ForQuads(
+      s,
+      [&](int32_t at, const float4& v) {
+        const int32_t id = s.begin + at;
+        if (id >= vocab) return;
+        // Quads lie at multiples of 4, so in one word. What is past the end stays NaN.
+        const unsigned past_end = id + 4 > vocab ? 15u << (vocab - id) : 0u;
+        const unsigned allowed = ((mask[id / 32] >> (id % 32)) | past_end) & 15u;
+        if (allowed == 15u) return;
+        const auto keep = [&](float x, int bit) { return allowed >> bit & 1u ? x : -Infinity(); };
+        *reinterpret_cast<float4*>(s.values + at) =
+            make_float4(keep(v.x, 0), keep(v.y, 1), keep(v.z, 2), keep(v.w, 3));
+      },
+      [] {});
+  __syncthreads();
+}
+
+// Where no logit of an allowed token is a number.
+__device__ inline int32_t FirstAllowed(const uint32_t* mask, int32_t vocab) {
+  for (int32_t word = 0; word < TokenMasks::NumWords(vocab); ++word) {
+    if (mask[word] != 0) return min(32 * word + __ffs(static_cast<int>(mask[word])) - 1, vocab - 1);
+  }
+  return 0;
+}
+
+// Adds biases and penalties to the slice and applies the mask, which may be null. Says whether the
+// row has any.
+__device__ inline bool Adjust(Slice& s, const SampledRow& row, const uint32_t* mask,
+                              int32_t vocab) {
   const int32_t num_biases = row.settings.BiasesAfter(row.generated);
   const bool penalised = row.settings.has_penalties();
-  if (num_biases == 0 && !penalised) return false;
+  if (num_biases == 0 && !penalised && mask == nullptr) return false;
   __syncthreads();
   if (num_biases > 0) AddBiases(s, row.biases, num_biases, vocab);
   if (penalised) SubtractPenalties(s, row, vocab);
+  if (mask != nullptr) ApplyMask(s, mask, vocab);
   return true;
 }
 
@@ -350,7 +380,8 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const RawRow raw = ReadRow(s, logits, p.vocab, aligned);
   LetNextKernelStart();
   WriteTopLogprobs(s, p, index, num_logprobs, raw);
-  const bool adjusted = Adjust(s, row, p.vocab);
+  const uint32_t* const mask = p.masks.Of(index, p.vocab);
+  const bool adjusted = Adjust(s, row, mask, p.vocab);
   const Best best = adjusted ? FindBest(s) : raw.best;
 
   int32_t token = kNoToken;
@@ -359,7 +390,8 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   if (drawn) {
     token = DrawToken(s, row.settings, row.generated, logit);
   } else if (rank == 0 && threadIdx.x == 0) {
-    token = best.id == INT_MAX ? 0 : best.id;
+    token = best.id;
+    if (token == INT_MAX) token = mask == nullptr ? 0 : FirstAllowed(mask, p.vocab);
   }
   if (token == kNoToken) return;
   if (drawn || adjusted) logit = Clean(logits[token]);

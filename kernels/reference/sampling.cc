@@ -39,12 +39,20 @@ void ApplyBiasAndPenalties(const SampleParams& p, int32_t row, const SamplingSet
   }
 }
 
+void ApplyMask(const uint32_t* mask, std::vector<double>& logits) {
+  for (size_t id = 0; mask != nullptr && id < logits.size(); ++id) {
+    const bool allowed = mask[id / 32] >> (id % 32) & 1;
+    if (!allowed) logits[id] = -std::numeric_limits<double>::infinity();
+  }
+}
+
 }  // namespace
 
 std::vector<double> SamplingDistribution(const SampleParams& p, int32_t row) {
   const SamplingSettings& r = p.slots.settings[p.sequence_slots[row]];
   std::vector<double> probs = RawLogits(p, row);
   ApplyBiasAndPenalties(p, row, r, probs);
+  ApplyMask(p.masks.Of(row, p.vocab), probs);
   const auto best = std::max_element(probs.begin(), probs.end());
   if (r.temperature == 0) {
     const int64_t greedy = best - probs.begin();

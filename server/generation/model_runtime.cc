@@ -93,6 +93,7 @@ SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInf
   SchedulerConfig config;
   config.num_blocks = info.num_blocks;
   config.block_size = info.block_size;
+  config.vocab_size = info.vocab_size;
   config.max_model_len = info.max_model_len;
   config.max_num_seqs = info.max_num_seqs;
   config.max_sampled_tokens = info.max_sampled_tokens;

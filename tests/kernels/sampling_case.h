@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -35,6 +36,7 @@ struct SamplingRow {
   std::vector<int32_t> bans;
   std::vector<CountedToken> counts;  // those of all other tokens are 0
   int32_t generated = 0;
+  std::optional<std::vector<int32_t>> allowed = {};  // of its mask; nothing: it has none
 };
 
 // The rows of a verify row: `first` and as many more of its slot as there are tokens in the draft.
@@ -88,7 +90,10 @@ class SamplingCase {
         top_ids_(backend, num_rows_ * max_logprobs + 1),
         top_logprobs_(backend, num_rows_ * max_logprobs + 1),
         device_places_(backend, num_rows_),
-        device_next_tokens_(backend, num_rows_) {
+        device_next_tokens_(backend, num_rows_),
+        mask_of_row_(MasksOf(rows)),
+        device_mask_of_row_(backend, mask_of_row_),
+        device_mask_words_(backend, MaskWords(rows, vocab_)) {
     FillSlots(rows);
     FillDrafts(drafts);
   }
@@ -110,7 +115,9 @@ class SamplingCase {
             .vocab = vocab_,
             .max_logprobs = max_logprobs_,
             .drafts = {has_drafts_ ? device_places_.get() : nullptr,
-                       has_drafts_ ? device_next_tokens_.get() : nullptr}};
+                       has_drafts_ ? device_next_tokens_.get() : nullptr},
+            .masks = {has_masks() ? device_mask_of_row_.get() : nullptr,
+                      has_masks() ? device_mask_words_.get() : nullptr}};
   }
 
   // A token of every row, from the same logits and settings each time. What slots hold of last
@@ -146,6 +153,31 @@ class SamplingCase {
     size_t most = 1;
     for (const SamplingRow& row : rows) most = std::max(most, row.biases.size() + row.bans.size());
     return static_cast<int32_t>(most);
+  }
+  // Masks are in the order of their rows, last first.
+  static std::vector<int32_t> MasksOf(const std::vector<SamplingRow>& rows) {
+    int32_t masks = 0;
+    for (const SamplingRow& row : rows) masks += row.allowed.has_value();
+    std::vector<int32_t> of_rows;
+    for (const SamplingRow& row : rows) {
+      of_rows.push_back(row.allowed.has_value() ? --masks : TokenMasks::kNoMask);
+    }
+    return of_rows;
+  }
+  static std::vector<uint32_t> MaskWords(const std::vector<SamplingRow>& rows, int32_t vocab) {
+    const std::vector<int32_t> of_rows = MasksOf(rows);
+    const int32_t num_words = TokenMasks::NumWords(vocab);
+    std::vector<uint32_t> words(rows.size() * num_words);
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if (!rows[row].allowed.has_value()) continue;
+      for (const int32_t token : *rows[row].allowed) {
+        words[int64_t{of_rows[row]} * num_words + token / 32] |= 1u << (token % 32);
+      }
+    }
+    return words;
+  }
+  bool has_masks() const {
+    return std::ranges::any_of(mask_of_row_, [](int32_t m) { return m != TokenMasks::kNoMask; });
   }
   static std::vector<int32_t> SlotsOf(int32_t rows, const std::vector<DraftOf>& drafts) {
     std::vector<int32_t> slots = RowSlots(rows);
@@ -229,6 +261,9 @@ class SamplingCase {
   DeviceArray<int32_t> top_ids_;
   DeviceArray<float> top_logprobs_;
   DeviceArray<int32_t> device_places_, device_next_tokens_;
+  const std::vector<int32_t> mask_of_row_;
+  DeviceArray<int32_t> device_mask_of_row_;
+  DeviceArray<uint32_t> device_mask_words_;
 };
 
 class SamplingFixture : public BackendFixture {

@@ -220,6 +220,53 @@ TEST_P(SamplingTest, BansEndAfterTheFirstMinTokens) {
   EXPECT_EQ(Sample({4, 7, 8, 0}, rows).tokens, std::vector<int32_t>({1, 1, 1, 0, 0}));
 }
 
+TEST_P(SamplingTest, AMaskLeavesOnlyWhatItAllows) {
+  const auto logits = RandomFloats(100, 6, 2);
+  SamplingRow row = PlainRow(0.9f);
+  row.allowed = {0, 3, 31, 32, 64, 77, 99};
+  ExpectDistribution(logits, row);
+  row.settings.top_k = 4;
+  ExpectDistribution(logits, row);
+  row.settings.top_k = 0;
+  row.settings.top_p = 0.7f;
+  ExpectDistribution(logits, row);
+  row.biases = {{3, 4}, {4, 50}};
+  row.counts = {{77, {2}}};
+  row.settings.frequency_penalty = 0.5f;
+  ExpectDistribution(logits, row);
+}
+
+TEST_P(SamplingTest, RowsWithAndWithoutMasksOfManySizes) {
+  for (const int32_t vocab : {1, 5, 31, 32, 33, 100, 16385, 128256, 151937}) {
+    SCOPED_TRACE(vocab);
+    const auto logits = RandomFloats(vocab, 7, 2);
+    SamplingRow last = PlainRow(0), drawn = PlainRow(1), all = PlainRow(0), some = PlainRow(0);
+    last.allowed = drawn.allowed = {vocab - 1};
+    all.allowed.emplace(vocab);
+    std::iota(all.allowed->begin(), all.allowed->end(), 0);
+    some.allowed = {vocab / 2, vocab / 3};
+    const Sampled s = Sample(logits, {last, PlainRow(0), drawn, all, some, PlainRow(0)});
+    const auto best = std::max_element(logits.begin(), logits.end());
+    const auto best_id = static_cast<int32_t>(best - logits.begin());
+    const int32_t best_of_two = logits[vocab / 2] > logits[vocab / 3] ? vocab / 2 : vocab / 3;
+    EXPECT_EQ(s.tokens,
+              std::vector<int32_t>({vocab - 1, best_id, vocab - 1, best_id, best_of_two, best_id}));
+    // Those of the raw logits, of all tokens.
+    EXPECT_EQ(s.logprobs[0], s.logprobs[2]);
+    EXPECT_EQ(s.logprobs[1], s.logprobs[3]);
+    EXPECT_LE(s.logprobs[0], s.logprobs[1]);
+  }
+}
+
+// A model may say -infinity for all that its mask allows, and no token may be another one.
+TEST_P(SamplingTest, AMaskHoldsWhereNoAllowedLogitIsFinite) {
+  std::vector<float> logits(40000, 1);
+  logits[35] = logits[39000] = -kInf;
+  SamplingRow greedy = PlainRow(0), drawn = PlainRow(1);
+  greedy.allowed = drawn.allowed = {35, 39000};
+  EXPECT_EQ(Sample(logits, {greedy, drawn, PlainRow(0)}).tokens, std::vector<int32_t>({35, 35, 0}));
+}
+
 // Without the host: each call counts what it sampled.
 TEST_P(SamplingTest, ASampledTokenCountsInTheNextCall) {
   SamplingRow frequency = PlainRow(0), presence = PlainRow(0), repetition = PlainRow(0);

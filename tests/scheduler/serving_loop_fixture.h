@@ -64,6 +64,10 @@ class GatedExecutor : public Executor {
     ++launched_;
     fake_.Launch(input);
   }
+  void Sample(const StepMasks& masks) override {
+    absl::MutexLock lock(&mutex_);
+    fake_.Sample(masks);
+  }
   absl::StatusOr<StepOutput> Collect() override {
     absl::MutexLock lock(&mutex_);
     ++entered_;

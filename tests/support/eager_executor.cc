@@ -1,5 +1,6 @@
 #include "tests/support/eager_executor.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -16,8 +17,10 @@ absl::Status BrokenSlot(const ScheduledSequence& sequence, const std::string& wh
 }  // namespace
 
 void EagerExecutor::Launch(const StepInput& input) {
+  const bool early = !launched_.empty() && launched_.back().masked;
   Step& step = launched_.emplace_back();
   if (launched_.size() > kMaxInFlight) step.status = absl::InternalError("too many steps launched");
+  if (early) step.status = absl::InternalError("the step before was not sampled");
   std::set<int32_t> slots;
   for (const ScheduledSequence& sequence : input.sequences) {
     step.status.Update(UpdateSlot(sequence));
@@ -33,21 +36,52 @@ void EagerExecutor::Launch(const StepInput& input) {
   step.status = output.status();
   if (!output.ok()) return;
   step.output = *std::move(output);
-  ++num_launched_;
   for (size_t i = 0; i < input.sequences.size(); ++i) {
-    const ScheduledSequence& sequence = input.sequences[i];
     const auto& sampled = step.output.sequences[i].sampled;
-    if (sampled.empty()) continue;
-    Slot& slot = slots_[sequence.slot];
-    slot.last_token = sampled[NumAccepted(sampled, sequence.draft) - 1].id;
+    step.slots.push_back(input.sequences[i].slot);
+    step.accepted.push_back(sampled.empty() ? -1
+                                            : NumAccepted(sampled, input.sequences[i].draft) - 1);
+  }
+  step.masked = input.masked();
+  if (!step.masked) EndStep(step);
+}
+
+void EagerExecutor::EndStep(const Step& step) {
+  ++num_launched_;
+  for (size_t i = 0; i < step.slots.size(); ++i) {
+    if (step.accepted[i] < 0) continue;
+    Slot& slot = slots_[step.slots[i]];
+    slot.last_token = step.output.sequences[i].sampled[step.accepted[i]].id;
     slot.sampled_in = num_launched_;
   }
+}
+
+void EagerExecutor::Sample(const StepMasks& masks) {
+  Step& step = launched_.back();
+  if (!step.status.ok()) return;
+  if (!step.masked || masks.of_sequences.size() != step.slots.size()) {
+    step.status = absl::InternalError("masks that are not the step's");
+    return;
+  }
+  const size_t num_masks = 1 + *std::ranges::max_element(masks.of_sequences);
+  const size_t num_words = num_masks == 0 ? 0 : masks.words.size() / num_masks;
+  for (size_t i = 0; i < step.slots.size(); ++i) {
+    if (masks.of_sequences[i] == StepMasks::kNoMask || step.accepted[i] < 0) continue;
+    const uint32_t* const mask = masks.words.data() + masks.of_sequences[i] * num_words;
+    TokenId& id = step.output.sequences[i].sampled.front().id;
+    for (size_t tries = 0; tries < 32 * num_words && !(mask[id / 32] >> (id % 32) & 1); ++tries) {
+      id = static_cast<TokenId>((id + 1) % (32 * num_words));
+    }
+  }
+  step.masked = false;
+  EndStep(step);
 }
 
 absl::StatusOr<StepOutput> EagerExecutor::Collect() {
   if (launched_.empty()) return absl::InternalError("no step was launched");
   Step step = std::move(launched_.front());
   launched_.pop_front();
+  if (step.masked) return absl::InternalError("the step was not sampled");
   if (!step.status.ok()) return step.status;
   return std::move(step.output);
 }

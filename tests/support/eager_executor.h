@@ -19,6 +19,8 @@ namespace tidal {
 class EagerExecutor : public Executor {
  public:
   void Launch(const StepInput& input) final;
+  // A token that its mask forbids becomes the next one that it allows, the lowest after the last.
+  void Sample(const StepMasks& masks) final;
   absl::StatusOr<StepOutput> Collect() final;
 
  protected:
@@ -29,6 +31,9 @@ class EagerExecutor : public Executor {
   struct Step {
     absl::Status status;
     StepOutput output;
+    std::vector<int32_t> slots;     // by sequence
+    std::vector<int32_t> accepted;  // the place of the last sampled token that counts, or -1
+    bool masked = false;            // and not sampled yet
   };
 
   struct Slot {
@@ -38,6 +43,8 @@ class EagerExecutor : public Executor {
     int64_t sampled_in = -1;  // the step that sampled it
   };
 
+  // What the step sampled becomes the slots' last tokens.
+  void EndStep(const Step& step);
   absl::Status UpdateSlot(const ScheduledSequence& sequence);
   // The input with every token known; those of sequences with a pending one are put into `tokens`.
   absl::StatusOr<StepInput> WithPendingTokens(StepInput input,

@@ -52,7 +52,7 @@ absl::StatusOr<StepOutput> FakeExecutor::Run(const StepInput& input) {
 
   StepOutput output;
   for (const ScheduledSequence& sequence : input.sequences) {
-    output.sequences.push_back(Sample(sequence));
+    output.sequences.push_back(SampleRow(sequence));
     const int32_t context = sequence.num_computed_tokens + sequence.num_new_tokens;
     const bool sparse = output.sequences.back().ran_sparse;
     if (sequence.kind != RowKind::kDecode) {
@@ -199,7 +199,7 @@ absl::Status FakeExecutor::CheckCache(const ScheduledSequence& sequence) const {
   return absl::OkStatus();
 }
 
-SequenceOutput FakeExecutor::Sample(const ScheduledSequence& sequence) const {
+SequenceOutput FakeExecutor::SampleRow(const ScheduledSequence& sequence) const {
   SequenceOutput output;
   output.ran_sparse = sequence.wants_sparse();
   const std::vector<TokenId> tokens = AllTokens(sequence);

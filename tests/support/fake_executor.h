@@ -65,7 +65,7 @@ class FakeExecutor : public EagerExecutor {
   absl::Status CheckSequence(const ScheduledSequence& sequence) const;
   absl::Status Write(const ScheduledSequence& sequence);
   absl::Status CheckCache(const ScheduledSequence& sequence) const;
-  SequenceOutput Sample(const ScheduledSequence& sequence) const;
+  SequenceOutput SampleRow(const ScheduledSequence& sequence) const;
   int64_t SlotOf(const ScheduledSequence& sequence, int32_t position) const;
 
   FakeExecutorOptions options_;

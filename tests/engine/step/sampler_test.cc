@@ -52,7 +52,7 @@ class SamplerTest : public ::testing::Test {
     backend_->CopyToDevice(device, all.data(), all.size() * sizeof(float));
     const Batch& batch = batch_.Pack(input, {}, &slots_);
     sampler_.CountRows(input);
-    sampler_.Sample(input, batch_.logit_order(), batch, slots_, static_cast<float*>(device));
+    sampler_.Sample(batch_.logit_order(), batch, slots_, static_cast<float*>(device));
     const SampledRows sampled = sampler_.CopyOut();
     EXPECT_EQ(backend_->Synchronize(), "");
     backend_->Free(device);
