@@ -14,6 +14,7 @@ packages=(
   libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
   libboost-dev libssl-dev libpcre2-dev libutf8proc-dev libdnnl-dev
+  python3 python3-venv # tools/fetch_xgrammar.sh
 )
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }

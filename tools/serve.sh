@@ -12,6 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root build=${root}/build/release
 
 "${root}/tools/install_dependencies.sh"
+"${root}/tools/fetch_xgrammar.sh"
 
 # CMake's name of each GPU's architecture, separated by semicolons; fails where nvcc is missing or
 # does not know one of them, or where there is no GPU.

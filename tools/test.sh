@@ -29,6 +29,7 @@ case "${preset}" in
 esac
 
 tools/install_dependencies.sh --with_tests
+tools/fetch_xgrammar.sh
 
 # The official openai and gRPC clients, for the tests that talk to a running server. The stamp makes
 # a second run cheap and a changed list of packages take effect.

@@ -50,12 +50,26 @@ void Generation::Refuse(absl::Status status, const std::string& request_id) {
 void Generation::ParseAndSubmit(const v1::GenerateRequest& request) {
   auto parsed = ParseGenerationRequest(request, *context_->model);
   if (!parsed.ok()) return Refuse(parsed.status(), request.request_id());
-  std::function<void()> wake;
+  const std::optional<std::string> structure = std::move(parsed->structure);
+  const std::string request_id = parsed->request_id;
   {
     absl::MutexLock lock(&mutex_);
     request_ = *std::move(parsed);
     is_chat_ = request.has_chat();
-    if (!cancelled_) error_ = Submit();
+  }
+  if (!structure.has_value()) return SubmitParsed(nullptr);
+  context_->model->grammars->Compile(
+      *structure, [self = shared_from_this(), request_id](const GrammarCompiler::Result& compiled) {
+        if (!compiled.ok()) return self->Refuse(compiled.status(), request_id);
+        self->SubmitParsed(compiled->get());
+      });
+}
+
+void Generation::SubmitParsed(const CompiledStructure* structure) {
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!cancelled_) error_ = Submit(structure);
     if (outputs_.empty()) Conclude();
     for (Output& output : outputs_) TakeWhenReady(output);
     submitted_ = true;
@@ -64,9 +78,13 @@ void Generation::ParseAndSubmit(const v1::GenerateRequest& request) {
   if (wake) wake();
 }
 
-absl::Status Generation::Submit() {
+absl::Status Generation::Submit(const CompiledStructure* structure) {
   std::vector<std::unique_ptr<Request>> sequences;
-  for (int i = 0; i < request_.n; ++i) sequences.push_back(MakeSequence(i));
+  for (int i = 0; i < request_.n; ++i) {
+    sequences.push_back(MakeSequence(i));
+    if (structure == nullptr) continue;
+    sequences.back()->constraint = structure->MakeConstraint(request_.stop.min_tokens);
+  }
   absl::Status status = context_->loop->Submit(std::move(sequences));
   if (!status.ok()) outputs_.clear();
   return status;

@@ -108,8 +108,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool finish_sent = false;
   };
 
+  // What is parsed goes to the loop, under this structure; null: any text.
+  void SubmitParsed(const CompiledStructure* structure);
   // All outputs or none.
-  absl::Status Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Submit(const CompiledStructure* structure) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::unique_ptr<Request> MakeSequence(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Posts a TakeTokens() once, when tokens of the output have come.
   void TakeWhenReady(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

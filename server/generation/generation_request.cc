@@ -13,6 +13,7 @@
 #include "engine/json/json_value.h"
 #include "server/generation/chat_prompt.h"
 #include "server/generation/field_error.h"
+#include "server/generation/output_structure.h"
 #include "server/reply/detect_format.h"
 
 namespace tidal {
@@ -321,6 +322,7 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
                                                          const ServedModel& model) {
   TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), model));
   TIDAL_RETURN_IF_ERROR(CheckScalars(request));
+  TIDAL_RETURN_IF_ERROR(CheckTools(request.chat()));
   GenerationRequest out;
   TIDAL_ASSIGN_OR_RETURN(out.sampling, ParseSampling(request, model));
   TIDAL_ASSIGN_OR_RETURN(out.attention, ParseAttention(request.attention(), model));
@@ -335,6 +337,7 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   out.cache_salt = request.cache_salt();
   out.output = ParseOutput(request);
   out.output.parsing = ParseReplyParsing(request, text, model);
+  TIDAL_ASSIGN_OR_RETURN(out.structure, OutputStructure(request, out.output.parsing, model));
   if (request.output().echo()) {
     const bool is_text = request.prompt_case() == v1::GenerateRequest::kText;
     out.output.echo = is_text ? std::move(text)

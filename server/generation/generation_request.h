@@ -3,6 +3,7 @@
 #define TIDAL_SERVER_GENERATION_GENERATION_REQUEST_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct GenerationRequest {
   int32_t priority = 0;
   std::string cache_salt;
   OutputOptions output;
+  std::optional<std::string> structure;  // the structural tag of each output; nothing: any text
 };
 
 // INVALID_ARGUMENT "field: must be ..., got ..." with the field's path in the proto; NOT_FOUND for

@@ -72,6 +72,10 @@ absl::Status LoadServedModel(const ModelOptions& options, const EngineInfo& info
                          ReadGenerationConfig(options.engine.model_path, info.vocab_size));
   model->defaults = MakeDefaults(generation);
   model->eos_token_ids = generation.eos_token_ids.value_or(info.eos_token_ids);
+  GrammarCompilerOptions grammars;
+  grammars.vocab_size = info.vocab_size;
+  grammars.stop_tokens = model->eos_token_ids;
+  model->grammars = std::make_unique<GrammarCompiler>(*model->tokenizer, grammars);
   model->default_attention_mode =
       info.tidal_chosen ? options.default_attention_mode : AttentionMode::kFull;
   if (options.token_budget.value_or(0) > info.max_token_budget) {

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/step.h"
 #include "server/generation/reply_formats.h"
+#include "server/grammar/grammar_compiler.h"
 #include "server/text/chat_template.h"
 #include "server/text/special_token_texts.h"
 #include "server/text/tokenizer.h"
@@ -39,6 +40,7 @@ struct ServedModel {
   size_t longest_token_bytes = 0;               // of the tokenizer's vocabulary
   std::unique_ptr<ChatTemplate> chat_template;  // null: the model has none
   ReplyFormats reply_formats;                   // of chats
+  std::unique_ptr<GrammarCompiler> grammars;    // what outputs have to be
   std::string tokenizer_info;                   // ReadTokenizerInfo()'s; empty: it is not told
   // What the text of chats must not become; null: as with Hugging Face, it may.
   std::unique_ptr<const SpecialTokenTexts> escaped_tokens;

@@ -38,7 +38,7 @@ FLOORS = {
     "server": [
         ("text", "observe", "net"),
         ("reply", "security"),
-        ("config",),
+        ("config", "grammar"),
         ("ranks",),
         ("generation", "http"),
         ("grpc", "openai"),
