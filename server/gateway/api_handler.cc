@@ -126,7 +126,8 @@ void ApiHandler::Handle(std::shared_ptr<Connection> connection, HttpRequest requ
   if (!route.is_public && options_.api_keys != nullptr) {
     const absl::Status known = options_.api_keys->TenantOf(request.authorization).status();
     if (!known.ok()) {
-      return connection->Respond(ErrorResponse(ToApiError(known), request.request_id));
+      return connection->Respond(
+          ErrorResponse(ToApiError(known), {request.request_id, route.format}));
     }
   }
   Answer(std::move(connection), request, route);
@@ -141,9 +142,10 @@ void ApiHandler::HandlePublic(std::shared_ptr<Connection> connection, HttpReques
 
 void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& request,
                         const Route& route) {
-  std::string id = request.request_id;
+  const std::string& id = request.request_id;
+  const ResponseContext context = {id, route.format};
   const auto fail = [&](int status, const std::string& message) {
-    return ErrorResponse(HttpError(status, message), id);
+    return ErrorResponse(HttpError(status, message), context);
   };
   const bool takes_json =
       route.allowed_methods == "POST" && route.endpoint != Endpoint::kWrongMethod;
@@ -151,11 +153,12 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     return connection->Respond(fail(415, "Content-Type: must be application/json"));
   }
   if (const absl::Status body = CheckNoNul(request.body); !body.ok()) {
-    return connection->Respond(ErrorResponse(ToApiError(body), id));
+    return connection->Respond(ErrorResponse(ToApiError(body), context));
   }
   switch (route.endpoint) {
     case Endpoint::kBadPath:
-      return connection->Respond(ErrorResponse(ToApiError(DecodePath(request.path).status()), id));
+      return connection->Respond(
+          ErrorResponse(ToApiError(DecodePath(request.path).status()), context));
     case Endpoint::kNotFound:
       return connection->Respond(fail(404, absl::StrCat("no such path: ", request.path)));
     case Endpoint::kWrongMethod: {
@@ -167,62 +170,60 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     }
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
-      return AnswerGenerate(std::move(connection), request, route, std::move(id));
+      return AnswerGenerate(std::move(connection), request, route, context);
     case Endpoint::kTokenize:
-      return AnswerTokenize(std::move(connection), request, std::move(id));
+      return AnswerTokenize(std::move(connection), request, context);
     case Endpoint::kDetokenize:
-      return AnswerDetokenize(std::move(connection), request, std::move(id));
+      return AnswerDetokenize(std::move(connection), request, context);
     case Endpoint::kModels:
     case Endpoint::kModel:
-      return AnswerModels(std::move(connection), request, std::string(route.tail), std::move(id));
+      return AnswerModels(std::move(connection), request, std::string(route.tail), context);
     case Endpoint::kReady:
-      return AnswerReady(std::move(connection), std::move(id));
+      return AnswerReady(std::move(connection), id);
     case Endpoint::kStarted:
       return connection->Respond(StartedResponse(id));
     case Endpoint::kLive:
       return connection->Respond(LiveResponse(id));
     case Endpoint::kLoad:
-      return connection->Respond(LoadResponse(id));
+      return connection->Respond(LoadResponse(context));
     case Endpoint::kVersion:
-      return connection->Respond(JsonResponse(RenderVersion(Version()), id));
+      return connection->Respond(JsonResponse(RenderVersion(Version()), context));
     case Endpoint::kMetrics:
       return connection->Respond(MetricsResponse(id));
     case Endpoint::kTokenizerInfo:
-      return AnswerTokenizerInfo(std::move(connection), request, std::move(id));
+      return AnswerTokenizerInfo(std::move(connection), request, context);
   }
 }
 
 void ApiHandler::AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
-                                const Route& route, std::string request_id) {
+                                const Route& route, ResponseContext context) {
   auto span = std::make_unique<HttpSpan>(options_.tracer, request, route.path);
-  absl::StatusOr<OpenAiRequest> parsed =
-      draining_ ? absl::UnavailableError("the server is shutting down")
-      : route.endpoint == Endpoint::kChatCompletions ? ParseChatRequest(request.body)
-                                                     : ParseCompletionRequest(request.body);
+  absl::StatusOr<ApiRequest> parsed = absl::UnavailableError("the server is shutting down");
+  if (!draining_) parsed = route.parse(request.body);
   request.body = std::string();  // the call takes as much again
   if (!parsed.ok()) {
     const ApiError error = ToApiError(parsed.status());
     span->End(error.http_status);
-    return connection->Respond(ErrorResponse(error, request_id));
+    return connection->Respond(ErrorResponse(error, context));
   }
-  if (!parsed->request_id.empty()) request_id = RequestId(parsed->request_id);
+  if (!parsed->request_id.empty()) context.request_id = RequestId(parsed->request_id);
   for (size_t i = 0; i < parsed->calls.size(); ++i) {
-    parsed->calls[i].set_request_id(parsed->calls.size() == 1 ? request_id
-                                                              : absl::StrCat(request_id, "-", i));
+    parsed->calls[i].set_request_id(
+        parsed->calls.size() == 1 ? context.request_id : absl::StrCat(context.request_id, "-", i));
   }
   const CallMetadata metadata = MetadataOf(request, span->context());
   GenerateExchange::Start(std::move(connection), channel_->stubs(), *std::move(parsed), metadata,
-                          std::move(request_id), options_.max_unsent_bytes, std::move(span));
+                          std::move(context), options_.max_unsent_bytes, std::move(span));
 }
 
 void ApiHandler::AnswerOnQueryThread(const std::shared_ptr<Connection>& connection,
-                                     HttpRequest& request, const std::string& request_id,
+                                     HttpRequest& request, const ResponseContext& context,
                                      std::function<void(const std::string&)> answer) {
   if (request.body.size() > kMaxTokenQueryBytes) {
     return connection->Respond(
         ErrorResponse(HttpError(413, absl::StrCat("body: must be at most ", kMaxTokenQueryBytes,
                                                   " bytes, got ", request.body.size())),
-                      request_id));
+                      context));
   }
   std::string tenant;
   if (options_.api_keys != nullptr) {
@@ -231,21 +232,20 @@ void ApiHandler::AnswerOnQueryThread(const std::shared_ptr<Connection>& connecti
   if (!query_pool_.TryPost(
           [body = std::move(request.body), answer = std::move(answer)] { answer(body); }, tenant)) {
     connection->Respond(ErrorResponse(
-        ToApiError(absl::ResourceExhaustedError("too many questions about text wait")),
-        request_id));
+        ToApiError(absl::ResourceExhaustedError("too many questions about text wait")), context));
   }
 }
 
 void ApiHandler::AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                                std::string request_id) {
+                                ResponseContext context) {
   AnswerOnQueryThread(
-      connection, request, request_id,
-      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+      connection, request, context,
+      [this, connection, metadata = MetadataOf(request), context](const std::string& body) {
         auto parsed =
             std::make_shared<absl::StatusOr<v1::TokenizeRequest>>(ParseTokenizeRequest(body));
-        connection->Post([this, connection, metadata, request_id, parsed] {
+        connection->Post([this, connection, metadata, context, parsed] {
           if (!parsed->ok()) {
-            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), context));
           }
           const bool with_strings = (*parsed)->return_token_strings();
           CallAndRespond<v1::TokenizeResponse>(
@@ -253,10 +253,10 @@ void ApiHandler::AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequ
               [](auto& stubs, auto... arguments) {
                 stubs.inference->async()->Tokenize(arguments...);
               },
-              [request_id, with_strings](const absl::Status& status,
-                                         const v1::TokenizeResponse& response) {
-                if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
-                return JsonResponse(RenderTokenizeResponse(response, with_strings), request_id);
+              [context, with_strings](const absl::Status& status,
+                                      const v1::TokenizeResponse& response) {
+                if (!status.ok()) return ErrorResponse(ToApiError(status), context);
+                return JsonResponse(RenderTokenizeResponse(response, with_strings), context);
               },
               &query_pool_);
         });
@@ -264,25 +264,25 @@ void ApiHandler::AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequ
 }
 
 void ApiHandler::AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                                  std::string request_id) {
+                                  ResponseContext context) {
   AnswerOnQueryThread(
-      connection, request, request_id,
-      [this, connection, metadata = MetadataOf(request), request_id](const std::string& body) {
+      connection, request, context,
+      [this, connection, metadata = MetadataOf(request), context](const std::string& body) {
         auto parsed =
             std::make_shared<absl::StatusOr<v1::DetokenizeRequest>>(ParseDetokenizeRequest(body));
-        connection->Post([this, connection, metadata, request_id, parsed] {
+        connection->Post([this, connection, metadata, context, parsed] {
           if (!parsed->ok()) {
-            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), request_id));
+            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), context));
           }
           CallAndRespond<v1::DetokenizeResponse>(
               connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
               [](auto& stubs, auto... arguments) {
                 stubs.inference->async()->Detokenize(arguments...);
               },
-              [request_id](const absl::Status& status, const v1::DetokenizeResponse& response) {
+              [context](const absl::Status& status, const v1::DetokenizeResponse& response) {
                 const ReplyOptions names = {.prompt_field = "tokens"};
-                if (!status.ok()) return ErrorResponse(ToApiError(status, names), request_id);
-                return JsonResponse(RenderDetokenizeResponse(response), request_id);
+                if (!status.ok()) return ErrorResponse(ToApiError(status, names), context);
+                return JsonResponse(RenderDetokenizeResponse(response), context);
               },
               &query_pool_);
         });
@@ -290,34 +290,34 @@ void ApiHandler::AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRe
 }
 
 void ApiHandler::AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                              std::string name, std::string request_id) {
+                              std::string name, ResponseContext context) {
   CallAndRespond<v1::ModelInfo>(
       std::move(connection), channel_.get(), MetadataOf(request), v1::GetModelInfoRequest(),
       kUnaryTimeout,
       [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
-      [name, request_id](const absl::Status& status, const v1::ModelInfo& info) {
-        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
-        if (name.empty()) return JsonResponse(RenderModelList(info), request_id);
+      [name, context](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), context);
+        if (name.empty()) return JsonResponse(RenderModelList(info), context);
         absl::StatusOr<std::string> model = RenderModel(info, name);
-        if (!model.ok()) return ErrorResponse(ToApiError(model.status()), request_id);
-        return JsonResponse(*std::move(model), request_id);
+        if (!model.ok()) return ErrorResponse(ToApiError(model.status()), context);
+        return JsonResponse(*std::move(model), context);
       });
 }
 
 void ApiHandler::AnswerTokenizerInfo(std::shared_ptr<Connection> connection,
-                                     const HttpRequest& request, std::string request_id) {
+                                     const HttpRequest& request, ResponseContext context) {
   v1::GetModelInfoRequest wanted;
   wanted.set_tokenizer_info(true);
   CallAndRespond<v1::ModelInfo>(
       std::move(connection), channel_.get(), MetadataOf(request), std::move(wanted), kUnaryTimeout,
       [](auto& stubs, auto... arguments) { stubs.inference->async()->GetModelInfo(arguments...); },
-      [request_id](const absl::Status& status, const v1::ModelInfo& info) {
-        if (!status.ok()) return ErrorResponse(ToApiError(status), request_id);
-        if (!info.tokenizer_info().empty()) return JsonResponse(info.tokenizer_info(), request_id);
+      [context](const absl::Status& status, const v1::ModelInfo& info) {
+        if (!status.ok()) return ErrorResponse(ToApiError(status), context);
+        if (!info.tokenizer_info().empty()) return JsonResponse(info.tokenizer_info(), context);
         return ErrorResponse(HttpError(404,
                                        "no such path: /tokenizer_info, which the server has with "
                                        "--enable_tokenizer_info_endpoint"),
-                             request_id);
+                             context);
       });
 }
 
@@ -348,9 +348,10 @@ HttpResponse ApiHandler::LiveResponse(const std::string& request_id) const {
               : TextResponse(503, "not live\n", request_id);
 }
 
-HttpResponse ApiHandler::LoadResponse(const std::string& request_id) const {
-  const int running = stats_.running("/v1/completions") + stats_.running("/v1/chat/completions");
-  return JsonResponse(absl::StrCat("{\"server_load\":", running, "}"), request_id);
+HttpResponse ApiHandler::LoadResponse(const ResponseContext& context) const {
+  int running = 0;
+  for (const std::string& path : GeneratingPaths()) running += stats_.running(path);
+  return JsonResponse(absl::StrCat("{\"server_load\":", running, "}"), context);
 }
 
 HttpResponse ApiHandler::MetricsResponse(const std::string& request_id) const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "server/gateway/api_response.h"
 #include "server/gateway/gateway.h"
 #include "server/gateway/router.h"
 #include "server/gateway/server_channel.h"
@@ -38,24 +39,24 @@ class ApiHandler {
   // Takes the body out of the request, where it is large.
   void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
   void AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
-                      const Route& route, std::string request_id);
+                      const Route& route, ResponseContext context);
   void AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                      std::string request_id);
+                      ResponseContext context);
   void AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                        std::string request_id);
+                        ResponseContext context);
   // Calls `answer` with the request's body on a thread of query_pool_, or refuses.
   void AnswerOnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
-                           const std::string& request_id,
+                           const ResponseContext& context,
                            std::function<void(const std::string&)> answer);
   // `name` empty: all of them.
   void AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                    std::string name, std::string request_id);
+                    std::string name, ResponseContext context);
   void AnswerTokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                           std::string request_id);
+                           ResponseContext context);
   void AnswerReady(std::shared_ptr<Connection> connection, std::string request_id);
   HttpResponse StartedResponse(const std::string& request_id) const;
   HttpResponse LiveResponse(const std::string& request_id) const;
-  HttpResponse LoadResponse(const std::string& request_id) const;
+  HttpResponse LoadResponse(const ResponseContext& context) const;
   HttpResponse MetricsResponse(const std::string& request_id) const;
 
   const GatewayOptions& options_;

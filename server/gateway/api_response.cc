@@ -6,15 +6,23 @@
 
 namespace tidal {
 
-HttpResponse JsonResponse(std::string body, const std::string& request_id) {
+HttpHeaders StandardHeaders(const ResponseContext& context) {
+  HttpHeaders headers = {{"X-Request-Id", context.request_id}};
+  const std::string other = context.format->request_id_header;
+  if (!other.empty()) headers.emplace_back(other, context.request_id);
+  return headers;
+}
+
+HttpResponse JsonResponse(std::string body, const ResponseContext& context) {
   HttpResponse response;
   response.body = std::move(body);
-  response.headers.emplace_back("X-Request-Id", request_id);
+  response.headers = StandardHeaders(context);
   return response;
 }
 
-HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id) {
-  HttpResponse response = JsonResponse(RenderError(error), request_id);
+HttpResponse ErrorResponse(const ApiError& error, const ResponseContext& context) {
+  HttpResponse response =
+      JsonResponse(context.format->render_error(error, context.request_id), context);
   response.status = error.http_status;
   if (error.http_status == 429 || error.http_status == 503) {
     response.headers.emplace_back("Retry-After", absl::StrCat(error.retry_after));

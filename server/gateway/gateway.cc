@@ -12,6 +12,7 @@
 #include "engine/base/status_macros.h"
 #include "server/gateway/api_handler.h"
 #include "server/gateway/api_response.h"
+#include "server/gateway/router.h"
 #include "server/http/connection.h"
 #include "server/http/http_stats.h"
 #include "server/net/listener.h"
@@ -33,8 +34,11 @@ ConnectionOptions ConnectionOptionsOf(const GatewayOptions& options) {
   connection.limits = options.limits;
   connection.max_body_bytes = options.max_body_bytes;
   connection.allowed_origins = options.allowed_origins;
-  connection.render_refusal = [](int status, absl::string_view message, const std::string& id) {
-    return ErrorResponse(HttpError(status, message), id);
+  connection.render_refusal = [root_path = options.root_path](const Refusal& refusal) {
+    const absl::StatusOr<std::string> path = DecodePath(refusal.path);
+    const Route route = FindRoute("", path.ok() ? StripRootPath(root_path, *path) : "");
+    return ErrorResponse(HttpError(refusal.status, refusal.message),
+                         {refusal.request_id, route.format});
   };
   return connection;
 }

@@ -6,9 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/gateway/api_response.h"
 #include "server/http/connection.h"
-#include "server/openai/openai_error.h"
 
 namespace tidal {
 namespace {
@@ -18,26 +16,16 @@ namespace {
 // header. Refusals come in milliseconds, and so keep their own status.
 constexpr std::chrono::milliseconds kHeadDelay(250);
 
-using Reply = std::variant<CollectedReply, StreamedReply>;
-
-Reply MakeReply(const ReplyOptions& options, const std::string& request_id) {
-  const std::string id = ReplyId(options.api, request_id);
-  const int64_t created = absl::ToUnixSeconds(absl::Now());
-  if (options.stream) return StreamedReply(options, id, created);
-  return CollectedReply(options, id, created);
-}
-
 }  // namespace
 
 void GenerateExchange::Start(std::shared_ptr<Connection> connection,
-                             std::shared_ptr<const ServerChannel::Stubs> stubs,
-                             OpenAiRequest request, const CallMetadata& metadata,
-                             std::string request_id, size_t max_unsent_bytes,
-                             std::unique_ptr<HttpSpan> span) {
+                             std::shared_ptr<const ServerChannel::Stubs> stubs, ApiRequest request,
+                             const CallMetadata& metadata, ResponseContext context,
+                             size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span) {
   std::shared_ptr<GenerateExchange> exchange(new GenerateExchange(
-      connection, request, std::move(request_id), max_unsent_bytes, std::move(span)));
+      connection, request, std::move(context), max_unsent_bytes, std::move(span)));
   exchange->StartCalls(stubs, std::move(request), metadata);
-  if (exchange->options_.stream) exchange->BeginStreamSoon();
+  if (exchange->stream_) exchange->BeginStreamSoon();
   connection->WatchClient([exchange] { exchange->ResumeReading(); },
                           [exchange] {
                             exchange->ended_ = true;
@@ -47,20 +35,21 @@ void GenerateExchange::Start(std::shared_ptr<Connection> connection,
 }
 
 GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
-                                   const OpenAiRequest& request, std::string request_id,
+                                   const ApiRequest& request, ResponseContext context,
                                    size_t max_unsent_bytes, std::unique_ptr<HttpSpan> span)
     : connection_(std::move(connection)),
-      options_(request.reply),
-      request_id_(std::move(request_id)),
+      context_(std::move(context)),
+      headers_(request.headers),
+      stream_(request.stream),
       max_unsent_bytes_(max_unsent_bytes),
       span_(std::move(span)),
-      reply_(MakeReply(options_, request_id_)),
+      reply_(request.make_reply({context_.request_id, absl::ToUnixSeconds(absl::Now())})),
       paused_(request.calls.size()),
       started_(request.calls.size()),
       head_timer_(connection_->executor()) {}
 
 void GenerateExchange::StartCalls(const std::shared_ptr<const ServerChannel::Stubs>& stubs,
-                                  OpenAiRequest request, const CallMetadata& metadata) {
+                                  ApiRequest request, const CallMetadata& metadata) {
   for (size_t i = 0; i < request.calls.size(); ++i) {
     calls_.push_back(std::make_shared<GenerateCall>(
         connection_, std::move(request.calls[i]), metadata,
@@ -76,21 +65,18 @@ void GenerateExchange::OnEvent(size_t call, const v1::GenerateResponse& event) {
   if (ended_) return;
   started_[call] = true;
   paused_[call] = true;
-  absl::Status status;
-  if (auto* collected = std::get_if<CollectedReply>(&reply_)) {
-    status = collected->OnEvent(call, event);
-  } else {
-    status = std::get<StreamedReply>(reply_).OnEvent(call, event, &pending_);
-    if (status.ok()) SendStream();
-  }
+  const absl::Status status = reply_->OnEvent(call, event, &pending_);
   if (!status.ok()) return Fail(status);
+  if (stream_) SendStream();
   ResumeReading();
 }
 
 void GenerateExchange::BeginStream() {
   streaming_ = true;
   head_timer_.cancel();
-  connection_->BeginStream(request_id_);
+  HttpHeaders headers = StandardHeaders(context_);
+  headers.insert(headers.end(), headers_.begin(), headers_.end());
+  connection_->BeginStream(std::move(headers));
 }
 
 void GenerateExchange::BeginStreamSoon() {
@@ -120,7 +106,7 @@ size_t GenerateExchange::backlog() const { return pending_.size() + connection_-
 void GenerateExchange::ResumeReading() {
   for (size_t i = 0; i < calls_.size() && !ended_; ++i) {
     if (!paused_[i]) continue;
-    if (options_.stream && backlog() >= max_unsent_bytes_) return;
+    if (stream_ && backlog() >= max_unsent_bytes_) return;
     paused_[i] = false;
     calls_[i]->Read();
   }
@@ -138,31 +124,27 @@ void GenerateExchange::OnDone(size_t call, const absl::Status& status) {
 }
 
 void GenerateExchange::Finish() {
-  if (auto* collected = std::get_if<CollectedReply>(&reply_)) {
-    absl::StatusOr<std::string> body = collected->Finish();
-    if (!body.ok()) return Fail(body.status());
-    ended_ = true;
-    span_->End(200);
-    return connection_->Respond(JsonResponse(*std::move(body), request_id_));
-  }
-  const absl::Status status = std::get<StreamedReply>(reply_).Finish(&pending_);
+  const absl::Status status = reply_->Finish(&pending_);
   if (!status.ok()) return Fail(status);
-  SendStream();
+  if (stream_) SendStream();
   ended_ = true;
   span_->End(200);
-  connection_->EndStream(/*keep_alive=*/true);
+  if (stream_) return connection_->EndStream(/*keep_alive=*/true);
+  HttpResponse response = JsonResponse(std::move(pending_), context_);
+  response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+  connection_->Respond(std::move(response));
 }
 
 void GenerateExchange::Fail(const absl::Status& status) {
   ended_ = true;
   CancelCalls();
-  const ApiError error = ToApiError(status, options_);
+  const ApiError error = reply_->ErrorOf(status);
   if (!streaming_) {
     span_->End(error.http_status);
-    return connection_->Respond(ErrorResponse(error, request_id_));
+    return connection_->Respond(ErrorResponse(error, context_));
   }
   span_->End(200, absl::StatusCodeToString(status.code()));
-  pending_ += SseEvent(RenderError(error));
+  reply_->Fail(error, &pending_);
   SendStream();
   connection_->EndStream(/*keep_alive=*/false);
 }

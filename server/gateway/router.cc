@@ -14,13 +14,14 @@ struct Entry {
   Endpoint endpoint;
   const char* methods;
   bool is_public;
+  ApiParser parse = nullptr;
 };
 
 constexpr const char* kGet = "GET, HEAD";
 
 constexpr Entry kEntries[] = {
-    {"/v1/completions", Endpoint::kCompletions, "POST", false},
-    {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false},
+    {"/v1/completions", Endpoint::kCompletions, "POST", false, ReadCompletions},
+    {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false, ReadChatCompletions},
     {"/tokenize", Endpoint::kTokenize, "POST", false},
     {"/detokenize", Endpoint::kDetokenize, "POST", false},
     {"/v1/models", Endpoint::kModels, kGet, false},
@@ -78,6 +79,7 @@ Route FindRoute(absl::string_view method, absl::string_view path) {
     route.path = entry.path;
     route.allowed_methods = entry.methods;
     route.is_public = entry.is_public;
+    route.parse = entry.parse;
   }
   if (absl::StartsWith(path, kModelPrefix) &&
       path.size() > absl::string_view(kModelPrefix).size()) {
@@ -90,6 +92,14 @@ Route FindRoute(absl::string_view method, absl::string_view path) {
     route.endpoint = Endpoint::kWrongMethod;
   }
   return route;
+}
+
+std::vector<std::string> GeneratingPaths() {
+  std::vector<std::string> paths;
+  for (const Entry& entry : kEntries) {
+    if (entry.parse != nullptr) paths.push_back(entry.path);
+  }
+  return paths;
 }
 
 }  // namespace tidal

@@ -3,9 +3,12 @@
 #define TIDAL_SERVER_GATEWAY_ROUTER_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/openai/api_reply.h"
+#include "server/openai/openai_api.h"
 
 namespace tidal {
 
@@ -34,6 +37,8 @@ struct Route {
   std::string allowed_methods;  // of the path; empty for kNotFound
   bool is_public = false;       // answered without an API key
   absl::string_view tail;       // kModel: the model's name, a view into the path
+  ApiParser parse = nullptr;    // not null: of the paths that generate
+  const ApiFormat* format = &kOpenAiFormat;
 };
 
 // The path that an escaped one (%2F) stands for. INVALID_ARGUMENT where an escape is broken.
@@ -43,6 +48,9 @@ absl::StatusOr<std::string> DecodePath(absl::string_view path);
 absl::string_view StripRootPath(absl::string_view root_path, absl::string_view path);
 
 Route FindRoute(absl::string_view method, absl::string_view path);
+
+// The patterns of the paths that generate.
+std::vector<std::string> GeneratingPaths();
 
 }  // namespace tidal
 

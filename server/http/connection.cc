@@ -2,6 +2,7 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -211,25 +212,29 @@ void Connection::RespondAndClose(int status, absl::string_view message) {
   keep_alive_ = false;
   head_only_ = false;
   origin_ = parser_.has_value() ? parser_->header("Origin") : "";
-  const std::string id = RequestId(parser_.has_value() ? parser_->header("X-Request-Id") : "");
+  Refusal refusal;
+  refusal.status = status;
+  refusal.message = message;
+  refusal.request_id = RequestId(parser_.has_value() ? parser_->header("X-Request-Id") : "");
+  if (parser_.has_value()) refusal.path = parser_->path();
   // What came of the request goes at once: the client takes its time for the reply.
   request_cut_ = parser_.has_value();
   parser_.reset();
   input_ = std::string();
   stats_.ReleaseBytes(std::exchange(held_bytes_, 0));
-  Respond(options_.render_refusal(status, message, id));
+  Respond(options_.render_refusal(refusal));
 }
 
-void Connection::BeginStream(const std::string& request_id) {
+void Connection::BeginStream(HttpHeaders more_headers) {
   if (state_ == State::kClosed) return;
   status_ = 200;
   if (!chunked_) keep_alive_ = false;  // the end of the connection ends the body
   HttpHeaders headers = {
       {"Content-Type", "text/event-stream; charset=utf-8"},
       {"Cache-Control", "no-cache"},
-      {"X-Accel-Buffering", "no"},  // tells reverse proxies to pass events on at once
-      {"X-Request-Id", request_id},
-      {"Connection", keep_alive_ ? "keep-alive" : "close"}};
+      {"X-Accel-Buffering", "no"}};  // tells reverse proxies to pass events on at once
+  std::move(more_headers.begin(), more_headers.end(), std::back_inserter(headers));
+  headers.emplace_back("Connection", keep_alive_ ? "keep-alive" : "close");
   AddCorsHeaders(options_.allowed_origins, origin_, &headers);
   if (chunked_) headers.emplace_back("Transfer-Encoding", "chunked");
   out_ += RenderHead(200, headers);

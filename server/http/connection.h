@@ -26,14 +26,22 @@
 
 namespace tidal {
 
+// What a connection refuses by itself.
+struct Refusal {
+  int status = 0;
+  absl::string_view message;
+  std::string request_id;
+  std::string path;  // as HttpRequest's; empty where no header came
+};
+
 struct ConnectionOptions {
   HttpLimits limits;
   size_t max_body_bytes = 10 << 20;
   std::vector<std::string> allowed_origins;  // see AddCorsHeaders()
   // The reply to what the connection itself refuses, such as a header that is too large: its body
-  // is in the form of the API that is spoken here, which a connection does not know. On a strand.
-  std::function<HttpResponse(int status, absl::string_view message, const std::string& request_id)>
-      render_refusal;
+  // is in the form of the API that is spoken at its path, which a connection does not know. On a
+  // strand.
+  std::function<HttpResponse(const Refusal& refusal)> render_refusal;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -66,7 +74,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Respond(HttpResponse response);
 
   // A streamed reply. Write() never blocks; what the socket has not taken yet is unsent_bytes().
-  void BeginStream(const std::string& request_id);
+  void BeginStream(HttpHeaders more_headers);
   void Write(absl::string_view data);
   void EndStream(bool keep_alive);
   size_t unsent_bytes() const { return out_.size() + in_flight_.size(); }

@@ -32,6 +32,11 @@ std::string ToString(boost::beast::string_view text) {
   return std::string(text.data(), text.size());
 }
 
+std::string WithoutQuery(std::string target) {
+  target.resize(std::min(target.find_first_of("?#"), target.size()));
+  return target;
+}
+
 // The values of all headers of one name.
 std::string JoinFields(const http::fields& fields, const char* name) {
   std::string joined;
@@ -125,6 +130,10 @@ std::string RequestParser::header(absl::string_view name) const {
   return ToString(impl_->parser.get()[boost::beast::string_view(name.data(), name.size())]);
 }
 
+std::string RequestParser::path() const {
+  return WithoutQuery(ToString(impl_->parser.get().target()));
+}
+
 bool RequestParser::expects_continue() const {
   const auto value = impl_->parser.get()[http::field::expect];
   return boost::beast::iequals(value, "100-continue");
@@ -135,8 +144,7 @@ HttpRequest RequestParser::Release() {
   auto message = impl_->parser.release();
   HttpRequest request;
   request.method = ToString(message.method_string());
-  request.path = ToString(message.target());
-  request.path.resize(std::min(request.path.find_first_of("?#"), request.path.size()));
+  request.path = WithoutQuery(ToString(message.target()));
   request.authorization = ToString(message[http::field::authorization]);
   request.content_type = ToString(message[http::field::content_type]);
   request.request_id = ToString(message["X-Request-Id"]);

@@ -41,6 +41,9 @@ class RequestParser {
   // The value of a header; empty when it is absent or has not come. Valid until kDone.
   std::string header(absl::string_view name) const;
 
+  // The target without its query; empty when it has not come. Valid until kDone.
+  std::string path() const;
+
   // The request; once, in kDone.
   HttpRequest Release();
 

@@ -73,7 +73,8 @@ absl::Status ReplyState::CheckComplete() const {
 CollectedReply::CollectedReply(ReplyOptions options, std::string id, int64_t created)
     : state_(std::move(options), std::move(id), created), choices_(state_.finished.size()) {}
 
-absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& event) {
+absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& event,
+                                     std::string* /*out*/) {
   TIDAL_RETURN_IF_ERROR(state_.Accept(call, event));
   if (event.has_delta()) {
     const v1::OutputDelta& delta = event.delta();
@@ -131,7 +132,7 @@ Json CollectedReply::RenderChoice(size_t index) const {
   return json;
 }
 
-absl::StatusOr<std::string> CollectedReply::Finish() const {
+absl::Status CollectedReply::Finish(std::string* out) {
   TIDAL_RETURN_IF_ERROR(state_.CheckComplete());
   const bool chat = state_.options.api == OpenAiApi::kChat;
   Json choices = Json::array();
@@ -145,7 +146,14 @@ absl::StatusOr<std::string> CollectedReply::Finish() const {
   if (chat && state_.options.return_token_ids) {
     json["prompt_token_ids"] = state_.prompt_token_ids[0];
   }
-  return DumpJson(json);
+  out->append(DumpJson(json));
+  return absl::OkStatus();
 }
+
+ApiError CollectedReply::ErrorOf(const absl::Status& status) const {
+  return ToApiError(status, state_.options);
+}
+
+void CollectedReply::Fail(const ApiError& /*error*/, std::string* /*out*/) {}
 
 }  // namespace tidal

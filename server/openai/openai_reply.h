@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json_fwd.hpp"
+#include "server/openai/api_reply.h"
 #include "server/openai/openai_codec.h"
 
 namespace tidal {
@@ -42,15 +42,15 @@ struct ReplyState {
   size_t num_usages = 0;
 };
 
-// A reply that is streamed. Not thread-safe.
-class StreamedReply {
+// A reply that is streamed.
+class StreamedReply : public ApiReply {
  public:
   StreamedReply(ReplyOptions options, std::string id, int64_t created);
 
-  // Appends the server-sent events, none or more, that `event` of call `call` gives.
-  absl::Status OnEvent(size_t call, const v1::GenerateResponse& event, std::string* out);
-  // Appends what follows the last event of the last call: usage if asked for, then [DONE].
-  absl::Status Finish(std::string* out);
+  absl::Status OnEvent(size_t call, const v1::GenerateResponse& event, std::string* out) override;
+  absl::Status Finish(std::string* out) override;  // usage if asked for, then [DONE]
+  ApiError ErrorOf(const absl::Status& status) const override;
+  void Fail(const ApiError& error, std::string* out) override;
 
  private:
   void AppendRoles(size_t call, std::string* out) const;
@@ -72,13 +72,15 @@ class StreamedReply {
   std::vector<std::optional<v1::OutputDelta>> last_delta_;
 };
 
-// A reply in one piece. Not thread-safe.
-class CollectedReply {
+// A reply in one piece.
+class CollectedReply : public ApiReply {
  public:
   CollectedReply(ReplyOptions options, std::string id, int64_t created);
 
-  absl::Status OnEvent(size_t call, const v1::GenerateResponse& event);
-  absl::StatusOr<std::string> Finish() const;
+  absl::Status OnEvent(size_t call, const v1::GenerateResponse& event, std::string* out) override;
+  absl::Status Finish(std::string* out) override;
+  ApiError ErrorOf(const absl::Status& status) const override;
+  void Fail(const ApiError& error, std::string* out) override;
 
  private:
   struct Choice {

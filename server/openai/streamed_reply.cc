@@ -136,4 +136,12 @@ absl::Status StreamedReply::Finish(std::string* out) {
   return absl::OkStatus();
 }
 
+ApiError StreamedReply::ErrorOf(const absl::Status& status) const {
+  return ToApiError(status, state_.options);
+}
+
+void StreamedReply::Fail(const ApiError& error, std::string* out) {
+  out->append(SseEvent(RenderError(error)));
+}
+
 }  // namespace tidal

@@ -43,11 +43,11 @@ void CheckReplies(tidal::OpenAiRequest request, const std::string& text) {
   Check(request.reply.n <= tidal::kMaxOutputs);  // a place for each is taken at once
   tidal::CollectedReply collected(request.reply, "id", 0);
   if (request.reply.n > 16) return;  // slow, and no different
-  Feed(request, text, [&](size_t call, const GenerateResponse& event) {
-    Check(collected.OnEvent(call, event).ok());
-  });
-  Check(collected.Finish().ok());
   std::string out;
+  Feed(request, text, [&](size_t call, const GenerateResponse& event) {
+    Check(collected.OnEvent(call, event, &out).ok());
+  });
+  Check(collected.Finish(&out).ok());
   tidal::StreamedReply streamed(request.reply, "id", 0);
   Feed(request, text, [&](size_t call, const GenerateResponse& event) {
     Check(streamed.OnEvent(call, event, &out).ok());

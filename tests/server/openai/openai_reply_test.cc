@@ -95,10 +95,11 @@ v1::GenerateResponse Call(uint32_t index, uint32_t call, const std::string& argu
 
 json Collect(const ReplyOptions& options, const std::vector<v1::GenerateResponse>& events) {
   CollectedReply reply(options, ReplyId(options.api, "x"), kCreated);
-  for (const auto& event : events) EXPECT_TRUE(reply.OnEvent(0, event).ok());
-  const auto body = reply.Finish();
-  EXPECT_TRUE(body.ok()) << body.status();
-  return body.ok() ? json::parse(*body) : json();
+  std::string body;
+  for (const auto& event : events) EXPECT_TRUE(reply.OnEvent(0, event, &body).ok());
+  EXPECT_EQ(body, "") << "nothing before the end";
+  EXPECT_EQ(reply.Finish(&body), absl::OkStatus());
+  return json::parse(body);
 }
 
 // The JSON of each server-sent event; "[DONE]" as a string.
@@ -364,15 +365,16 @@ TEST(OpenAiReply, TokenIdsOfACollectedReply) {
 
 TEST(OpenAiReply, AServiceThatBreaksTheContract) {
   CollectedReply reply({}, "x", kCreated);
-  EXPECT_EQ(reply.OnEvent(0, Delta(1, "Hi")).code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(reply.OnEvent(0, Finish(9, v1::FINISH_REASON_STOP)).code(),
+  std::string out;
+  EXPECT_EQ(reply.OnEvent(0, Delta(1, "Hi"), &out).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(reply.OnEvent(0, Finish(9, v1::FINISH_REASON_STOP), &out).code(),
             absl::StatusCode::kInternal);
-  EXPECT_TRUE(reply.OnEvent(0, v1::GenerateResponse()).ok()) << "events of newer services";
-  EXPECT_EQ(reply.Finish().status().code(), absl::StatusCode::kInternal);
-  EXPECT_TRUE(reply.OnEvent(0, Finish(0, v1::FINISH_REASON_STOP)).ok());
-  EXPECT_FALSE(reply.Finish().ok()) << "usage is still missing";
-  EXPECT_TRUE(reply.OnEvent(0, Usage()).ok());
-  EXPECT_TRUE(reply.Finish().ok());
+  EXPECT_TRUE(reply.OnEvent(0, v1::GenerateResponse(), &out).ok()) << "events of newer services";
+  EXPECT_EQ(reply.Finish(&out).code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(reply.OnEvent(0, Finish(0, v1::FINISH_REASON_STOP), &out).ok());
+  EXPECT_FALSE(reply.Finish(&out).ok()) << "usage is still missing";
+  EXPECT_TRUE(reply.OnEvent(0, Usage(), &out).ok());
+  EXPECT_TRUE(reply.Finish(&out).ok());
 }
 
 TEST(OpenAiReply, BytesThatAreNoUtf8DoNotBreakTheJson) {
