@@ -11,6 +11,7 @@
 #include "server/openai/openai_codec.h"
 #include "server/openai/raw_json.h"
 #include "server/openai/request_fields.h"
+#include "server/openai/structured_output_fields.h"
 
 namespace tidal {
 namespace {
@@ -140,17 +141,15 @@ void ReadEffortAndVerbosity(JsonFields& fields, v1::Chat& chat) {
   chat.set_chat_template_kwargs(variables.dump());
 }
 
-// What of the reply comes in fields of its own. The model may call tools or not: nothing here makes
-// it call one.
+// What of the reply comes in fields of its own.
 void ReadParsing(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {
   v1::ReplyParsing& parsing = *call.mutable_output()->mutable_parsing();
   parsing.set_reasoning(true);
   reply.include_reasoning = fields.Bool("include_reasoning").value_or(true);
-  const nlohmann::json* choice = fields.Find("tool_choice");
-  if (choice != nullptr && *choice != "none" && *choice != "auto") {
-    return fields.Fail("tool_choice", R"("none" or "auto")", *choice);
+  if (auto budget = fields.Unsigned("thinking_token_budget")) {
+    parsing.set_thinking_token_budget(*budget);
   }
-  parsing.set_tool_calls(call.chat().tools_size() > 0 && (choice == nullptr || *choice == "auto"));
+  ReadToolChoice(fields, call, reply);
 }
 
 void RefuseModalities(JsonFields& fields) {
@@ -212,6 +211,7 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   ReadMaxTokens(fields, call, request.reply);
   ReadChat(fields, body, *call.mutable_chat());
   ReadParsing(fields, call, request.reply);
+  ReadStructuredOutput(fields, body, call, request.reply);
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.calls.push_back(std::move(call));
   return request;

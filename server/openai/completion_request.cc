@@ -5,6 +5,7 @@
 #include "nlohmann/json.hpp"
 #include "server/openai/openai_codec.h"
 #include "server/openai/request_fields.h"
+#include "server/openai/structured_output_fields.h"
 
 namespace tidal {
 namespace {
@@ -84,6 +85,7 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
   }
   if (auto value = fields.Bool("echo")) call.mutable_output()->set_echo(*value);
   if (auto value = fields.Bool("add_special_tokens")) call.set_add_special_tokens(*value);
+  ReadStructuredOutput(fields, body, call, request.reply);
   ReadPrompts(fields, call, request);
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.reply.num_calls = request.calls.size();

@@ -12,7 +12,7 @@ namespace {
 
 // Limits on what a parsed body costs in memory, which is out of proportion to its size: no request
 // needs to be this deep or to have this many values.
-constexpr int kMaxDepth = 32;
+constexpr int kMaxDepth = 80;        // room for schemas 64 deep
 constexpr int kMaxValues = 1 << 20;  // plain ones, of 16 bytes each
 // What others cost, in plain ones: the parts of a tree on the heap.
 constexpr int kContainerValues = 4, kMemberValues = 6, kStringValues = 2;

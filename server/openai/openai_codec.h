@@ -28,10 +28,12 @@ struct ReplyOptions {
   bool logprobs = false;
   bool return_token_ids = false;
   bool include_reasoning = true;
+  bool named_tool = false;  // it had to call a tool by name, which is no reason to have stopped
   uint32_t n = 1;
   size_t num_calls = 1;
-  std::string max_tokens_field = "max_tokens";  // the name the client used
-  std::string prompt_field = "";                // the same; empty: by the API
+  std::string max_tokens_field = "max_tokens";        // the name the client used
+  std::string prompt_field = "";                      // the same; empty: by the API
+  std::string structure_field = "structured_output";  // the same
 };
 
 struct OpenAiRequest {

@@ -60,7 +60,11 @@ size_t FieldLength(absl::string_view message) {
 
 // The client's name of a field that a message of the service names by its path in the proto.
 std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
-  static constexpr std::array kGroups = {"sampling.", "stopping.", "output.", "chat."};
+  static constexpr std::array kGroups = {"sampling.", "stopping.", "output.parsing.", "output.",
+                                         "chat."};
+  if (absl::ConsumePrefix(&field, "structured_output")) {
+    return absl::StrCat(reply.structure_field, field);
+  }
   for (const char* group : kGroups) {
     if (absl::ConsumePrefix(&field, group)) break;
   }

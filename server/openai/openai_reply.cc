@@ -123,7 +123,7 @@ Json CollectedReply::RenderChoice(size_t index) const {
     json["text"] = choice.text;
   }
   json["logprobs"] = std::move(logprobs);
-  json["finish_reason"] = FinishReasonJson(choice.finish.reason());
+  json["finish_reason"] = FinishReasonJson(choice.finish.reason(), state_.options);
   json["stop_reason"] = StopReasonJson(choice.finish);
   if (state_.options.return_token_ids) {
     json["token_ids"] = choice.token_ids;

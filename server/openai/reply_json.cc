@@ -51,8 +51,8 @@ Json UsageJson(const v1::Usage& usage) {
   return json;
 }
 
-Json FinishReasonJson(v1::FinishReason reason) {
-  if (reason == v1::FINISH_REASON_TOOL_CALLS) return "tool_calls";
+Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options) {
+  if (reason == v1::FINISH_REASON_TOOL_CALLS) return options.named_tool ? "stop" : "tool_calls";
   return reason == v1::FINISH_REASON_LENGTH ? "length" : "stop";
 }
 

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 std::string DumpJson(const Json& json);
 
 Json UsageJson(const v1::Usage& usage);
-Json FinishReasonJson(v1::FinishReason reason);
+Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options);
 // Under both names that clients look for; nothing where there is none.
 void AddReasoning(const std::string& reasoning, Json* message);
 // A whole call; and a piece of one, as the official client adds them up: id, type and name once,

@@ -21,13 +21,7 @@ constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",
                                                 "bad_words",
                                                 "allowed_token_ids",
                                                 "logits_processors",
-                                                "guided_json",
-                                                "guided_regex",
-                                                "guided_choice",
-                                                "guided_grammar",
-                                                "structured_outputs",
                                                 "truncate_prompt_tokens",
-                                                "thinking_token_budget",
                                                 "logprob_token_ids",
                                                 "return_tokens_as_token_ids",
                                                 nullptr};
@@ -107,15 +101,6 @@ void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
   fields.Adopt(options.status());
 }
 
-void RefuseOtherFormats(JsonFields& fields) {
-  const nlohmann::json* object = fields.Object("response_format");
-  if (object == nullptr) return;
-  JsonFields format(*object, "response_format.");
-  const auto type = format.String("type");
-  if (type && *type != "text") format.Fail("type", R"("text", the only format supported)", *type);
-  fields.Adopt(format.status());
-}
-
 }  // namespace
 
 void RefuseUnsupported(JsonFields& fields, const char* const* names) {
@@ -130,7 +115,6 @@ void RefuseUnsupported(JsonFields& fields, const char* const* names) {
 
 void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiRequest& request) {
   RefuseUnsupported(fields, kUnsupportedAnywhere);
-  RefuseOtherFormats(fields);
   if (auto value = fields.String("model")) call.set_model(*value);
   ReadSampling(fields, *call.mutable_sampling());
   ReadStopping(fields, *call.mutable_stopping());

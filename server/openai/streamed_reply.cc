@@ -88,7 +88,8 @@ void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
     }
   }
   json["logprobs"] = std::move(logprobs);
-  json["finish_reason"] = finish == nullptr ? Json(nullptr) : FinishReasonJson(finish->reason());
+  json["finish_reason"] =
+      finish == nullptr ? Json(nullptr) : FinishReasonJson(finish->reason(), state_.options);
   if (finish != nullptr) json["stop_reason"] = StopReasonJson(*finish);
   if (state_.options.return_token_ids && delta != nullptr) json["token_ids"] = delta->token_ids();
   AddPromptTokenIds(choice, &json);
