@@ -12,9 +12,10 @@ namespace {
 constexpr int kMaxChoices = 4096;
 
 StructureFormat SchemaFormat(StructureFormat schema, bool compact) {
+  if (compact) return {{"type", kCompactSchema}, {"json_schema", std::move(schema)}};
   return {{"type", "json_schema"},
           {"json_schema", std::move(schema)},
-          {"max_whitespace_cnt", compact ? 0 : kMaxWhitespace}};
+          {"max_whitespace_cnt", kMaxWhitespace}};
 }
 
 absl::StatusOr<StructureFormat> ChoiceFormat(const v1::Choice& choice) {

@@ -216,11 +216,11 @@ class SchemaPreparer {
   // properties: a model then says no more than was asked for.
   static void Open(Json& schema) {
     const auto says_none_of = [&](auto... keys) { return (!schema.contains(keys) && ...); };
-    const auto type = schema.find("type");
-    if (type == schema.end()) return;
+    if (!schema.contains("type")) return;
+    const Json type = schema["type"];  // a copy: what is added moves the members
     const auto is = [&](const char* name) {
-      return *type == name ||
-             (type->is_array() && std::find(type->begin(), type->end(), name) != type->end());
+      return type == name ||
+             (type.is_array() && std::find(type.begin(), type.end(), name) != type.end());
     };
     if (is("object") &&
         says_none_of("properties", "patternProperties", "additionalProperties",

@@ -36,11 +36,18 @@ Format Optional(Format content) { return {{"type", "optional"}, {"content", std:
 
 Format AnyObject() { return {{"type", "object"}, {"additionalProperties", true}}; }
 
-Format SchemaOf(Format schema, const char* style = "json") {
+Format SchemaOf(Format schema) {
+  return {{"type", "json_schema"},
+          {"json_schema", std::move(schema)},
+          {"max_whitespace_cnt", kMaxWhitespace}};
+}
+
+// Between tags, where the reader takes a line's end at either side of a value for none of it.
+Format TaggedSchemaOf(Format schema, const char* style) {
   return {{"type", "json_schema"},
           {"json_schema", std::move(schema)},
           {"style", style},
-          {"max_whitespace_cnt", kMaxWhitespace}};
+          {"max_whitespace_cnt", 1}};
 }
 
 class StructureBuilder {
@@ -141,9 +148,9 @@ class StructureBuilder {
       case ArgumentWriting::kJson:
         return SchemaOf(schema);
       case ArgumentWriting::kQwenTags:
-        return SchemaOf(schema, "qwen_xml");
+        return TaggedSchemaOf(schema, "qwen_xml");
       case ArgumentWriting::kGlmTags:
-        return SchemaOf(schema, "glm_xml");
+        return TaggedSchemaOf(schema, "glm_xml");
       case ArgumentWriting::kPythonKeywords:
         return KeywordsOf(tool.parameters);
     }

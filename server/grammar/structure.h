@@ -27,6 +27,9 @@ absl::StatusOr<StructureFormat> AnswerFormat(const v1::StructuredOutput& wanted)
 // Of whitespace between the parts of JSON: models with nothing to say fill pages with it.
 inline constexpr int kMaxWhitespace = 8;
 
+// The type of a part that is JSON without any: GrammarLibrary knows it, xgrammar does not.
+inline constexpr char kCompactSchema[] = "compact_json_schema";
+
 struct CallableTool {
   std::string name;
   nlohmann::ordered_json parameters;  // a prepared schema

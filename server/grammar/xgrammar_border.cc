@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "server/grammar/structure.h"
 
 // What the library would print, asked to be made here: messages for each schema that it passes
 // something over of.
@@ -147,17 +148,39 @@ class XgrammarStructure : public CompiledStructure {
   const int32_t vocab_size_;
 };
 
+// Replaces kCompactSchema parts by grammars that are the same.
+void WriteOutCompactSchemas(StructureFormat& part) {
+  if (part.is_object() && part.value("type", StructureFormat()) == kCompactSchema) {
+    const auto grammar = xgrammar::Grammar::FromJSONSchema(
+        part["json_schema"].dump(), /*any_whitespace=*/false, /*indent=*/std::nullopt,
+        std::make_pair(std::string(","), std::string(":")));
+    part = {{"type", "grammar"}, {"grammar", grammar.ToString()}};
+  } else if (part.is_structured()) {
+    for (StructureFormat& element : part) WriteOutCompactSchemas(element);
+  }
+}
+
+std::string WithoutCompactSchemas(const std::string& structural_tag) {
+  if (structural_tag.find(kCompactSchema) == std::string::npos) return structural_tag;
+  auto tag = StructureFormat::parse(structural_tag);
+  WriteOutCompactSchemas(tag);
+  return tag.dump();
+}
+
 absl::Duration ThreadTime() {
   timespec now = {};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return absl::DurationFromTimespec(now);
 }
 
-// Special tokens are no text: only a grammar that names one by its id allows it.
+// Special tokens are no text: only a grammar that names one by its id allows it. So theirs begins
+// with a byte that no text has; an empty one the library would never allow.
 std::vector<std::string> TokenTexts(const Tokenizer& tokenizer) {
   std::vector<std::string> texts;
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    texts.emplace_back(tokenizer.IsSpecial(id) ? "" : tokenizer.TokenBytes(id));
+    const bool special = tokenizer.IsSpecial(id);
+    texts.emplace_back(special ? tokenizer.WrittenToken(id) : tokenizer.TokenBytes(id));
+    if (special) texts.back().insert(0, 1, '\xff');
   }
   return texts;
 }
@@ -174,8 +197,9 @@ class Xgrammar : public GrammarLibrary {
   absl::StatusOr<std::shared_ptr<const CompiledStructure>> Compile(
       const std::string& structural_tag) override {
     try {
-      return std::make_shared<XgrammarStructure>(compiler_.CompileStructuralTag(structural_tag),
-                                                 stop_tokens_, vocab_size_);
+      return std::make_shared<XgrammarStructure>(
+          compiler_.CompileStructuralTag(WithoutCompactSchemas(structural_tag)), stop_tokens_,
+          vocab_size_);
     } catch (const std::exception& error) {
       return Refused(error.what());
     }

@@ -66,6 +66,10 @@ std::unique_ptr<ServedModel> MakeTestModel() {
   model->info.attention.token_budget = 8;
   model->info.attention.dense_below = 10;
   model->eos_token_ids = {kEndToken, 1};
+  GrammarCompilerOptions grammars;
+  grammars.vocab_size = model->info.vocab_size;
+  grammars.stop_tokens = model->eos_token_ids;
+  model->grammars = std::make_unique<GrammarCompiler>(*model->tokenizer, grammars);
   model->defaults.temperature = 0;
   model->default_attention_mode = AttentionMode::kTidal;
   model->default_token_budget = 8;
@@ -135,6 +139,7 @@ ServiceHarness::ServiceHarness(HarnessOptions options) : model_(MakeTestModel())
   scheduler.num_blocks = kBlocks;
   scheduler.block_size = kBlockSize;
   scheduler.max_model_len = kTestMaxModelLen;
+  scheduler.vocab_size = model_->info.vocab_size;
   scheduler.max_num_seqs = model_->info.max_num_seqs;
   scheduler.max_num_batched_tokens = model_->info.max_num_batched_tokens;
   scheduler.max_queued_requests = options.max_queued_requests;
