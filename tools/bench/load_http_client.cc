@@ -22,15 +22,15 @@ struct HttpTarget {
 };
 
 std::string RequestBody(const LoadOptions& options, const std::vector<uint32_t>& prompt) {
-  const Json body = {
-      {"prompt", prompt},
-      {"max_tokens", options.max_tokens},
-      {"temperature", 0},
-      {"ignore_eos", true},
-      {"stream", true},
-      {"stream_options", {{"include_usage", true}}},
-      {"return_token_ids", true},
-      {"attention", {{"mode", options.attention}, {"budget", options.token_budget}}}};
+  Json body = {{"prompt", prompt},
+               {"max_tokens", options.max_tokens},
+               {"temperature", 0},
+               {"ignore_eos", true},
+               {"stream", true},
+               {"stream_options", {{"include_usage", true}}},
+               {"return_token_ids", true},
+               {"attention", {{"mode", options.attention}, {"budget", options.token_budget}}}};
+  if (!options.extra_body.empty()) body.update(Json::parse(options.extra_body));
   return body.dump();
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace tidal {
 namespace {
@@ -47,6 +48,8 @@ std::vector<Flag> Flags(LoadOptions& options) {
       {"token_budget", "tokens a reuse layer reads; 0 = the model's default (0)",
        integer(options.token_budget)},
       {"seed", "of prompts and arrivals; 0 = another one in each run (0)", integer(options.seed)},
+      {"extra_body", "JSON object of more fields of each request, HTTP only",
+       text(options.extra_body)},
       {"api_key", "sent as Authorization: Bearer, HTTP only", text(options.api_key)},
       {"json", "file to write the results to", text(options.json)},
   };
@@ -66,6 +69,11 @@ absl::Status Check(const LoadOptions& options) {
   }
   if (options.api != "http" && options.api != "grpc") {
     return absl::InvalidArgumentError(absl::StrCat("api: must be http or grpc, got ", options.api));
+  }
+  if (!options.extra_body.empty() &&
+      !nlohmann::json::parse(options.extra_body, nullptr, /*allow_exceptions=*/false).is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("extra_body: must be a JSON object, got ", options.extra_body));
   }
   if (options.attention != "auto" && options.attention != "full" && options.attention != "tidal") {
     return absl::InvalidArgumentError(

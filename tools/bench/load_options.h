@@ -22,6 +22,7 @@ struct LoadOptions {
   // Of prompts and arrivals. 0 = another one in each run, so that none finds the prompts of the
   // last in the prefix cache; ParseLoadOptions puts it here.
   uint64_t seed = 0;
+  std::string extra_body;  // JSON object whose members each HTTP request has besides; empty = none
   std::string api_key;
   std::string json;  // file for the results; empty = none
 };
