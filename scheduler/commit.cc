@@ -76,7 +76,7 @@ bool Scheduler::CommitToConstraint(Sequence* sequence, TokenId token, absl::Time
     Finish(sequence, FinishReason::kStop, absl::OkStatus(), now);
   } else {
     Finish(sequence, FinishReason::kError,
-           absl::InternalError("a token was sampled that the request's structure forbids"), now);
+           absl::InternalError("no token goes on with the structure that the request asks for"), now);
   }
   return false;
 }

@@ -18,7 +18,7 @@ class TokenConstraint {
   virtual ~TokenConstraint() = default;
 
   // Clears the bits of tokens that may not come next (token t is bit t % 32 of word t / 32); all
-  // are set before. Leaves at least one. False where all may come.
+  // are set before. Leaves at least one, and all where it has failed. False where all may come.
   virtual bool FillMask(absl::Span<uint32_t> mask) = 0;
   // `token` came next. False where it may not.
   virtual bool Accept(TokenId token) = 0;

@@ -65,28 +65,29 @@ class Matcher {
 class XgrammarConstraint : public TokenConstraint {
  public:
   XgrammarConstraint(const xgrammar::CompiledGrammar& grammar, std::vector<TokenId> stop_tokens,
-                     int32_t vocab_size, int32_t min_tokens)
+                     int32_t min_tokens)
       : matcher_(grammar, !stop_tokens.empty()),
         stop_tokens_(std::move(stop_tokens)),
-        vocab_size_(vocab_size),
         min_tokens_(min_tokens) {}
 
-  // A fault of the library ends the output: what it said so far stays.
+  // Where the library fails, or finds nothing that may come next (the vocabulary has no token for
+  // it), any token may be sampled, and none is accepted: the output ends with an error.
   bool FillMask(absl::Span<uint32_t> mask) override {
+    if (broken_ || matcher_.terminated()) return false;
     try {
-      if (!broken_ && !matcher_.terminated() && !matcher_.Fill(mask)) return HoldBackStop(mask);
+      const bool masked = matcher_.Fill(mask);
+      broken_ = std::all_of(mask.begin(), mask.end(), [](uint32_t word) { return word == 0; });
+      if (!broken_) return HoldBackStop(mask) || masked;
     } catch (const std::exception&) {
       broken_ = true;
     }
-    if (broken_) AllowOnlyStop(mask);
-    ClearPastEnd(mask);
-    HoldBackStop(mask);
-    return true;
+    std::fill(mask.begin(), mask.end(), ~0u);
+    return false;
   }
 
   bool Accept(TokenId token) override {
     ++num_tokens_;
-    if (broken_) return IsStop(token);
+    if (broken_) return false;
     try {
       return matcher_.Accept(token);
     } catch (const std::exception&) {
@@ -94,22 +95,9 @@ class XgrammarConstraint : public TokenConstraint {
     }
   }
 
-  bool complete() const override { return !broken_ && matcher_.terminated(); }
+  bool complete() const override { return matcher_.terminated(); }
 
  private:
-  bool IsStop(TokenId token) const {
-    return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
-  }
-
-  void AllowOnlyStop(absl::Span<uint32_t> mask) const {
-    std::fill(mask.begin(), mask.end(), stop_tokens_.empty() ? ~0u : 0u);
-    for (const TokenId token : stop_tokens_) mask[token / 32] |= 1u << (token % 32);
-  }
-
-  void ClearPastEnd(absl::Span<uint32_t> mask) const {
-    if (vocab_size_ % 32 != 0) mask.back() &= (1u << (vocab_size_ % 32)) - 1;
-  }
-
   // Stop tokens wait for the first min_tokens, unless nothing else may come. Says whether any did.
   bool HoldBackStop(absl::Span<uint32_t> mask) const {
     if (num_tokens_ >= min_tokens_ || stop_tokens_.empty()) return false;
@@ -124,28 +112,24 @@ class XgrammarConstraint : public TokenConstraint {
 
   Matcher matcher_;
   const std::vector<TokenId> stop_tokens_;
-  const int32_t vocab_size_, min_tokens_;
+  const int32_t min_tokens_;
   int32_t num_tokens_ = 0;
   bool broken_ = false;
 };
 
 class XgrammarStructure : public CompiledStructure {
  public:
-  XgrammarStructure(xgrammar::CompiledGrammar grammar, std::vector<TokenId> stop_tokens,
-                    int32_t vocab_size)
-      : grammar_(std::move(grammar)),
-        stop_tokens_(std::move(stop_tokens)),
-        vocab_size_(vocab_size) {}
+  XgrammarStructure(xgrammar::CompiledGrammar grammar, std::vector<TokenId> stop_tokens)
+      : grammar_(std::move(grammar)), stop_tokens_(std::move(stop_tokens)) {}
 
   std::shared_ptr<TokenConstraint> MakeConstraint(int32_t min_tokens) const override {
-    return std::make_shared<XgrammarConstraint>(grammar_, stop_tokens_, vocab_size_, min_tokens);
+    return std::make_shared<XgrammarConstraint>(grammar_, stop_tokens_, min_tokens);
   }
   const xgrammar::CompiledGrammar& grammar() const { return grammar_; }
 
  private:
   const xgrammar::CompiledGrammar grammar_;
   const std::vector<TokenId> stop_tokens_;
-  const int32_t vocab_size_;
 };
 
 // Replaces kCompactSchema parts by grammars that are the same.
@@ -198,8 +182,7 @@ class Xgrammar : public GrammarLibrary {
       const std::string& structural_tag) override {
     try {
       return std::make_shared<XgrammarStructure>(
-          compiler_.CompileStructuralTag(WithoutCompactSchemas(structural_tag)), stop_tokens_,
-          vocab_size_);
+          compiler_.CompileStructuralTag(WithoutCompactSchemas(structural_tag)), stop_tokens_);
     } catch (const std::exception& error) {
       return Refused(error.what());
     }
