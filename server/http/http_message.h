@@ -13,12 +13,13 @@ namespace tidal {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;         // as sent: "GET", "POST", ...
-  std::string path;           // target without its query, as sent
-  std::string authorization;  // header "Authorization"; empty when absent
-  std::string content_type;   // header "Content-Type"; empty when absent
-  std::string request_id;     // header "X-Request-Id"; empty when absent
-  std::string origin;         // header "Origin"; empty when absent
+  std::string method;  // as sent: "GET", "POST", ...
+  std::string path;    // target without its query, as sent
+  // Header "Authorization", else "Bearer " with that of "X-Api-Key"; empty when both are absent.
+  std::string authorization;
+  std::string content_type;  // header "Content-Type"; empty when absent
+  std::string request_id;    // header "X-Request-Id"; empty when absent
+  std::string origin;        // header "Origin"; empty when absent
   // Headers "Access-Control-Request-Method" and "-Headers"; empty when absent.
   std::string preflight_method, preflight_headers;
   std::string trace_parent;  // headers "traceparent", joined with commas; empty when absent

@@ -22,6 +22,8 @@ struct RequestParser::Impl {
 
 namespace {
 
+constexpr const char* kApiKeyHeader = "X-Api-Key";
+
 RequestParser::State FaultOf(const boost::beast::error_code& error) {
   if (error == http::error::body_limit) return RequestParser::State::kBodyTooLarge;
   if (error == http::error::header_limit) return RequestParser::State::kHeaderTooLarge;
@@ -48,6 +50,14 @@ std::string JoinFields(const http::fields& fields, const char* name) {
   return joined;
 }
 
+// The Authorization header, or the one that Anthropic's clients send a key in.
+std::string AuthorizationOf(const http::fields& fields) {
+  if (fields.count(http::field::authorization) > 0 || fields.count(kApiKeyHeader) == 0) {
+    return ToString(fields[http::field::authorization]);
+  }
+  return "Bearer " + ToString(fields[kApiKeyHeader]);
+}
+
 // True where a line of the header or the trailer begins with white space: it would go on with the
 // line before. Others on the way may see two lines.
 bool IsFolded(char before, absl::string_view frame) {
@@ -66,6 +76,7 @@ absl::string_view HeaderFault(const http::request<http::string_body>& message) {
   if (message.count(http::field::authorization) > 1) {
     return "it must have one Authorization header at most";
   }
+  if (message.count(kApiKeyHeader) > 1) return "it must have one X-Api-Key header at most";
   const size_t encodings = message.count(http::field::transfer_encoding);
   if (encodings == 0) return "";
   const bool is_chunked = encodings == 1 && message.version() >= 11 &&
@@ -145,7 +156,7 @@ HttpRequest RequestParser::Release() {
   HttpRequest request;
   request.method = ToString(message.method_string());
   request.path = WithoutQuery(ToString(message.target()));
-  request.authorization = ToString(message[http::field::authorization]);
+  request.authorization = AuthorizationOf(message);
   request.content_type = ToString(message[http::field::content_type]);
   request.request_id = ToString(message["X-Request-Id"]);
   request.origin = ToString(message[http::field::origin]);

@@ -29,6 +29,29 @@ TEST(RequestParser, OneRequestInOnePiece) {
   EXPECT_TRUE(request.chunked_ok);
 }
 
+TEST(RequestParser, KeysOfAnthropicsClients) {
+  const auto authorization = [](const std::string& headers) {
+    RequestParser parser(8192, 100);
+    const std::string bytes = "GET / HTTP/1.1\r\nHost: h\r\n" + headers + "\r\n";
+    absl::string_view input = bytes;
+    if (parser.Put(&input) != State::kDone) return std::string("refused");
+    return parser.Release().authorization;
+  };
+  EXPECT_EQ(authorization("X-API-Key: k\r\n"), "Bearer k");
+  EXPECT_EQ(authorization("x-api-key: k\r\nauthorization: Basic b\r\n"), "Basic b");
+  EXPECT_EQ(authorization("x-api-key: k\r\nx-api-key: k\r\n"), "refused");
+  EXPECT_EQ(authorization(""), "");
+}
+
+TEST(RequestParser, ThePathIsKnownBeforeTheBody) {
+  RequestParser parser(8192, 100);
+  EXPECT_EQ(parser.path(), "");
+  absl::string_view input =
+      "POST /v1/messages?beta=true HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+  ASSERT_EQ(parser.Put(&input), State::kBody);
+  EXPECT_EQ(parser.path(), "/v1/messages");
+}
+
 TEST(RequestParser, TraceHeaders) {
   RequestParser parser(8192, 100);
   absl::string_view input =
