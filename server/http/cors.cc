@@ -31,7 +31,8 @@ void AddCorsHeaders(const std::vector<std::string>& allowed, const std::string& 
   const std::string answer = AllowedOrigin(allowed, origin);
   if (answer.empty()) return;
   headers->emplace_back("Access-Control-Allow-Origin", answer);
-  headers->emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  headers->emplace_back("Access-Control-Expose-Headers",
+                        "X-Request-Id, Request-Id, Retry-After, X-Tidal-Left-Out");
 }
 
 std::optional<HttpResponse> AnswerPreflight(const std::vector<std::string>& allowed,

@@ -128,17 +128,13 @@ void ReadEffortAndVerbosity(JsonFields& fields, v1::Chat& chat) {
   if (verbosity && *verbosity != "low" && *verbosity != "medium" && *verbosity != "high") {
     return fields.Fail("verbosity", R"("low", "medium" or "high")", *verbosity);
   }
-  auto variables = nlohmann::ordered_json::parse(
-      chat.chat_template_kwargs().empty() ? "{}" : chat.chat_template_kwargs());
-  const auto set = [&](const char* name, const nlohmann::ordered_json& value) {
-    if (!variables.contains(name)) variables[name] = value;
-  };
-  if (verbosity) set("verbosity", *verbosity);
+  nlohmann::ordered_json variables;
+  if (verbosity) variables["verbosity"] = *verbosity;
   if (effort) {
-    set("reasoning_effort", *effort);
-    for (const char* name : {"enable_thinking", "thinking"}) set(name, *effort != "none");
+    variables["reasoning_effort"] = *effort;
+    for (const char* name : {"enable_thinking", "thinking"}) variables[name] = *effort != "none";
   }
-  chat.set_chat_template_kwargs(variables.dump());
+  AddTemplateVariables(variables, chat);
 }
 
 // What of the reply comes in fields of its own.
@@ -181,6 +177,16 @@ void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& 
 }
 
 }  // namespace
+
+void AddTemplateVariables(const nlohmann::ordered_json& defaults, v1::Chat& chat) {
+  if (defaults.empty()) return;
+  auto variables = nlohmann::ordered_json::parse(
+      chat.chat_template_kwargs().empty() ? "{}" : chat.chat_template_kwargs());
+  for (const auto& [name, value] : defaults.items()) {
+    if (!variables.contains(name)) variables[name] = value;
+  }
+  chat.set_chat_template_kwargs(variables.dump());
+}
 
 void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   ReadMessages(fields, body, chat);

@@ -36,7 +36,6 @@ std::string DumpJson(const Json& json) {
 }
 
 Json UsageJson(const v1::Usage& usage) {
-  const v1::AttentionUsage& attention = usage.attention();
   Json json = {{"prompt_tokens", usage.prompt_tokens()},
                {"completion_tokens", usage.completion_tokens()},
                {"total_tokens", usage.prompt_tokens() + usage.completion_tokens()},
@@ -44,11 +43,15 @@ Json UsageJson(const v1::Usage& usage) {
   if (usage.reasoning_tokens() > 0) {
     json["completion_tokens_details"] = {{"reasoning_tokens", usage.reasoning_tokens()}};
   }
-  json["attention"] = {{"mode", attention.mode() == v1::ATTENTION_MODE_TIDAL ? "tidal" : "full"},
-                       {"budget", attention.budget()},
-                       {"sparse_steps", attention.sparse_steps()},
-                       {"dense_steps", attention.dense_steps()}};
+  json["attention"] = AttentionJson(usage.attention());
   return json;
+}
+
+Json AttentionJson(const v1::AttentionUsage& attention) {
+  return {{"mode", attention.mode() == v1::ATTENTION_MODE_TIDAL ? "tidal" : "full"},
+          {"budget", attention.budget()},
+          {"sparse_steps", attention.sparse_steps()},
+          {"dense_steps", attention.dense_steps()}};
 }
 
 Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options) {

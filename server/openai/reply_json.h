@@ -16,6 +16,8 @@ using Json = nlohmann::ordered_json;
 std::string DumpJson(const Json& json);
 
 Json UsageJson(const v1::Usage& usage);
+// Our own part of it: how the output attended to its context.
+Json AttentionJson(const v1::AttentionUsage& attention);
 Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options);
 // Under both names that clients look for; nothing where there is none.
 void AddReasoning(const std::string& reasoning, Json* message);

@@ -70,6 +70,20 @@ void ReadStopping(JsonFields& fields, v1::Stopping& stopping) {
   }
 }
 
+void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
+  reply.stream = fields.Bool("stream").value_or(false);
+  const nlohmann::json* object = fields.Object("stream_options");
+  if (object == nullptr) return;
+  if (!reply.stream) return fields.Fail("stream_options", "must be absent unless stream is true");
+  JsonFields options(*object, "stream_options.");
+  reply.include_usage = options.Bool("include_usage").value_or(false);
+  const bool continuous = options.Bool("continuous_usage_stats").value_or(false);
+  reply.continuous_usage_stats = reply.include_usage && continuous;
+  fields.Adopt(options.status());
+}
+
+}  // namespace
+
 void ReadAttention(JsonFields& fields, v1::GenerateRequest& call) {
   const nlohmann::json* object = fields.Object("attention");
   if (object == nullptr) return;
@@ -88,20 +102,6 @@ void ReadAttention(JsonFields& fields, v1::GenerateRequest& call) {
   if (auto budget = attention.Unsigned("budget")) call.mutable_attention()->set_budget(*budget);
   fields.Adopt(attention.status());
 }
-
-void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
-  reply.stream = fields.Bool("stream").value_or(false);
-  const nlohmann::json* object = fields.Object("stream_options");
-  if (object == nullptr) return;
-  if (!reply.stream) return fields.Fail("stream_options", "must be absent unless stream is true");
-  JsonFields options(*object, "stream_options.");
-  reply.include_usage = options.Bool("include_usage").value_or(false);
-  const bool continuous = options.Bool("continuous_usage_stats").value_or(false);
-  reply.continuous_usage_stats = reply.include_usage && continuous;
-  fields.Adopt(options.status());
-}
-
-}  // namespace
 
 void RefuseUnsupported(JsonFields& fields, const char* const* names) {
   for (; *names != nullptr; ++names) {
