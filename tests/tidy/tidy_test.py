@@ -42,6 +42,7 @@ FLOORS = {
         ("ranks",),
         ("generation", "http"),
         ("grpc", "openai"),
+        ("anthropic",),
         ("gateway",),
         ("programs",),
     ],
