@@ -7,6 +7,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/anthropic/messages_api.h"
+#include "server/anthropic/messages_error.h"
+#include "server/anthropic/messages_request.h"
 #include "server/gateway/api_response.h"
 #include "server/gateway/call_metadata.h"
 #include "server/gateway/generate_call.h"
@@ -28,6 +31,10 @@ constexpr std::chrono::seconds kUnaryTimeout(30);
 constexpr std::chrono::seconds kHealthTimeout(2);
 constexpr size_t kMaxWaitingQueries = 32;
 constexpr int kQueryNiceness = 10;
+
+constexpr auto kTokenizeMethod = [](auto& stubs, auto... arguments) {
+  stubs.inference->async()->Tokenize(arguments...);
+};
 
 HttpResponse TextResponse(int status, std::string text, const std::string& request_id) {
   HttpResponse response;
@@ -170,11 +177,14 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     }
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
+    case Endpoint::kMessages:
       return AnswerGenerate(std::move(connection), request, route, context);
     case Endpoint::kTokenize:
-      return AnswerTokenize(std::move(connection), request, context);
+      return AnswerTokenize(connection, request, context);
+    case Endpoint::kCountTokens:
+      return AnswerCountTokens(connection, request, context);
     case Endpoint::kDetokenize:
-      return AnswerDetokenize(std::move(connection), request, context);
+      return AnswerDetokenize(connection, request, context);
     case Endpoint::kModels:
     case Endpoint::kModel:
       return AnswerModels(std::move(connection), request, std::string(route.tail), context);
@@ -236,61 +246,67 @@ void ApiHandler::AnswerOnQueryThread(const std::shared_ptr<Connection>& connecti
   }
 }
 
-void ApiHandler::AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                                ResponseContext context) {
+template <typename Request, typename Response, typename Parse, typename Method, typename Render>
+void ApiHandler::AnswerTokenQuery(const std::shared_ptr<Connection>& connection,
+                                  HttpRequest& request, const ResponseContext& context, Parse parse,
+                                  Method method, Render render) {
   AnswerOnQueryThread(
       connection, request, context,
-      [this, connection, metadata = MetadataOf(request), context](const std::string& body) {
-        auto parsed =
-            std::make_shared<absl::StatusOr<v1::TokenizeRequest>>(ParseTokenizeRequest(body));
-        connection->Post([this, connection, metadata, context, parsed] {
+      [this, connection, metadata = MetadataOf(request), context, parse, method,
+       render](const std::string& body) {
+        auto parsed = std::make_shared<absl::StatusOr<Request>>(parse(body));
+        connection->Post([this, connection, metadata, context, method, render, parsed] {
           if (!parsed->ok()) {
             return connection->Respond(ErrorResponse(ToApiError(parsed->status()), context));
           }
-          const bool with_strings = (*parsed)->return_token_strings();
-          CallAndRespond<v1::TokenizeResponse>(
-              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
-              [](auto& stubs, auto... arguments) {
-                stubs.inference->async()->Tokenize(arguments...);
-              },
-              [context, with_strings](const absl::Status& status,
-                                      const v1::TokenizeResponse& response) {
-                if (!status.ok()) return ErrorResponse(ToApiError(status), context);
-                return JsonResponse(RenderTokenizeResponse(response, with_strings), context);
-              },
-              &query_pool_);
+          const auto render_reply = render(**parsed, context);
+          CallAndRespond<Response>(connection, channel_.get(), metadata, *std::move(*parsed),
+                                   kUnaryTimeout, method, render_reply, &query_pool_);
         });
       });
 }
 
-void ApiHandler::AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                                  ResponseContext context) {
-  AnswerOnQueryThread(
-      connection, request, context,
-      [this, connection, metadata = MetadataOf(request), context](const std::string& body) {
-        auto parsed =
-            std::make_shared<absl::StatusOr<v1::DetokenizeRequest>>(ParseDetokenizeRequest(body));
-        connection->Post([this, connection, metadata, context, parsed] {
-          if (!parsed->ok()) {
-            return connection->Respond(ErrorResponse(ToApiError(parsed->status()), context));
-          }
-          CallAndRespond<v1::DetokenizeResponse>(
-              connection, channel_.get(), metadata, *std::move(*parsed), kUnaryTimeout,
-              [](auto& stubs, auto... arguments) {
-                stubs.inference->async()->Detokenize(arguments...);
-              },
-              [context](const absl::Status& status, const v1::DetokenizeResponse& response) {
-                const ReplyOptions names = {.prompt_field = "tokens"};
-                if (!status.ok()) return ErrorResponse(ToApiError(status, names), context);
-                return JsonResponse(RenderDetokenizeResponse(response), context);
-              },
-              &query_pool_);
-        });
+void ApiHandler::AnswerTokenize(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                                const ResponseContext& context) {
+  AnswerTokenQuery<v1::TokenizeRequest, v1::TokenizeResponse>(
+      connection, request, context, ParseTokenizeRequest, kTokenizeMethod,
+      [](const v1::TokenizeRequest& asked, const ResponseContext& context) {
+        return [context, with_strings = asked.return_token_strings()](
+                   const absl::Status& status, const v1::TokenizeResponse& response) {
+          if (!status.ok()) return ErrorResponse(ToApiError(status), context);
+          return JsonResponse(RenderTokenizeResponse(response, with_strings), context);
+        };
+      });
+}
+
+void ApiHandler::AnswerCountTokens(const std::shared_ptr<Connection>& connection,
+                                   HttpRequest& request, const ResponseContext& context) {
+  AnswerTokenQuery<v1::TokenizeRequest, v1::TokenizeResponse>(
+      connection, request, context, ParseCountTokensRequest, kTokenizeMethod,
+      [](const v1::TokenizeRequest&, const ResponseContext& context) {
+        return [context](const absl::Status& status, const v1::TokenizeResponse& response) {
+          if (!status.ok()) return ErrorResponse(ToMessagesError(status), context);
+          return JsonResponse(RenderCountTokensResponse(response), context);
+        };
+      });
+}
+
+void ApiHandler::AnswerDetokenize(const std::shared_ptr<Connection>& connection,
+                                  HttpRequest& request, const ResponseContext& context) {
+  AnswerTokenQuery<v1::DetokenizeRequest, v1::DetokenizeResponse>(
+      connection, request, context, ParseDetokenizeRequest,
+      [](auto& stubs, auto... arguments) { stubs.inference->async()->Detokenize(arguments...); },
+      [](const v1::DetokenizeRequest&, const ResponseContext& context) {
+        return [context](const absl::Status& status, const v1::DetokenizeResponse& response) {
+          const ReplyOptions names = {.prompt_field = "tokens"};
+          if (!status.ok()) return ErrorResponse(ToApiError(status, names), context);
+          return JsonResponse(RenderDetokenizeResponse(response), context);
+        };
       });
 }
 
 void ApiHandler::AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                              std::string name, ResponseContext context) {
+                              std::string name, const ResponseContext& context) {
   CallAndRespond<v1::ModelInfo>(
       std::move(connection), channel_.get(), MetadataOf(request), v1::GetModelInfoRequest(),
       kUnaryTimeout,
@@ -305,7 +321,7 @@ void ApiHandler::AnswerModels(std::shared_ptr<Connection> connection, const Http
 }
 
 void ApiHandler::AnswerTokenizerInfo(std::shared_ptr<Connection> connection,
-                                     const HttpRequest& request, ResponseContext context) {
+                                     const HttpRequest& request, const ResponseContext& context) {
   v1::GetModelInfoRequest wanted;
   wanted.set_tokenizer_info(true);
   CallAndRespond<v1::ModelInfo>(

@@ -40,19 +40,27 @@ class ApiHandler {
   void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
   void AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
                       const Route& route, ResponseContext context);
-  void AnswerTokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                      ResponseContext context);
-  void AnswerDetokenize(std::shared_ptr<Connection> connection, HttpRequest& request,
-                        ResponseContext context);
+  void AnswerTokenize(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                      const ResponseContext& context);
+  void AnswerCountTokens(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                         const ResponseContext& context);
+  void AnswerDetokenize(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                        const ResponseContext& context);
+  // Parses the body on a thread of query_pool_, calls `method` of the stubs with parse(body), and
+  // answers with what render(request, context) makes: HttpResponse(status, response), on that
+  // thread too.
+  template <typename Request, typename Response, typename Parse, typename Method, typename Render>
+  void AnswerTokenQuery(const std::shared_ptr<Connection>& connection, HttpRequest& request,
+                        const ResponseContext& context, Parse parse, Method method, Render render);
   // Calls `answer` with the request's body on a thread of query_pool_, or refuses.
   void AnswerOnQueryThread(const std::shared_ptr<Connection>& connection, HttpRequest& request,
                            const ResponseContext& context,
                            std::function<void(const std::string&)> answer);
   // `name` empty: all of them.
   void AnswerModels(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                    std::string name, ResponseContext context);
+                    std::string name, const ResponseContext& context);
   void AnswerTokenizerInfo(std::shared_ptr<Connection> connection, const HttpRequest& request,
-                           ResponseContext context);
+                           const ResponseContext& context);
   void AnswerReady(std::shared_ptr<Connection> connection, std::string request_id);
   HttpResponse StartedResponse(const std::string& request_id) const;
   HttpResponse LiveResponse(const std::string& request_id) const;

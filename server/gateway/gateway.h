@@ -1,6 +1,6 @@
-// The OpenAI-compatible HTTP front door: HTTP/1.1 and JSON on one side, tidal.v1.Inference over a
-// gRPC channel on the other. The channel may be in-process or lead to other machines; the code is
-// the same.
+// The HTTP front door, compatible with OpenAI's and Anthropic's APIs: HTTP/1.1 and JSON on one
+// side, tidal.v1.Inference over a gRPC channel on the other. The channel may be in-process or lead
+// to other machines; the code is the same.
 //
 // Readiness (/health, /health/ready, /ping) is what the channel's grpc.health.v1 service answers
 // for health_service. /metrics is render_metrics() followed by the gateway's own

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "server/anthropic/messages_api.h"
 
 namespace tidal {
 namespace {
@@ -17,11 +18,19 @@ struct Entry {
   ApiParser parse = nullptr;
 };
 
+// The paths below it are an API's, those too that it has and we do not.
+struct ApiPrefix {
+  const char* prefix;
+  const ApiFormat* format;
+};
+
 constexpr const char* kGet = "GET, HEAD";
 
 constexpr Entry kEntries[] = {
     {"/v1/completions", Endpoint::kCompletions, "POST", false, ReadCompletions},
     {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false, ReadChatCompletions},
+    {"/v1/messages", Endpoint::kMessages, "POST", false, ReadMessages},
+    {"/v1/messages/count_tokens", Endpoint::kCountTokens, "POST", false},
     {"/tokenize", Endpoint::kTokenize, "POST", false},
     {"/detokenize", Endpoint::kDetokenize, "POST", false},
     {"/v1/models", Endpoint::kModels, kGet, false},
@@ -36,7 +45,19 @@ constexpr Entry kEntries[] = {
     {"/tokenizer_info", Endpoint::kTokenizerInfo, kGet, false},
 };
 
+constexpr ApiPrefix kOtherApis[] = {{"/v1/messages", &kMessagesFormat}};
+
 constexpr const char* kModelPrefix = "/v1/models/";
+
+const ApiFormat* FormatOf(absl::string_view path) {
+  for (const ApiPrefix& api : kOtherApis) {
+    absl::string_view rest = path;
+    if (absl::ConsumePrefix(&rest, api.prefix) && (rest.empty() || rest[0] == '/')) {
+      return api.format;
+    }
+  }
+  return &kOpenAiFormat;
+}
 
 bool Allows(absl::string_view methods, absl::string_view method) {
   for (const absl::string_view allowed : absl::StrSplit(methods, ", ")) {
@@ -73,6 +94,7 @@ absl::string_view StripRootPath(absl::string_view root_path, absl::string_view p
 
 Route FindRoute(absl::string_view method, absl::string_view path) {
   Route route;
+  route.format = FormatOf(path);
   for (const Entry& entry : kEntries) {
     if (path != entry.path) continue;
     route.endpoint = entry.endpoint;
@@ -97,7 +119,7 @@ Route FindRoute(absl::string_view method, absl::string_view path) {
 std::vector<std::string> GeneratingPaths() {
   std::vector<std::string> paths;
   for (const Entry& entry : kEntries) {
-    if (entry.parse != nullptr) paths.push_back(entry.path);
+    if (entry.parse != nullptr) paths.emplace_back(entry.path);
   }
   return paths;
 }

@@ -18,6 +18,8 @@ enum class Endpoint {
   kWrongMethod,
   kCompletions,
   kChatCompletions,
+  kMessages,
+  kCountTokens,
   kTokenize,
   kDetokenize,
   kModels,

@@ -116,6 +116,12 @@ grpc::Status FakeInference::Tokenize(grpc::ServerContext* context,
                                      const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) {
   RememberAuthorization(*context);
+  // Of a chat, one token a character of its contents.
+  for (const v1::ChatMessage& message : request->chat().messages()) {
+    for (const std::string& part : message.content_parts()) {
+      for (const char c : part) response->add_token_ids(static_cast<unsigned char>(c));
+    }
+  }
   for (const char c : request->text()) {
     response->add_token_ids(static_cast<unsigned char>(c));
     if (request->return_token_strings()) response->add_token_strings(std::string(1, c));

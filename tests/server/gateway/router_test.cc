@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "server/anthropic/messages_api.h"
+
 namespace tidal {
 namespace {
 
@@ -39,6 +41,21 @@ TEST(Router, Routes) {
   EXPECT_TRUE(FindRoute("GET", "/metrics").is_public);
   EXPECT_FALSE(FindRoute("GET", "/v1/models").is_public);
   EXPECT_EQ(FindRoute("GET", "/secret").path, "other") << "no series a client can make up";
+}
+
+TEST(Router, EachPathHasTheFormOfItsApi) {
+  EXPECT_EQ(FindRoute("POST", "/v1/messages").endpoint, Endpoint::kMessages);
+  EXPECT_EQ(FindRoute("POST", "/v1/messages/count_tokens").endpoint, Endpoint::kCountTokens);
+  for (const char* path : {"/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches"}) {
+    EXPECT_EQ(FindRoute("POST", path).format, &kMessagesFormat) << path;
+  }
+  for (const char* path : {"/v1/messagesx", "/v1/completions", "/v1", ""}) {
+    EXPECT_EQ(FindRoute("POST", path).format, &kOpenAiFormat) << path;
+  }
+  for (const std::string& path : GeneratingPaths()) {
+    EXPECT_NE(FindRoute("POST", path).parse, nullptr) << path;
+  }
+  EXPECT_EQ(GeneratingPaths().size(), 3u);
 }
 
 }  // namespace
