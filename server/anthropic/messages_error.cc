@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
@@ -34,17 +35,20 @@ const char* ErrorType(int http_status) {
   }
 }
 
-// How the service names a field, without its path, and how Messages does.
+// How ToApiError() names a field, and how Messages does.
 constexpr std::pair<const char*, const char*> kNames[] = {
     {"stop", "stop_sequences"},
-    {"parsing.thinking_token_budget", "thinking.budget_tokens"},
-    {"parsing.tool_choice", "tool_choice"},
+    {"thinking_token_budget", "thinking.budget_tokens"},
     {"structured_output.json_schema", "output_config.format.schema"},
     {"structured_output", "output_config.format"},
 };
 
 // The client's name of a field, which may have an index or a member behind it.
 std::string MessagesField(const std::string& field) {
+  if (absl::StartsWith(field, "tools[")) {
+    return absl::StrReplaceAll(field,
+                               {{".function.parameters", ".input_schema"}, {".function", ""}});
+  }
   for (const auto& [name, client] : kNames) {
     absl::string_view rest = field;
     if (!absl::ConsumePrefix(&rest, name)) continue;

@@ -167,6 +167,7 @@ absl::StatusOr<MessagesRequest> ParseMessagesRequest(absl::string_view body) {
   const uint32_t max_tokens = call.stopping().max_tokens();
   if (thinking.budget) {
     parsing.set_thinking_token_budget(*thinking.budget);
+    parsing.set_fit_thinking_token_budget(true);  // agents ask every model to think
     if (*thinking.budget >= max_tokens) {
       fields.Fail("thinking.budget_tokens", absl::StrCat("must be less than max_tokens (",
                                                          max_tokens, "), got ", *thinking.budget));

@@ -98,6 +98,7 @@ absl::Status AddReasoning(const v1::GenerateRequest& request, const ReplyParsing
   parts->starts_in_reasoning = parsing.starts_in_reasoning;
   if (!in.has_thinking_token_budget()) return absl::OkStatus();
   if (parsing.reasoning == nullptr) {
+    if (in.fit_thinking_token_budget()) return absl::OkStatus();
     return InvalidField("output.parsing.thinking_token_budget",
                         "be absent: how this model writes reasoning is not known "
                         "(--reasoning_parser)",

@@ -6,8 +6,10 @@ import pathlib
 import re
 import tempfile
 import unittest
+from typing import Literal
 
 import anthropic
+import pydantic
 
 import programs
 from scripted_model import TEMPLATE, write_scripted_model
@@ -245,6 +247,72 @@ class OwnModelTest(unittest.TestCase):
             **arguments).content[0].text)
         with self.assertRaises(anthropic.AuthenticationError):
             client_of(gateway, api_key="wrong").messages.create(**arguments)
+
+
+CITY_TOOLS = [
+    {"name": "get_weather", "input_schema": {
+        "type": "object", "properties": {"city": {"enum": ["Rome", "Bern"]},
+                                         "days": {"enum": [1, 2]}},
+        "required": ["city", "days"], "additionalProperties": False}},
+    {"name": "now", "input_schema": {"type": "object", "properties": {},
+                                     "additionalProperties": False}}]
+
+
+class Forecast(pydantic.BaseModel):
+    sky: Literal["clear", "cloudy"]
+    windy: bool
+
+
+class ForcedTest(unittest.TestCase):
+    """What the model has to say, whatever it would say: by the project's own model."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = programs.Server("--tool_call_parser=hermes")
+        cls.client = client_of(cls.server)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        assert cls.server.stop() == 0, cls.server.log()
+
+    def arguments(self, **more):
+        return {"model": programs.MODEL, "max_tokens": 1200, "messages": MESSAGES,
+                "extra_body": {"temperature": 0}, **more}
+
+    def calls_of(self, **more):
+        reply = self.client.messages.create(**self.arguments(tools=CITY_TOOLS, **more))
+        with self.client.messages.stream(**self.arguments(tools=CITY_TOOLS, **more)) as stream:
+            self.assertEqual(parts_of(reply), parts_of(stream.get_final_message()))
+        self.assertEqual({"tool_use"}, {block.type for block in reply.content})
+        self.assertEqual("tool_use", reply.stop_reason)
+        return [(block.name, block.input) for block in reply.content]
+
+    def test_calls_that_have_to_be_made(self):
+        choice = {"disable_parallel_tool_use": True}
+        (name, given), = self.calls_of(tool_choice={"type": "tool", "name": "get_weather",
+                                                    **choice})
+        self.assertEqual("get_weather", name)
+        self.assertIn(given["city"], ["Rome", "Bern"])
+        self.assertIn(given["days"], [1, 2])
+        self.assertEqual([("now", {})],
+                         self.calls_of(tool_choice={"type": "tool", "name": "now", **choice}))
+        (name, _), = self.calls_of(tool_choice={"type": "any", **choice})
+        self.assertIn(name, ["get_weather", "now"])
+
+    def test_an_answer_of_a_schema(self):
+        reply = self.client.messages.parse(**self.arguments(output_format=Forecast))
+        self.assertIsInstance(reply.parsed_output, Forecast)
+        self.assertEqual("end_turn", reply.stop_reason)
+        bad = {"format": {"type": "json_schema", "schema": {"type": "object", "not": {}}}}
+        with self.assertRaises(anthropic.BadRequestError) as caught:
+            self.client.messages.create(**self.arguments(output_config=bad))
+        self.assertIn("output_config.format.schema", caught.exception.body["error"]["message"])
+
+    def test_a_budget_for_thoughts_of_a_model_that_has_none(self):
+        reply = self.client.messages.create(**self.arguments(
+            thinking={"type": "enabled", "budget_tokens": 1024}))
+        self.assertEqual(["text"], [block.type for block in reply.content])
 
 
 class DocumentedFieldsTest(unittest.TestCase):

@@ -45,6 +45,8 @@ TEST(MessagesError, FieldsHaveTheClientsNames) {
   EXPECT_EQ(message("sampling.top_p: must be in (0, 1], got 2"), "top_p: must be in (0, 1], got 2");
   EXPECT_EQ(message("chat.messages[2].role: x"), "messages[2].role: x");
   EXPECT_EQ(message("chat: the template refuses"), "messages: the template refuses");
+  EXPECT_EQ(message("chat.tools[3].function.parameters: x"), "tools[3].input_schema: x");
+  EXPECT_EQ(message("chat.tools[3].function.name: x"), "tools[3].name: x");
   EXPECT_EQ(message("structured_output.json_schema: x"), "output_config.format.schema: x");
   EXPECT_EQ(message("output.parsing.thinking_token_budget: x"), "thinking.budget_tokens: x");
   EXPECT_EQ(message("output.parsing.tool_choice.names[0]: x"), "tool_choice.names[0]: x");

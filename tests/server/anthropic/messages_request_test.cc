@@ -128,6 +128,7 @@ TEST(MessagesRequest, Thinking) {
       Parse(R"(, "thinking": {"type": "enabled", "budget_tokens": 1024})");
   EXPECT_EQ(kwargs(enabled), on);
   EXPECT_EQ(enabled.call.output().parsing().thinking_token_budget(), 1024u);
+  EXPECT_TRUE(enabled.call.output().parsing().fit_thinking_token_budget());
   EXPECT_TRUE(enabled.reply.show_thinking);
   const MessagesRequest adaptive =
       Parse(R"(, "thinking": {"type": "adaptive", "display": "omitted"})");

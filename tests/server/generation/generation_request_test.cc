@@ -282,6 +282,22 @@ TEST_F(GenerationRequestTest, TidalWithoutAPlanIsRefusedAndAutoIsFull) {
   EXPECT_THAT(std::string(Parse(request).status().message()), HasSubstr("attention.mode: must be"));
 }
 
+TEST_F(GenerationRequestTest, ABudgetForReasoningThatNobodyKnowsIsRefusedOrHasNoEffect) {
+  v1::GenerateRequest request;
+  request.mutable_chat()->add_messages()->set_role("user");
+  request.mutable_chat()->mutable_messages(0)->set_content("Hi");
+  v1::ReplyParsing& parsing = *request.mutable_output()->mutable_parsing();
+  parsing.set_reasoning(true);
+  parsing.set_thinking_token_budget(100);
+  ASSERT_EQ(model_->reply_formats.reasoning, nullptr);
+  EXPECT_THAT(std::string(Parse(request).status().message()),
+              HasSubstr("output.parsing.thinking_token_budget: must be absent"));
+  parsing.set_fit_thinking_token_budget(true);
+  const auto parsed = Parse(request);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_FALSE(parsed->structure.has_value());
+}
+
 TEST_F(GenerationRequestTest, EchoIsTheTextAsGivenElseTheDecodedPrompt) {
   v1::GenerateRequest request = Text("Hello <|end|>");
   request.mutable_output()->set_echo(true);
