@@ -11,6 +11,8 @@ class SamplingOps {
   virtual ~SamplingOps() = default;
 
   virtual void Sample(const SampleParams& params) = 0;
+  // What Sample() would say of tokens that are known.
+  virtual void TokenLogprobs(const TokenLogprobsParams& params) = 0;
   // After Sample() with the same params, where there are drafts: each one's slot takes over its
   // sampled tokens, up to the first that the draft does not have next.
   virtual void AcceptDrafts(const SampleParams& params) = 0;

@@ -140,6 +140,19 @@ struct SampleParams {
   }
 };
 
+// Log probabilities of given tokens, one a row, with the arithmetic of those of sampled ones: from
+// the same logits a token has the same number, to the bit. Rows may be corrupt as above, and then
+// all their log probabilities are NaN, and ranks and ids mean nothing.
+struct TokenLogprobsParams {
+  float* logits;             // [num_rows, vocab]; overwritten
+  const int32_t* token_ids;  // [num_rows], each in [0, vocab)
+  float* logprobs;           // [num_rows] out
+  int32_t* ranks;            // [num_rows] out: 1 = the likeliest; ties to the lower id
+  int32_t* top_ids;          // [num_rows, max_logprobs] out, best first; -1 where there is no more
+  float* top_logprobs;       // [num_rows, max_logprobs] out
+  int32_t num_rows, vocab, max_logprobs;  // num_rows: at most those of Sample()
+};
+
 // The counts of one slot, begun anew: of the tokens of a prompt, then of an output.
 struct CountTokensParams {
   const int32_t* tokens;  // [num_tokens], each in [0, vocab)

@@ -12,6 +12,7 @@
 #include "kernels/cpu/attention/paged_decode.h"
 #include "kernels/cpu/attention/prefill.h"
 #include "kernels/cpu/cpu_isa.h"
+#include "kernels/cpu/logprobs.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/rank_ops.h"
 #include "kernels/cpu/read_bandwidth.h"
@@ -109,6 +110,9 @@ class CpuBackend final : public Backend {
 
   void Sample(const SampleParams& params) override {
     cpu::Sample(params, row_kernels_, pool_, sampling_scratch_);
+  }
+  void TokenLogprobs(const TokenLogprobsParams& params) override {
+    cpu::TokenLogprobs(params, row_kernels_, pool_);
   }
   void AcceptDrafts(const SampleParams& params) override { cpu::AcceptDrafts(params); }
   void CountTokens(const CountTokensParams& params) override { cpu::CountTokens(params); }

@@ -6,11 +6,12 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/cpu/logprobs.h"
+
 namespace tidal::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kMinTemperature = 1e-5f;  // below it, greedy: vLLM's bound
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that mixes all bits.
@@ -20,34 +21,6 @@ uint64_t Mix(uint64_t x) {
   x ^= x >> 27;
   x *= 0x94d049bb133111ebu;
   return x ^ (x >> 31);
-}
-
-// log(sum(exp(x))).
-float LogSumExp(const float* x, int32_t count, float max, const RowKernels& kernels) {
-  return max + static_cast<float>(std::log(kernels.sum_exp(x, count, max, 1.0f, nullptr)));
-}
-
-// The best num_logprobs tokens by raw logit, ties to the lower id; the rest of the row says none.
-void WriteTopLogprobs(const SampleParams& p, int32_t row, int32_t num_logprobs, const float* logits,
-                      float log_sum) {
-  int32_t* ids = p.top_ids + int64_t{row} * p.max_logprobs;
-  float* values = p.top_logprobs + int64_t{row} * p.max_logprobs;
-  const int32_t wanted = std::min({num_logprobs, p.max_logprobs, p.vocab});
-  int32_t held = 0;
-  for (int32_t id = 0; wanted > 0 && id < p.vocab; ++id) {
-    const float x = logits[id];
-    if (held == wanted && !(x > values[held - 1])) continue;
-    int32_t place = held == wanted ? held - 1 : held++;
-    for (; place > 0 && x > values[place - 1]; --place) {
-      values[place] = values[place - 1];
-      ids[place] = ids[place - 1];
-    }
-    values[place] = x;
-    ids[place] = id;
-  }
-  for (int32_t i = 0; i < held; ++i) values[i] -= log_sum;
-  std::fill(ids + held, ids + p.max_logprobs, -1);
-  std::fill(values + held, values + p.max_logprobs, -kInfinity);
 }
 
 // A row, and what its slot holds.
@@ -196,12 +169,10 @@ void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kerne
                SamplingScratch& scratch) {
   const SampledRow row(p, row_index);
   float* logits = p.logits + int64_t{row_index} * p.vocab;
-  bool corrupt = false;
-  const float raw_max = kernels.clean_max(logits, p.vocab, &corrupt);
-  corrupt = corrupt || !std::isfinite(raw_max);
-  // Log probabilities are differences to this: NaN is in all of them or in none.
-  const float log_sum = corrupt ? kNan : LogSumExp(logits, p.vocab, raw_max, kernels);
-  WriteTopLogprobs(p, row_index, row.settings.num_logprobs, logits, log_sum);
+  const float log_sum = LogSum(logits, p.vocab, kernels);
+  WriteTopLogprobs(logits, p.vocab, log_sum, row.settings.num_logprobs,
+                   {p.top_ids + int64_t{row_index} * p.max_logprobs,
+                    p.top_logprobs + int64_t{row_index} * p.max_logprobs, p.max_logprobs});
   ApplyBiasAndPenalties(row, p.vocab, logits, scratch.raw_logits);
   const uint32_t* const mask = p.masks.Of(row_index, p.vocab);
   if (mask != nullptr) ApplyMask(mask, p.vocab, logits);

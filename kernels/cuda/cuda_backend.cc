@@ -277,6 +277,9 @@ class CudaBackend final : public Backend {
   void Sample(const SampleParams& params) override {
     cuda::Sample(params, sampling_workspace_, context_);
   }
+  void TokenLogprobs(const TokenLogprobsParams& params) override {
+    cuda::TokenLogprobs(params, sampling_workspace_, context_);
+  }
   void AcceptDrafts(const SampleParams& params) override { cuda::AcceptDrafts(params, context_); }
   void CountTokens(const CountTokensParams& params) override {
     cuda::CountTokens(params, context_);

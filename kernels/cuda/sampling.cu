@@ -1,5 +1,6 @@
-// Sampling. A cluster of up to eight blocks takes a row into its shared memory, reading it once;
-// everything after that happens there. The logits themselves are not changed.
+// Sampling, and log probabilities of given tokens. A cluster of up to eight blocks takes a row into
+// its shared memory, reading it once; everything after that happens there. The logits themselves
+// are not changed.
 //
 // Where there are no clusters (before sm_90), or a row does not fit, one block works on a row and
 // keeps its values in global memory.
@@ -11,6 +12,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sampling.h"
 #include "kernels/cuda/sampling_draw.cuh"
+#include "kernels/cuda/sampling_row.cuh"
 
 namespace tidal::cuda {
 namespace sampling {
@@ -24,201 +26,30 @@ struct Cut {
   int32_t segment;  // elements a warp
 };
 
-__device__ inline float Infinity() { return __int_as_float(0x7f800000); }
-
-__device__ inline float NotANumber() { return __int_as_float(0x7fc00000); }
-
-// NaN counts as -infinity.
-__device__ inline float Clean(float x) { return x == x ? x : -Infinity(); }
-
-// Ids id .. id + 3 of a row; NaN for those the row has not. aligned: rows are to 16 bytes.
-__device__ inline float4 LoadQuad(const float* logits, int32_t id, int32_t vocab, bool aligned) {
-  if (aligned && id + 4 <= vocab) return *reinterpret_cast<const float4*>(logits + id);
-  float x[4];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) x[j] = id + j < vocab ? logits[id + j] : NotANumber();
-  return make_float4(x[0], x[1], x[2], x[3]);
+// The row of this block: block rank of row r is block r * ranks + rank, so that a cluster is a row.
+__device__ inline int32_t RowIndex(const Cut& cut) {
+  return static_cast<int32_t>(blockIdx.x) / cut.ranks;
 }
 
-// Cleans what the row has of them, and notes it.
-__device__ inline float4 CleanQuad(const float4& v, int32_t id, int32_t vocab, bool& had_nan) {
-  if (v.x == v.x && v.y == v.y && v.z == v.z && v.w == v.w) return v;
-  float x[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    if (x[j] == x[j] || id + j >= vocab) continue;
-    x[j] = -Infinity();
-    had_nan = true;
-  }
-  return make_float4(x[0], x[1], x[2], x[3]);
-}
-
-// The largest value a thread has seen, at the lowest id.
-struct Running {
-  float value = -Infinity();
-  int32_t id = INT_MAX;
-
-  __device__ void Take(float x, int32_t at) {
-    if (x > value) {
-      value = x;
-      id = at;
-    }
-  }
-  __device__ void Take(const float4& v, int32_t at) {
-    Take(v.x, at);
-    Take(v.y, at + 1);
-    Take(v.z, at + 2);
-    Take(v.w, at + 3);
-  }
-  // -0 becomes +0, which it equals.
-  __device__ Best Result() const { return {KeyOf(value + 0.0f), id}; }
-};
-
-// Fills the slice. Returns the block's best.
-__device__ inline Best LoadSlice(Slice& s, const float* logits, int32_t vocab, bool aligned) {
-  Running best;
-  const int32_t first = Warp() * s.segment + 4 * Lane();
-  for (int32_t i = 0; i < s.segment; i += 4 * kWarpStep) {
-    float4 v[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int32_t at = first + i + j * kWarpStep;
-      if (i + j * kWarpStep < s.segment) v[j] = LoadQuad(logits, s.begin + at, vocab, aligned);
-    }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int32_t at = first + i + j * kWarpStep;
-      if (i + j * kWarpStep >= s.segment) continue;
-      const float4 x = CleanQuad(v[j], s.begin + at, vocab, s.shared.had_nan);
-      *reinterpret_cast<float4*>(s.values + at) = x;
-      best.Take(x, s.begin + at);
-    }
-  }
-  return BestOfBlock(s, best.Result());
-}
-
-// The row's best once its logits have changed.
-__device__ inline Best FindBest(Slice& s) {
-  Running running;
-  ForQuads(
-      s, [&](int32_t at, const float4& v) { running.Take(v, s.begin + at); }, [] {});
-  const Best block = BestOfBlock(s, running.Result());
-  Partial p = {};
-  p.count[0] = block.key;
-  p.count[1] = block.id;
-  const Partial* ranks = Exchange(s, p);
-  Best best = {ranks[0].count[0], ranks[0].count[1]};
-  for (int r = 1; r < s.ranks; ++r) best = Better(best, {ranks[r].count[0], ranks[r].count[1]});
-  return best;
-}
-
-// The sum of exp(x - max) over the block; 0 where max is infinite. NaN if the slice had one.
-__device__ inline double SumExpOfBlock(Slice& s, float max) {
-  Partial sum = {};
-  if (isfinite(max)) {
-    float run = 0;
-    const auto term = [&](float x) { return x == x ? expf(x - max) : 0.0f; };
-    ForQuads(
-        s,
-        [&](int32_t, const float4& v) { run += (term(v.x) + term(v.y)) + (term(v.z) + term(v.w)); },
-        [&] {
-          sum.mass[0] += static_cast<double>(run);
-          run = 0;
-        });
-  }
-  if (s.shared.had_nan) sum.mass[0] = NotANumber();
-  return SumBlock<true, false>(s, sum).mass[0];
-}
-
-// The row's raw logits in a nutshell.
-struct RawRow {
-  Best best;
-  double sum_exp;  // of exp(x - max); NaN of a row that held a NaN
-
-  // log(sum(exp(x))); NaN of a corrupt row, and so are the differences to it.
-  __device__ float LogSum() const {
-    const float max = OfKey(best.key);
-    return isfinite(max) ? max + logf(static_cast<float>(sum_exp)) : NotANumber();
-  }
-};
-
-__device__ inline RawRow ReadRow(Slice& s, const float* logits, int32_t vocab, bool aligned) {
-  const Best block = LoadSlice(s, logits, vocab, aligned);
-  Partial p = {};
-  p.mass[0] = SumExpOfBlock(s, OfKey(block.key));
-  p.count[0] = block.key;
-  p.count[1] = block.id;
-  WaitForStart(s.ranks);
-  const Partial* ranks = Exchange(s, p);
-  RawRow row = {{ranks[0].count[0], ranks[0].count[1]}, 0};
-  for (int r = 1; r < s.ranks; ++r) {
-    row.best = Better(row.best, {ranks[r].count[0], ranks[r].count[1]});
-  }
-  const float max = OfKey(row.best.key);
-  if (isfinite(max)) {
-    for (int r = 0; r < s.ranks; ++r) {
-      const float scale = expf(OfKey(ranks[r].count[0]) - max);
-      row.sum_exp += ranks[r].mass[0] * static_cast<double>(scale);
-    }
-  }
-  return row;
-}
-
-// The best num_logprobs tokens by raw logit, ties to the lower id; the rest says none.
-__device__ inline void WriteTopLogprobs(Slice& s, const SampleParams& p, int32_t row,
-                                        int32_t num_logprobs, const RawRow& raw) {
-  const int32_t wanted = min(min(num_logprobs, p.max_logprobs), p.vocab);
-  int32_t* const ids = p.top_ids + int64_t{row} * p.max_logprobs;
-  float* const values = p.top_logprobs + int64_t{row} * p.max_logprobs;
-  if (s.rank == 0) {
-    for (int32_t i = max(wanted, 0) + static_cast<int32_t>(threadIdx.x); i < p.max_logprobs;
-         i += kThreads) {
-      ids[i] = -1;
-      values[i] = -Infinity();
-    }
-  }
-  if (wanted <= 0) return;
-  const int32_t above_all = raw.best.key + 1;
-  Bracket b = {KeyOf(-Infinity()), above_all, p.vocab, 0, 0};
-  Narrow<false>(RowValues{s}, wanted, kListSize, b);
-  const int32_t listed =
-      MakeList(s, {OfKey(b.lo), b.count_lo <= kListSize ? INT_MAX : wanted - b.count_hi});
-  if (s.rank != 0) return;
-
-  const ListPart part = LoadList(s, listed);
-  b = {b.lo, above_all, listed, 0, 0};
-  Narrow<false>(ListValues{s, part}, wanted, 0, b);
-  const unsigned kept = KeptOfList(s, part, {OfKey(b.lo), wanted - b.count_hi});
-  // The kept move to the front of the list, still by rising id. Every thread reads its ids before
-  // any thread writes.
-  int32_t kept_ids[4] = {};
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    if (kept >> j & 1) kept_ids[j] = s.shared.list[4 * threadIdx.x + j].id;
-  }
-  Partial own = {};
-  own.count[0] = __popc(kept);
-  const Partial* warps;
-  SumBlock<false, true>(s, own, &warps);
-  int32_t place = InclusiveWarpSum(own.count[0], Lane()) - own.count[0];
-  for (int w = 0; w < Warp(); ++w) place += warps[w].count[0];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    if (kept >> j & 1) s.shared.list[place++] = {part.values[j], kept_ids[j]};
-  }
+// This block's slice of its row, in `dynamic` shared memory, or with kScratch in `scratch`, [rows,
+// kWarps * segment], where ranks is 1. All threads of the block call it first of all.
+template <bool kScratch>
+__device__ inline Slice SliceOfBlock(SharedState& shared, float4* dynamic, const Cut& cut,
+                                     float* scratch) {
+  ArriveAtStart(cut.ranks);
+  if (threadIdx.x == 0) shared.had_nan = false;
   __syncthreads();
-  const float log_sum = raw.LogSum();
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < wanted; i += kThreads) {
-    const Entry mine = s.shared.list[i];
-    int32_t rank = 0;
-    for (int32_t j = 0; j < wanted; ++j) {
-      const float other = s.shared.list[j].value;
-      rank += other > mine.value || (other == mine.value && j < i);
-    }
-    ids[rank] = mine.id;
-    values[rank] = mine.value - log_sum;
-  }
-  __syncthreads();
+  const int rank = static_cast<int>(blockIdx.x) % cut.ranks;
+  const int32_t size = kWarps * cut.segment;
+  float* const values =
+      kScratch ? scratch + int64_t{RowIndex(cut)} * size : reinterpret_cast<float*>(dynamic);
+  return {shared, values, rank * size, cut.segment, rank, cut.ranks};
+}
+
+// Can rows of logits be read by sixteen bytes?
+template <typename Params>
+__device__ inline bool RowsAreAligned(const Params& p) {
+  return p.vocab % 4 == 0 && (reinterpret_cast<uintptr_t>(p.logits) & 15u) == 0;
 }
 
 // A row's part of its slot.
@@ -353,31 +184,22 @@ __device__ inline bool Adjust(Slice& s, const SampledRow& row, const uint32_t* m
   return true;
 }
 
-// Block rank of row r is block r * ranks + rank, so that a cluster is a row. scratch: null if the
-// values go to shared memory, else [rows, kWarps * segment], and ranks is 1.
+// scratch: null if the values go to shared memory.
 template <bool kScratch>
 __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
     SampleKernel(LaunchMark mark, const SampleParams p, const Cut cut, float* scratch) {
   extern __shared__ float4 dynamic[];
   __shared__ SharedState shared;
-  ArriveAtStart(cut.ranks);
-  if (threadIdx.x == 0) shared.had_nan = false;
-  __syncthreads();
-  const int32_t index = static_cast<int32_t>(blockIdx.x) / cut.ranks;
-  const int rank = static_cast<int>(blockIdx.x) % cut.ranks;
-  const int32_t slice_size = kWarps * cut.segment;
-  float* const slice_values =
-      kScratch ? scratch + int64_t{index} * slice_size : reinterpret_cast<float*>(dynamic);
-  Slice s = {shared, slice_values, rank * slice_size, cut.segment, rank, cut.ranks};
+  Slice s = SliceOfBlock<kScratch>(shared, dynamic, cut, scratch);
+  const int32_t index = RowIndex(cut);
   const float* const logits = p.logits + int64_t{index} * p.vocab;
-  const bool aligned = p.vocab % 4 == 0 && (reinterpret_cast<uintptr_t>(p.logits) & 15u) == 0;
 
   WaitForPreviousKernel(mark);
   const SampledRow row(p, index);
   // Early: these also bring the rest of the row's settings close.
   const int32_t num_logprobs = row.settings.num_logprobs;
   const float temperature = row.settings.temperature;
-  const RawRow raw = ReadRow(s, logits, p.vocab, aligned);
+  const RawRow raw = ReadRow(s, logits, p.vocab, RowsAreAligned(p));
   LetNextKernelStart();
   WriteTopLogprobs(s, p, index, num_logprobs, raw);
   const uint32_t* const mask = p.masks.Of(index, p.vocab);
@@ -389,7 +211,7 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const bool drawn = temperature >= kMinTemperature && isfinite(logit);
   if (drawn) {
     token = DrawToken(s, row.settings, row.generated, logit);
-  } else if (rank == 0 && threadIdx.x == 0) {
+  } else if (s.rank == 0 && threadIdx.x == 0) {
     token = best.id;
     if (token == INT_MAX) token = mask == nullptr ? 0 : FirstAllowed(mask, p.vocab);
   }
@@ -399,6 +221,47 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   p.logprobs[index] = logit - raw.LogSum();
   // No block reads counts any more: they have exchanged what they found since.
   if (!p.drafts.IsOneOfSeveral(index)) p.slots.TakeOver(row.slot, token, p.vocab);
+}
+
+// How many tokens come before this one, best first, ties to the lower id.
+__device__ inline int32_t NumBefore(Slice& s, int32_t token, float logit) {
+  Partial before = {};
+  const auto take = [&](float x, int32_t id) {
+    before.count[0] += x > logit || (x == logit && id < token);
+  };
+  ForQuads(
+      s,
+      [&](int32_t at, const float4& v) {
+        const int32_t id = s.begin + at;
+        take(v.x, id);
+        take(v.y, id + 1);
+        take(v.z, id + 2);
+        take(v.w, id + 3);
+      },
+      [] {});
+  return SumCluster<false, true>(s, before).count[0];
+}
+
+template <bool kScratch>
+__global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
+    TokenLogprobsKernel(LaunchMark mark, const TokenLogprobsParams p, const Cut cut,
+                        float* scratch) {
+  extern __shared__ float4 dynamic[];
+  __shared__ SharedState shared;
+  Slice s = SliceOfBlock<kScratch>(shared, dynamic, cut, scratch);
+  const int32_t index = RowIndex(cut);
+  const float* const logits = p.logits + int64_t{index} * p.vocab;
+
+  WaitForPreviousKernel(mark);
+  const int32_t token = p.token_ids[index];
+  const float logit = Clean(logits[token]);
+  const RawRow raw = ReadRow(s, logits, p.vocab, RowsAreAligned(p));
+  LetNextKernelStart();
+  const int32_t before = NumBefore(s, token, logit);
+  WriteTopLogprobs(s, p, index, p.max_logprobs, raw);
+  if (s.rank != 0 || threadIdx.x != 0) return;
+  p.ranks[index] = before + 1;
+  p.logprobs[index] = logit - raw.LogSum();
 }
 
 constexpr int32_t kSliceElements = 16384;  // that one block of several should hold
@@ -431,9 +294,14 @@ bool SamplingWorkspace::Reserve(const BackendLimits& limits, DeviceContext& cont
   if (FitsShared(cut, context)) {
     // A smaller vocabulary may need more than this one: up to kSliceElements.
     const size_t bytes = std::max(SliceBytes(cut), sizeof(float) * kSliceElements);
-    const cudaError_t status = cudaFuncSetAttribute(
-        SampleKernel<false>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-    return context.Check(status, "Sample");
+    const auto allow = [&](const void* kernel) {
+      return context.Check(
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(bytes)),
+          "Sample");
+    };
+    return allow(reinterpret_cast<const void*>(&SampleKernel<false>)) &&
+           allow(reinterpret_cast<const void*>(&TokenLogprobsKernel<false>));
   }
   bytes_ = SliceBytes(CutFor(limits.vocab_size, false)) * std::max(limits.max_sampled_rows, 1);
   const cudaError_t status = cudaMalloc(&data_, bytes_);
@@ -444,10 +312,18 @@ bool SamplingWorkspace::Reserve(const BackendLimits& limits, DeviceContext& cont
   return false;
 }
 
-void Sample(const SampleParams& p, SamplingWorkspace& workspace, DeviceContext& context) {
-  using namespace sampling;
+namespace sampling {
+namespace {
+
+template <typename Params>
+using RowKernel = void (*)(LaunchMark, Params, Cut, float*);
+
+// Over the rows of `p`, whose values go to shared memory or to the workspace.
+template <typename Params>
+void LaunchOverRows(const char* name, RowKernel<Params> in_shared, RowKernel<Params> in_scratch,
+                    const Params& p, SamplingWorkspace& workspace, DeviceContext& context) {
   if (p.vocab < 1 || std::min(p.max_logprobs, p.vocab) > kListSize) {
-    std::fprintf(stderr, "Sample: vocab %d, max_logprobs %d: at most %d alternatives\n", p.vocab,
+    std::fprintf(stderr, "%s: vocab %d, max_logprobs %d: at most %d alternatives\n", name, p.vocab,
                  p.max_logprobs, kListSize);
     std::abort();
   }
@@ -458,17 +334,32 @@ void Sample(const SampleParams& p, SamplingWorkspace& workspace, DeviceContext& 
   shape.block = dim3(kThreads);
   if (scratch) {
     if (SliceBytes(cut) * p.num_rows > workspace.bytes()) {
-      std::fprintf(stderr, "Sample: %d rows of %d are more than was reserved\n", p.num_rows,
+      std::fprintf(stderr, "%s: %d rows of %d are more than was reserved\n", name, p.num_rows,
                    p.vocab);
       std::abort();
     }
-    Launch(context, "Sample", SampleKernel<true>, shape, p, cut,
-           static_cast<float*>(workspace.data()));
+    Launch(context, name, in_scratch, shape, p, cut, static_cast<float*>(workspace.data()));
     return;
   }
   shape.cluster_size = static_cast<unsigned>(cut.ranks);
   shape.shared_bytes = SliceBytes(cut);
-  Launch(context, "Sample", SampleKernel<false>, shape, p, cut, nullptr);
+  Launch(context, name, in_shared, shape, p, cut, nullptr);
+}
+
+}  // namespace
+}  // namespace sampling
+
+void Sample(const SampleParams& p, SamplingWorkspace& workspace, DeviceContext& context) {
+  using namespace sampling;
+  LaunchOverRows<SampleParams>("Sample", SampleKernel<false>, SampleKernel<true>, p, workspace,
+                               context);
+}
+
+void TokenLogprobs(const TokenLogprobsParams& p, SamplingWorkspace& workspace,
+                   DeviceContext& context) {
+  using namespace sampling;
+  LaunchOverRows<TokenLogprobsParams>("TokenLogprobs", TokenLogprobsKernel<false>,
+                                      TokenLogprobsKernel<true>, p, workspace, context);
 }
 
 }  // namespace tidal::cuda

@@ -13,7 +13,7 @@
 
 namespace tidal::cuda {
 
-// Scratch memory of Sample(), taken once.
+// Scratch memory of Sample() and TokenLogprobs(), taken once.
 class SamplingWorkspace {
  public:
   SamplingWorkspace() = default;
@@ -34,6 +34,9 @@ class SamplingWorkspace {
 };
 
 void Sample(const SampleParams& params, SamplingWorkspace& workspace, DeviceContext& context);
+
+void TokenLogprobs(const TokenLogprobsParams& params, SamplingWorkspace& workspace,
+                   DeviceContext& context);
 
 void AcceptDrafts(const SampleParams& params, DeviceContext& context);
 

@@ -78,6 +78,9 @@ class ForwardingBackend : public Backend {
   }
   void SparseDecode(const SparseDecodeParams& params) override { backend_->SparseDecode(params); }
   void Sample(const SampleParams& params) override { backend_->Sample(params); }
+  void TokenLogprobs(const TokenLogprobsParams& params) override {
+    backend_->TokenLogprobs(params);
+  }
   void AcceptDrafts(const SampleParams& params) override { backend_->AcceptDrafts(params); }
   void CountTokens(const CountTokensParams& params) override { backend_->CountTokens(params); }
   void ReduceNorm(const ReduceNormParams& params) override { backend_->ReduceNorm(params); }
