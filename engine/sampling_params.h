@@ -21,6 +21,9 @@ struct SamplingParams {
   float frequency_penalty = 0.0f;   // [-2, 2]
   uint64_t seed = 0;                // the caller fills in a random one when the request has none
   int32_t num_logprobs = 0;         // alternatives wanted a token, 0 .. kMaxLogprobs
+  // Alternatives wanted of each of the prompt's tokens, 0 .. kMaxLogprobs; kNoPromptLogprobs: not
+  // even the tokens' own log probabilities.
+  int32_t num_prompt_logprobs = kNoPromptLogprobs;
   std::vector<std::pair<TokenId, float>> logit_bias;  // at most kMaxLogitBias, each in [-100, 100]
   // None of the first min_tokens tokens is one of these, of which there are at most
   // kMaxBannedTokens. The scheduler fills them in: they are the tokens that would end the sequence.
@@ -28,8 +31,11 @@ struct SamplingParams {
   std::vector<TokenId> banned_tokens;
 
   static constexpr int32_t kMaxLogprobs = 20;
+  static constexpr int32_t kNoPromptLogprobs = -1;
   static constexpr int32_t kMaxLogitBias = 1024;
   static constexpr int32_t kMaxBannedTokens = 256;
+
+  bool wants_prompt_logprobs() const { return num_prompt_logprobs != kNoPromptLogprobs; }
 
   // INVALID_ARGUMENT "field: must be ..., got ..." for a value outside its range, NaN included, or
   // a biased token that is not in [0, vocab_size).

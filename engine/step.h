@@ -53,6 +53,12 @@ constexpr int32_t NumWanted(Wanted wanted, int32_t num_new_tokens) {
 // New tokens of a verify row, at most.
 inline constexpr int32_t kMaxVerifyTokens = 16;
 
+// Tokens of a prompt that follow each other.
+struct PromptSpan {
+  int32_t first = 0;  // position
+  int32_t count = 0;
+};
+
 // One sequence's share of a step. Views are valid until Launch() returns.
 struct ScheduledSequence {
   SequenceId id;
@@ -81,6 +87,9 @@ struct ScheduledSequence {
   absl::Span<const TokenId> draft = {};
   // Its token is sampled under a mask, which Executor::Sample() brings.
   bool masked = false;
+  // Of a prefill row: the prompt's tokens whose log probabilities are wanted, with
+  // sampling->num_prompt_logprobs alternatives. Each follows a new token of this row.
+  PromptSpan prompt_logprobs = {};
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_pending_tokens; }
   // Tokens in the cache once the step has run.
@@ -125,12 +134,22 @@ struct SampledToken {
   bool corrupt() const { return std::isnan(logprob); }
 };
 
+// A token of a prompt, as the model had expected it.
+struct PromptLogprob {
+  float logprob;                  // of the raw distribution; NaN of a corrupt row
+  int32_t rank;                   // 1 = the likeliest; ties to the lower id
+  std::vector<TokenLogprob> top;  // sampling->num_prompt_logprobs entries, best first
+
+  bool corrupt() const { return std::isnan(logprob); }  // as of a sampled token
+};
+
 struct SequenceOutput {
   // The tokens wanted, in the order of the row's own. The first one that a draft does not guess is
   // the last that belongs to the text: later ones answer what was not said. The slot goes on from
   // there, and what the KV cache holds beyond is written again.
   absl::InlinedVector<SampledToken, 1> sampled;
   bool ran_sparse = false;
+  std::vector<PromptLogprob> prompt_logprobs;  // those wanted, in order
 };
 
 // How many of a row's sampled tokens belong to the text.

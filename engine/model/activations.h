@@ -11,7 +11,8 @@
 namespace tidal {
 
 // T = max_num_batched_tokens, L = max_sampled_tokens (rows of logits). "m" is the back end's
-// matmul_type.
+// matmul_type. Where logits of prompt rows are needed too, `last_residual` holds normed rows (m),
+// those of a tile.
 struct Activations {
   DeviceBuffer residual;        // float [T, hidden]
   DeviceBuffer normed;          // m [T, hidden]

@@ -12,13 +12,15 @@
 namespace tidal {
 
 DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-                           ModelWeights weights, const SequenceSlots& slots, Backend* backend)
+                           int32_t max_logit_rows, ModelWeights weights, const SequenceSlots& slots,
+                           Backend* backend)
     : config_(config),
       attention_(attention),
       slots_(slots),
       backend_(backend),
       matmul_type_(backend->info().matmul_type),
       softmax_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))),
+      max_logit_rows_(max_logit_rows),
       weights_(std::move(weights)) {
   // Those that score for one set: all heads are in a shared one.
   const Shard& shard = config.shard;
@@ -30,8 +32,8 @@ DecoderModel::DecoderModel(const ModelConfig& config, const SparseAttentionConfi
 absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
     const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
     ModelWeights weights, const SequenceSlots& slots, Backend* backend) {
-  std::unique_ptr<DecoderModel> model(
-      new DecoderModel(config, attention, std::move(weights), slots, backend));
+  std::unique_ptr<DecoderModel> model(new DecoderModel(config, attention, plan.max_sampled_tokens,
+                                                       std::move(weights), slots, backend));
   TIDAL_ASSIGN_OR_RETURN(model->layer_plan_,
                          ParseLayerPlan(attention.pattern, config.num_layers, "pattern"));
   const std::vector<float> rope = MakeRopeTable(plan.max_model_len, config.head_dim, config.rope);
@@ -53,23 +55,28 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> DecoderModel::Create(
   return model;
 }
 
-float* DecoderModel::Forward(const Batch& batch, const KvCache& cache) {
+float* DecoderModel::Forward(const Batch& batch, const KvCache& cache, PromptLogits prompt_logits) {
   PoisonSelection(batch);
-  if (batch.graph_key == 0 || !backend_->RunGraph(batch.graph_key)) RunAll(batch, cache);
-  return activations_.logits.As<float>();
+  if (batch.graph_key != 0 && backend_->RunGraph(batch.graph_key)) {
+    return activations_.logits.As<float>();
+  }
+  RunLayers(batch, cache);
+  ComputePromptLogits(batch, prompt_logits);
+  return ComputeLogits(batch);
 }
 
 std::string DecoderModel::Record(const Batch& batch, const KvCache& cache) {
-  RunAll(batch, cache);
+  RunLayers(batch, cache);
+  ComputeLogits(batch);
   backend_->BeginGraph(batch.graph_key);
-  RunAll(batch, cache);
+  RunLayers(batch, cache);
+  ComputeLogits(batch);
   return backend_->EndGraph();
 }
 
-void DecoderModel::RunAll(const Batch& batch, const KvCache& cache) {
+void DecoderModel::RunLayers(const Batch& batch, const KvCache& cache) {
   Embed(batch);
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, cache);
-  ComputeLogits(batch);
 }
 
 void DecoderModel::PoisonSelection(const Batch& batch) {
@@ -106,16 +113,19 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
   const bool last = layer + 1 == config_.num_layers;
 
   Project(layer, batch, kv);
-  if (last && shape.logit_rows == 0) return;  // K and V are stored; nobody reads the rest
+  // K and V are stored; nobody reads the rest.
+  if (last && shape.logit_rows + shape.prompt_rows == 0) return;
   Attend(layer, batch, kv);
 
   const DeviceBuffer *attention = &activations_.attention, *residual = &activations_.residual;
   int32_t rows = shape.num_tokens;
-  if (last && shape.logit_rows < rows) {  // only the rows that need logits go on
+  // Only the rows that need logits go on, unless those of prompts are among them: there is no
+  // memory to part with so many.
+  if (last && shape.prompt_rows == 0 && shape.logit_rows < rows) {
     rows = shape.logit_rows;
-    GatherRows(batch, *attention, activations_.last_attention,
+    GatherRows(batch.logit_rows, rows, *attention, activations_.last_attention,
                static_cast<int64_t>(config_.q_size() * SizeOf(matmul_type_)));
-    GatherRows(batch, *residual, activations_.last_residual,
+    GatherRows(batch.logit_rows, rows, *residual, activations_.last_residual,
                static_cast<int64_t>(config_.hidden_size * sizeof(float)));
     attention = &activations_.last_attention;
     residual = &activations_.last_residual;
@@ -124,13 +134,12 @@ void DecoderModel::RunLayer(int32_t layer, const Batch& batch, const KvCache& ca
   AddMlp(weights, residual->As<float>(), rows);
 }
 
-// Those whose logits are needed.
-void DecoderModel::GatherRows(const Batch& batch, const DeviceBuffer& from, const DeviceBuffer& to,
-                              int64_t row_bytes) {
+void DecoderModel::GatherRows(const int32_t* rows, int32_t count, const DeviceBuffer& from,
+                              const DeviceBuffer& to, int64_t row_bytes) {
   backend_->GatherRows({.x = from.As<void>(),
-                        .rows = batch.logit_rows,
+                        .rows = rows,
                         .out = to.As<void>(),
-                        .count = batch.shape.logit_rows,
+                        .count = count,
                         .row_bytes = row_bytes});
 }
 
@@ -272,19 +281,46 @@ void DecoderModel::AddMlp(const LayerWeights& weights, float* residual, int32_t 
   Output(weights.down, activations_.mlp.As<void>(), residual, rows);
 }
 
+// All rows have gone through the last layer, and the ranks' parts of its output are added up for
+// all of them at once.
+void DecoderModel::ComputePromptLogits(const Batch& batch, PromptLogits prompt_logits) {
+  const BatchShape& shape = batch.shape;
+  if (shape.prompt_rows == 0) return;
+  Norm(weights_.final_norm, activations_.residual.As<float>(), shape.num_tokens,
+       /*after_output=*/true);
+  for (int32_t first = 0; first < shape.prompt_rows; first += max_logit_rows_) {
+    const int32_t count = std::min(max_logit_rows_, shape.prompt_rows - first);
+    prompt_logits(LogitsOfNormed(batch.prompt_rows + first, count), first, count);
+  }
+}
+
 float* DecoderModel::ComputeLogits(const Batch& batch) {
   const int32_t rows = batch.shape.logit_rows;
-  float* logits = activations_.logits.As<float>();
-  if (rows == 0) return logits;
+  if (rows == 0) return activations_.logits.As<float>();
+  if (batch.shape.prompt_rows > 0) return LogitsOfNormed(batch.logit_rows, rows);
   const DeviceBuffer& residual =
       rows < batch.shape.num_tokens ? activations_.last_residual : activations_.residual;
   Norm(weights_.final_norm, residual.As<float>(), rows, /*after_output=*/true);
+  return Logits(activations_.normed.As<void>(), rows);
+}
+
+// They are gathered where the last residual rows would lie, which have as many and as large
+// elements at least.
+float* DecoderModel::LogitsOfNormed(const int32_t* rows, int32_t count) {
+  const DeviceBuffer& gathered = activations_.last_residual;
+  GatherRows(rows, count, activations_.normed, gathered,
+             static_cast<int64_t>(config_.hidden_size * SizeOf(matmul_type_)));
+  return Logits(gathered.As<void>(), count);
+}
+
+float* DecoderModel::Logits(const void* normed, int32_t rows) {
+  float* const logits = activations_.logits.As<float>();
   if (config_.shard.size == 1) {
-    MatMul(weights_.lm_head, activations_.normed.As<void>(), logits, rows, /*accumulate=*/false);
+    MatMul(weights_.lm_head, normed, logits, rows, /*accumulate=*/false);
     return logits;
   }
   float* const part = activations_.part_logits.As<float>();
-  MatMul(weights_.lm_head, activations_.normed.As<void>(), part, rows, /*accumulate=*/false);
+  MatMul(weights_.lm_head, normed, part, rows, /*accumulate=*/false);
   backend_->GatherColumns({.part = part,
                            .out = logits,
                            .rows = rows,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "engine/attention_config.h"
 #include "engine/checkpoint/model_config.h"
@@ -31,10 +32,14 @@ class DecoderModel {
       const ModelConfig& config, const SparseAttentionConfig& attention, const MemoryPlan& plan,
       ModelWeights weights, const SequenceSlots& slots, Backend* backend);
 
+  // What is enqueued for the logits [count, vocab] of the batch's prompt rows from `first` on,
+  // whose memory the next ones take.
+  using PromptLogits = absl::FunctionRef<void(float* logits, int32_t first, int32_t count)>;
+
   // From token ids to logits [batch.shape.logit_rows, vocab]: Embed, RunLayer of every layer in
-  // order, ComputeLogits. Writes K and V of the new tokens into the cache. Replays the batch's
-  // graph where one is recorded.
-  float* Forward(const Batch& batch, const KvCache& cache);
+  // order, ComputePromptLogits, ComputeLogits. Writes K and V of the new tokens into the cache.
+  // Replays the batch's graph where one is recorded.
+  float* Forward(const Batch& batch, const KvCache& cache, PromptLogits prompt_logits);
   // Runs the batch once, for the back end to measure and choose algorithms of its shape, then
   // records it under its key. Says why it cannot be recorded; else nothing.
   std::string Record(const Batch& batch, const KvCache& cache);
@@ -43,6 +48,8 @@ class DecoderModel {
   void PoisonSelection(const Batch& batch);  // if it is on
   void Embed(const Batch& batch);            // new table entries and the plan of decode rows, too
   void RunLayer(int32_t layer, const Batch& batch, const KvCache& cache);
+  // Those of prompt rows, of any number, in tiles of as many rows as there is memory for.
+  void ComputePromptLogits(const Batch& batch, PromptLogits prompt_logits);
   float* ComputeLogits(const Batch& batch);
 
   const LayerPlan& layer_plan() const { return layer_plan_; }
@@ -55,10 +62,11 @@ class DecoderModel {
 
  private:
   DecoderModel(const ModelConfig& config, const SparseAttentionConfig& attention,
-               ModelWeights weights, const SequenceSlots& slots, Backend* backend);
+               int32_t max_logit_rows, ModelWeights weights, const SequenceSlots& slots,
+               Backend* backend);
 
   void Project(int32_t layer, const Batch& batch, PagedKvCache kv);
-  void RunAll(const Batch& batch, const KvCache& cache);
+  void RunLayers(const Batch& batch, const KvCache& cache);
   // The residual stream, normed, into `normed`: after an output of attention or MLP, which ranks
   // add to it here.
   void Norm(const DeviceBuffer& weight, float* residual, int32_t rows, bool after_output);
@@ -70,8 +78,12 @@ class DecoderModel {
   void Attend(int32_t layer, const Batch& batch, PagedKvCache kv);
   BlockTables TablesFrom(const Batch& batch, int32_t row) const;
   void AttendDecodeRows(int32_t layer, const Batch& batch, PagedKvCache kv);
-  void GatherRows(const Batch& batch, const DeviceBuffer& from, const DeviceBuffer& to,
-                  int64_t row_bytes);
+  // `count` rows of `from`.
+  void GatherRows(const int32_t* rows, int32_t count, const DeviceBuffer& from,
+                  const DeviceBuffer& to, int64_t row_bytes);
+  // The head's product with rows of `normed`, all of which the final norm has made.
+  float* LogitsOfNormed(const int32_t* rows, int32_t count);
+  float* Logits(const void* normed, int32_t rows);
 
   ModelConfig config_;
   SparseAttentionConfig attention_;
@@ -80,6 +92,7 @@ class DecoderModel {
   Backend* backend_;
   DType matmul_type_;
   float softmax_scale_;
+  int32_t max_logit_rows_;
   RankSpan scoring_ranks_;
   ModelWeights weights_;
   DeviceBuffer rope_;  // float [max_model_len, D], see rope_table.h

@@ -205,6 +205,7 @@ absl::Status ModelRunner::TakeMemory(const EngineConfig& config, const ResolvedA
   TIDAL_ASSIGN_OR_RETURN(model_, DecoderModel::Create(config_, attention.config, plan_,
                                                       std::move(weights), slots_, backend_.get()));
   TIDAL_ASSIGN_OR_RETURN(sampler_, Sampler::Create(plan_, config_.vocab_size, backend_.get()));
+  TIDAL_ASSIGN_OR_RETURN(scorer_, PromptScorer::Create(plan_, config_.vocab_size, backend_.get()));
   memory_use_.scratch = memory.free_bytes - backend_->memory().free_bytes;
   if (config.kv_cache_bytes == 0) {
     if (backend_->supports_graphs()) {
@@ -265,6 +266,7 @@ void ModelRunner::Launch(const StepInput& input) {
   if (input.sequences.empty() || !status_.ok()) return;
   CheckInput(input);
   sampler_.CountRows(input);
+  scorer_.CountRows(input);
   if (!input.masked()) {
     EnqueueParts(input, 0);
     EndStep();
@@ -309,7 +311,11 @@ void ModelRunner::EnqueueParts(const StepInput& input, int32_t first) {
 void ModelRunner::EnqueueForward(const StepInput& input, int32_t first) {
   LaunchedStep& step = launched_.back();
   const Batch& batch = Pack(input);
-  logits_ = model_->Forward(batch, kv_cache_);
+  logits_ = model_->Forward(
+      batch, kv_cache_, [&](float* prompt_logits, int32_t first_row, int32_t count) {
+        scorer_.Score(input, batch_.prompt_order(), batch, prompt_logits, first_row, count);
+      });
+  for (int32_t index : batch_.prompt_order()) step.prompt_order.push_back(first + index);
   for (int32_t row = 0; row < batch.shape.sparse_rows; ++row) {
     step.output.sequences[first + batch_.order()[row]].ran_sparse = true;
   }
@@ -322,8 +328,10 @@ void ModelRunner::EnqueueSampling(int32_t first) {
 }
 
 void ModelRunner::EndStep() {
-  launched_.back().rows = sampler_.CopyOut();
-  launched_.back().done = backend_->Submit();
+  LaunchedStep& step = launched_.back();
+  step.rows = sampler_.CopyOut();
+  step.prompt_rows = scorer_.CopyOut();
+  step.done = backend_->Submit();
 }
 
 absl::StatusOr<StepOutput> ModelRunner::Collect() {
@@ -338,15 +346,26 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
   LaunchedStep step = std::move(launched_.front());
   launched_.pop_front();
   if (!status_.ok()) return status_;
-  std::vector<SampledToken> tokens = step.rows.Tokens();
-  for (size_t row = 0; row < tokens.size(); ++row) {
-    TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
-    step.output.sequences[step.row_order[row]].sampled.push_back(std::move(tokens[row]));
-  }
+  TakeResults(&step);
   step.output.stats.wait_seconds = Seconds(now - wait_start).count();
   step.output.stats.execute_seconds = Seconds(now - std::max(step.start, last_collected_)).count();
   last_collected_ = now;
   return std::move(step.output);
+}
+
+void ModelRunner::TakeResults(LaunchedStep* step) const {
+  std::vector<SequenceOutput>& outputs = step->output.sequences;
+  std::vector<SampledToken> tokens = step->rows.Tokens();
+  for (size_t row = 0; row < tokens.size(); ++row) {
+    TIDAL_CHECK(tokens[row].id >= 0 && tokens[row].id < config_.vocab_size);
+    outputs[step->row_order[row]].sampled.push_back(std::move(tokens[row]));
+  }
+  tokens = step->prompt_rows.Tokens();
+  for (size_t row = 0; row < tokens.size(); ++row) {
+    const int32_t rank = tokens[row].id;
+    outputs[step->prompt_order[row]].prompt_logprobs.push_back(
+        {tokens[row].logprob, rank, std::move(tokens[row].top)});
+  }
 }
 
 bool ModelRunner::RunsSparse(const ScheduledSequence& sequence) const {
@@ -406,10 +425,23 @@ void ModelRunner::CheckSequence(const ScheduledSequence& sequence) const {
   for (int64_t i = sequence.num_computed_tokens; i < std::min(end, known); ++i) {
     TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
   }
+  CheckPromptSpan(sequence);
   for (TokenId token : sequence.draft) TIDAL_CHECK(token >= 0 && token < config_.vocab_size);
   if (RunsSparse(sequence)) {
     TIDAL_CHECK(sequence.attention.token_budget >= 1 &&
                 sequence.attention.token_budget <= plan_.max_token_budget);
+  }
+}
+
+void ModelRunner::CheckPromptSpan(const ScheduledSequence& sequence) const {
+  const auto [first, count] = sequence.prompt_logprobs;
+  if (count == 0) return;
+  const int64_t end = int64_t{first} + count;
+  TIDAL_CHECK(sequence.kind == RowKind::kPrefill && sequence.sampling->wants_prompt_logprobs());
+  TIDAL_CHECK(count > 0 && first > sequence.num_computed_tokens);
+  TIDAL_CHECK(end <= sequence.num_prompt_tokens && end <= sequence.context_len() + 1);
+  for (int64_t i = first; i < end; ++i) {
+    TIDAL_CHECK(sequence.tokens[i] >= 0 && sequence.tokens[i] < config_.vocab_size);
   }
 }
 

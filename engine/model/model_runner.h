@@ -21,6 +21,7 @@
 #include "engine/step.h"
 #include "engine/step/input_batch.h"
 #include "engine/step/owned_step.h"
+#include "engine/step/prompt_scorer.h"
 #include "engine/step/sampler.h"
 #include "engine/step/sequence_slots.h"
 #include "kernels/backend.h"
@@ -63,11 +64,14 @@ class ModelRunner : public Engine {
     StepOutput output;  // complete but for tokens and times
     SampledRows rows;
     std::vector<int32_t> row_order;  // index in output.sequences of each row
+    SampledRows prompt_rows;
+    std::vector<int32_t> prompt_order;  // the same of each prompt row
     Ticket done = 0;
   };
 
   void CheckInput(const StepInput& input) const;
   void CheckSequence(const ScheduledSequence& sequence) const;
+  void CheckPromptSpan(const ScheduledSequence& sequence) const;
   absl::Status TakeMemory(const EngineConfig& config, const ResolvedAttention& attention,
                           ModelWeights weights, int64_t free_before_weights, RankLink* link);
   // Records a step of every size and kind that there can be, where the back end has graphs. Gives
@@ -81,6 +85,8 @@ class ModelRunner : public Engine {
   void EnqueueSampling(int32_t first);
   // Once all of the newest step is enqueued.
   void EndStep();
+  // Tokens and log probabilities of a step that has run.
+  void TakeResults(LaunchedStep* step) const;
   int64_t ScoredTokens(const StepInput& input) const;
   bool RunsSparse(const ScheduledSequence& sequence) const;
   StepStats CountStep(const StepInput& input, const BatchShape& shape) const;
@@ -97,6 +103,7 @@ class ModelRunner : public Engine {
   InputBatch batch_;
   std::unique_ptr<DecoderModel> model_;
   Sampler sampler_;
+  PromptScorer scorer_;
   std::deque<LaunchedStep> launched_;  // oldest first
   float* logits_ = nullptr;            // of the batch that ran last
   // A masked step that runs in parts, which share the logits' memory, runs once its masks are here.

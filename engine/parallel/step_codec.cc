@@ -22,11 +22,12 @@ struct SequenceHead {
   int32_t first_token, num_tokens;  // sent: those from the first one on
   int32_t first_block, num_blocks;
   int32_t draft_tokens;
+  PromptSpan prompt_logprobs;
 };
 
 struct SamplingHead {
   float temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  int32_t top_k, num_logprobs, min_tokens;
+  int32_t top_k, num_logprobs, num_prompt_logprobs, min_tokens;
   int32_t num_biases, num_banned;
   uint64_t seed;
 };
@@ -58,6 +59,7 @@ void AppendSampling(const SamplingParams& sampling, std::vector<char>* out) {
   head.frequency_penalty = sampling.frequency_penalty;
   head.top_k = sampling.top_k;
   head.num_logprobs = sampling.num_logprobs;
+  head.num_prompt_logprobs = sampling.num_prompt_logprobs;
   head.min_tokens = sampling.min_tokens;
   head.num_biases = static_cast<int32_t>(sampling.logit_bias.size());
   head.num_banned = static_cast<int32_t>(sampling.banned_tokens.size());
@@ -104,6 +106,7 @@ void StepEncoder::EncodeSequence(const ScheduledSequence& sequence, std::vector<
   head.first_block = sequence.num_sent_blocks;
   head.num_blocks = static_cast<int32_t>(blocks.size());
   head.draft_tokens = static_cast<int32_t>(sequence.draft.size());
+  head.prompt_logprobs = sequence.prompt_logprobs;
   Append(&head, 1, out);
   Append(tokens, out);
   Append(blocks, out);
@@ -200,7 +203,8 @@ absl::Status StepDecoder::DecodeSequence(Reader& reader, ScheduledSequence* sequ
       .attention = {static_cast<AttentionMode>(head.mode), head.token_budget, head.dense_below},
       .num_pending_tokens = head.num_pending_tokens,
       .draft = known.draft,
-      .masked = head.masked != 0};
+      .masked = head.masked != 0,
+      .prompt_logprobs = head.prompt_logprobs};
   return absl::OkStatus();
 }
 
@@ -216,6 +220,7 @@ absl::Status StepDecoder::DecodeSampling(Reader& reader, SamplingParams* samplin
   sampling->frequency_penalty = head.frequency_penalty;
   sampling->top_k = head.top_k;
   sampling->num_logprobs = head.num_logprobs;
+  sampling->num_prompt_logprobs = head.num_prompt_logprobs;
   sampling->min_tokens = head.min_tokens;
   sampling->seed = head.seed;
   std::vector<WireBias> biases;

@@ -12,7 +12,7 @@ namespace tidal {
 namespace {
 
 constexpr int64_t kSectionAlignment = 64 / sizeof(int32_t);
-constexpr int kNumSections = 16;
+constexpr int kNumSections = 18;
 
 // Sparse decode rows first, then dense decode rows, then chunks.
 int RowClass(const ScheduledSequence& sequence, const SparsePacking& sparse) {
@@ -36,7 +36,7 @@ absl::StatusOr<InputBatch> InputBatch::Create(const MemoryPlan& plan, Device* de
   batch.device_ = device;
   batch.plan_ = plan;
   const int64_t tokens = plan.max_num_batched_tokens, rows = plan.max_num_seqs;
-  const int64_t numbers = 3 * tokens + (6 + 2 * SequenceSlots::kMaxListedBlocks) * rows +
+  const int64_t numbers = 5 * tokens + (6 + 2 * SequenceSlots::kMaxListedBlocks) * rows +
                           5 * int64_t{plan.max_sampled_tokens} + 2 +
                           kNumSections * kSectionAlignment;
   TIDAL_ASSIGN_OR_RETURN(batch.buffer_,
@@ -83,6 +83,7 @@ const Batch& InputBatch::Send(const StepInput& input, const SparsePacking& spars
   PackSelection(input, sparse);
   PackLogits(input);
   if (batch_.shape.verify_tokens > 0) PackDrafts(input);
+  if (batch_.shape.prompt_rows > 0) PackPromptRows(input);
   device_->CopyToDevice(buffer_.As<void>(), host_.data(), used_ * sizeof(int32_t));
   return batch_;
 }
@@ -93,6 +94,7 @@ void InputBatch::Order(const StepInput& input, const SparsePacking& sparse) {
   BatchShape& shape = batch_.shape;
   order_.clear();
   logit_order_.clear();
+  prompt_order_.clear();
   int32_t* const counts[] = {&shape.sparse_rows, &shape.dense_rows, &shape.chunks};
   for (int row_class = 0; row_class < 3; ++row_class) {
     for (size_t i = 0; i < input.sequences.size(); ++i) {
@@ -100,6 +102,8 @@ void InputBatch::Order(const StepInput& input, const SparsePacking& sparse) {
       if (RowClass(sequence, sparse) != row_class) continue;
       order_.push_back(static_cast<int32_t>(i));
       logit_order_.insert(logit_order_.end(), sequence.num_wanted(), static_cast<int32_t>(i));
+      prompt_order_.insert(prompt_order_.end(), sequence.prompt_logprobs.count,
+                           static_cast<int32_t>(i));
       ++*counts[row_class];
       shape.num_tokens += sequence.num_new_tokens;
       if (sequence.kind == RowKind::kVerify) shape.verify_tokens += sequence.num_new_tokens;
@@ -111,6 +115,7 @@ void InputBatch::Order(const StepInput& input, const SparsePacking& sparse) {
     }
   }
   shape.logit_rows = static_cast<int32_t>(logit_order_.size());
+  shape.prompt_rows = static_cast<int32_t>(prompt_order_.size());
   shape.selects = shape.sparse_rows > 0;
 }
 
@@ -220,6 +225,22 @@ void InputBatch::PackDrafts(const StepInput& input) {
       *places++ = i;
       *next_tokens++ = guessed ? sequence.draft[i] : DraftRows::kNoToken;
     }
+  }
+}
+
+void InputBatch::PackPromptRows(const StepInput& input) {
+  const int64_t count = batch_.shape.prompt_rows;
+  int32_t* rows = Section(count, &batch_.prompt_rows);
+  int32_t* targets = Section(count, &batch_.prompt_targets);
+  int32_t token = 0;
+  for (int32_t index : order_) {
+    const ScheduledSequence& sequence = input.sequences[index];
+    const auto [first, size] = sequence.prompt_logprobs;
+    for (int32_t p = first; p < first + size; ++p) {
+      *rows++ = token + p - 1 - sequence.num_computed_tokens;
+      *targets++ = sequence.tokens[p];
+    }
+    token += sequence.num_new_tokens;
   }
 }
 

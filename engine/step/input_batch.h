@@ -28,6 +28,7 @@ struct BatchShape {
   int32_t verify_tokens = 0;  // of those chunks that are verify rows
   bool selects = false;       // some row is sparse, or may be where this is recorded
   int32_t logit_rows = 0;     // one or all of a sequence, in the order of tokens; then padding's
+  int32_t prompt_rows = 0;    // whose logits the prompt's next tokens are compared with
   int32_t max_decode_context = 0;  // tokens; 0 without such rows; max_model_len where recorded
   int32_t max_chunk_context = 0, max_query_len = 0;
   int32_t scored_tokens = 0;  // where the sparse rows' scores end (DecodeRows::row_begins)
@@ -57,6 +58,8 @@ struct Batch {
   const int32_t* sampled_slots = nullptr;      // [logit_rows], whose logits they are
   const int32_t* generated = nullptr;          // [logit_rows], tokens generated before
   DraftRows drafts = {};                       // of [logit_rows]; none without verify rows
+  const int32_t* prompt_rows = nullptr;        // [prompt_rows], tokens whose logits are compared
+  const int32_t* prompt_targets = nullptr;     // [prompt_rows], the token that follows each
 };
 
 // How the model makes decode rows sparse.
@@ -83,6 +86,8 @@ class InputBatch {
   const std::vector<int32_t>& order() const { return order_; }
   // The same for every row of logits.
   const std::vector<int32_t>& logit_order() const { return logit_order_; }
+  // And for every prompt row.
+  const std::vector<int32_t>& prompt_order() const { return prompt_order_; }
 
  private:
   void Order(const StepInput& input, const SparsePacking& sparse);
@@ -94,6 +99,7 @@ class InputBatch {
   void PackSelection(const StepInput& input, const SparsePacking& sparse);
   void PackLogits(const StepInput& input);
   void PackDrafts(const StepInput& input);
+  void PackPromptRows(const StepInput& input);
   // Fills the sections in the order of their places, once the shape is known, and copies them.
   const Batch& Send(const StepInput& input, const SparsePacking& sparse);
   // Room for `count` numbers in the host array; *device will point to their copy.
@@ -104,7 +110,7 @@ class InputBatch {
   DeviceBuffer buffer_;
   std::vector<int32_t> host_;  // as large as buffer_; unchanged until the next Pack()
   int64_t used_ = 0;
-  std::vector<int32_t> order_, logit_order_;
+  std::vector<int32_t> order_, logit_order_, prompt_order_;
   std::vector<int32_t> table_updates_;  // as UpdateTablesParams takes them
   Batch batch_;
 };

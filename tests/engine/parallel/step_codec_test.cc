@@ -24,6 +24,7 @@ SamplingParams SomeSampling() {
   sampling.frequency_penalty = -0.3f;
   sampling.seed = 0x123456789abcdefull;
   sampling.num_logprobs = 3;
+  sampling.num_prompt_logprobs = 2;
   sampling.logit_bias = {{7, 1.5f}, {9, -100}};
   sampling.min_tokens = 4;
   sampling.banned_tokens = {2, 3};
@@ -56,7 +57,8 @@ class StepCodecTest : public ::testing::Test {
             .block_table = absl::MakeSpan(blocks_).first(2),
             .num_sent_blocks = 0,
             .sampling = &sampling_,
-            .attention = {AttentionMode::kTidal, 64, 128}};
+            .attention = {AttentionMode::kTidal, 64, 128},
+            .prompt_logprobs = {2, 2}};
   }
   // Of the token after it, which nobody knows yet.
   ScheduledSequence Pending() const {
@@ -96,6 +98,8 @@ TEST_F(StepCodecTest, ASequenceArrivesWhole) {
   EXPECT_EQ(sequence.attention.token_budget, 64);
   EXPECT_EQ(sequence.attention.dense_below, 128);
   EXPECT_EQ(sequence.num_pending_tokens, 0);
+  EXPECT_EQ(sequence.prompt_logprobs.first, 2);
+  EXPECT_EQ(sequence.prompt_logprobs.count, 2);
   const SamplingParams& sampling = *sequence.sampling;
   EXPECT_EQ(sampling.temperature, 0.7f);
   EXPECT_EQ(sampling.top_k, 5);
@@ -106,6 +110,7 @@ TEST_F(StepCodecTest, ASequenceArrivesWhole) {
   EXPECT_EQ(sampling.frequency_penalty, -0.3f);
   EXPECT_EQ(sampling.seed, 0x123456789abcdefull);
   EXPECT_EQ(sampling.num_logprobs, 3);
+  EXPECT_EQ(sampling.num_prompt_logprobs, 2);
   EXPECT_EQ(sampling.logit_bias, sampling_.logit_bias);
   EXPECT_EQ(sampling.min_tokens, 4);
   EXPECT_EQ(sampling.banned_tokens, sampling_.banned_tokens);
