@@ -11,9 +11,9 @@ absl::Status CheckAdmissible(const Request& request, const SchedulerConfig& conf
   if (request.prompt.empty()) {
     return absl::InvalidArgumentError("prompt: must be at least 1 token, got 0");
   }
-  if (stop.max_tokens < 1) {
+  if (stop.max_tokens < 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens: must be at least 1, got ", stop.max_tokens));
+        absl::StrCat("max_tokens: must be at least 0, got ", stop.max_tokens));
   }
   if (stop.min_tokens < 0 || stop.min_tokens > stop.max_tokens) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -144,6 +144,10 @@ BlockContent BlockManager::ContentOf(const Sequence& sequence, int32_t index,
 const std::vector<BlockId>& BlockManager::Match(Sequence* sequence) const {
   SequenceBlocks& blocks = sequence->blocks;
   if (!enable_prefix_caching_) return blocks.match;
+  if (sequence->wants_prompt_logprobs()) {  // every token is run for what it says of the next
+    blocks.match.clear();
+    return blocks.match;
+  }
   ExtendHashes(sequence);
   blocks.match.resize(cache_.NumStillFound(blocks.match, blocks.match_version));
   blocks.match = ExtendMatch(*sequence, std::move(blocks.match));

@@ -34,8 +34,9 @@ class BlockManager {
   // Extends the sequence's hashes.
   bool CanAllocate(Sequence* sequence, int32_t reserve);
   // Gives a waiting sequence blocks for all its tokens; the leading ones come from the prefix cache
-  // where it has them: full blocks of tokens that run densely, the last token never. Returns the
-  // number of tokens found there. Precondition: CanAllocate(sequence, 0).
+  // where it has them: full blocks of tokens that run densely, the last token never, and none while
+  // log probabilities of the prompt are wanted. Returns the number of tokens found there.
+  // Precondition: CanAllocate(sequence, 0).
   int32_t Allocate(Sequence* sequence);
   // Does the sequence need a block more for its newest token, or for `pending` tokens after it?
   bool NeedsBlock(const Sequence& sequence, int32_t pending = 0) const {

@@ -24,7 +24,15 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
   const auto num_sampled = static_cast<int32_t>(output.sampled.size());
   TIDAL_CHECK(num_sampled == NumWanted(row.wanted, row.num_tokens));
   TIDAL_CHECK(!output.ran_sparse || row.kind == RowKind::kDecode);
-  if (num_sampled == 0) return Advance(sequence, row.num_tokens, /*ran_sparse=*/false);
+  const PromptSpan scored = sequence->PromptLogprobsOf(row.num_tokens);
+  TIDAL_CHECK(static_cast<int32_t>(output.prompt_logprobs.size()) == scored.count);
+  if (!TakePromptLogprobs(sequence, output.prompt_logprobs)) return EndCorrupt(sequence, now);
+  if (num_sampled == 0) {
+    Advance(sequence, row.num_tokens, /*ran_sparse=*/false);
+    const bool is_whole = sequence->num_computed_tokens() == sequence->num_tokens();
+    if (is_whole && !sequence->generates()) FinishPrompt(sequence, now);
+    return;
+  }
   const int32_t accepted = NumAccepted(output.sampled, draft);
   totals_.accepted += accepted - 1;
   for (int32_t i = 0; i < accepted; ++i) {
@@ -36,6 +44,26 @@ void Scheduler::CommitRow(const Row& row, const SequenceOutput& output, absl::Ti
     if (CorrectIfDue(sequence)) break;
   }
   if (row.kind == RowKind::kVerify) blocks_.TakeBackUnused(sequence);
+}
+
+bool Scheduler::TakePromptLogprobs(Sequence* sequence, const std::vector<PromptLogprob>& logprobs) {
+  if (logprobs.empty()) return true;
+  for (const PromptLogprob& logprob : logprobs) {
+    if (logprob.corrupt()) return false;
+  }
+  sequence->AdvancePromptLogprobs(static_cast<int32_t>(logprobs.size()));
+  events_.prompt_logprobs.push_back({sequence->request().stream, logprobs});
+  return true;
+}
+
+void Scheduler::FinishPrompt(Sequence* sequence, absl::Time now) {
+  CountPrompt(sequence->info);
+  Finish(sequence, FinishReason::kLength, absl::OkStatus(), now);
+}
+
+void Scheduler::CountPrompt(const FinishInfo& info) {
+  totals_.prompt_computed += info.prompt_tokens - info.cached_tokens;
+  totals_.prompt_cached += info.cached_tokens;
 }
 
 void Scheduler::Advance(Sequence* sequence, int32_t count, bool ran_sparse) {
@@ -50,8 +78,7 @@ bool Scheduler::CommitToken(Sequence* sequence, const SampledToken& token, bool 
   // run again was counted when it ran first.
   if (sequence->num_output_tokens() == 0) {
     info.first_token = now;
-    totals_.prompt_computed += info.prompt_tokens - info.cached_tokens;
-    totals_.prompt_cached += info.cached_tokens;
+    CountPrompt(info);
   } else {
     ++(ran_sparse ? info.sparse_steps : info.dense_steps);
   }

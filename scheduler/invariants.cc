@@ -96,9 +96,16 @@ class Checker {
     Expect(s.dense_until >= s.num_prompt_tokens && s.dense_until <= s.num_tokens, "sequence ", s.id,
            " is dense until ", s.dense_until, " of ", s.num_tokens, " tokens, prompt ",
            s.num_prompt_tokens);
-    Expect(
-        s.num_tokens - s.num_prompt_tokens < s.max_tokens && s.num_tokens < snapshot_.max_model_len,
-        "sequence ", s.id, " should have ended at ", s.num_tokens, " tokens");
+    const int32_t num_output = s.num_tokens - s.num_prompt_tokens;
+    const bool goes_on = s.max_tokens == 0 ? num_output == 0 : num_output < s.max_tokens;
+    const int32_t longest = snapshot_.max_model_len - (s.max_tokens == 0 ? 0 : 1);
+    Expect(goes_on && s.num_tokens <= longest, "sequence ", s.id, " should have ended at ",
+           s.num_tokens, " tokens");
+    Expect(s.next_prompt_logprob >= std::min(s.num_computed_tokens + 1, s.num_prompt_tokens) &&
+               s.next_prompt_logprob <= s.num_prompt_tokens,
+           "sequence ", s.id, " is to give the log probability of prompt token ",
+           s.next_prompt_logprob, " of ", s.num_prompt_tokens, " after ", s.num_computed_tokens,
+           " computed tokens");
   }
 
   void CheckRunning(const SequenceSnapshot& s) {
@@ -175,6 +182,7 @@ SequenceSnapshot SnapshotOf(const Sequence& sequence) {
           .num_computed_tokens = sequence.num_computed_tokens(),
           .num_exact_tokens = sequence.num_exact_tokens(),
           .dense_until = sequence.dense_until(),
+          .next_prompt_logprob = sequence.next_prompt_logprob(),
           .block_table = sequence.blocks.table,
           .num_published = sequence.blocks.num_published,
           .num_sent = sequence.blocks.num_sent,

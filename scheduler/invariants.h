@@ -19,7 +19,7 @@ struct SequenceSnapshot {
   int64_t turn = 0;
   int64_t arrival_number;
   int32_t num_tokens, num_prompt_tokens, max_tokens;
-  int32_t num_computed_tokens, num_exact_tokens, dense_until;
+  int32_t num_computed_tokens, num_exact_tokens, dense_until, next_prompt_logprob;
   std::vector<BlockId> block_table;
   int32_t num_published, num_sent;
   int32_t slot;

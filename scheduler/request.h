@@ -17,7 +17,8 @@
 namespace tidal {
 
 struct StopCriteria {
-  int32_t max_tokens = 16;              // >= 1; the server clips it to the model's length
+  // The server clips it to the model's length. 0: nothing but the prompt is computed.
+  int32_t max_tokens = 16;
   int32_t min_tokens = 0;               // no end token before this many
   std::vector<TokenId> stop_token_ids;  // the model's end tokens included, unless ignored
 };

@@ -203,7 +203,7 @@ int32_t Scheduler::TokensForPrompts(const std::vector<Sequence*>& chunks) const 
 // A collision of hashes could make it wait for a better served sequence in vain, until that one's
 // prompt is computed: rule 4 promises no more.
 bool Scheduler::WaitsForPrefix(Sequence* sequence, const std::vector<Sequence*>& chunks) const {
-  if (!config_.enable_prefix_caching) return false;
+  if (!config_.enable_prefix_caching || sequence->wants_prompt_logprobs()) return false;
   for (Sequence* other : chunks) {
     if (!ServedBefore()(other, sequence)) continue;
     if (other->request().cache_salt != sequence->request().cache_salt) continue;
@@ -235,7 +235,8 @@ void Scheduler::Admit(Sequence* sequence, absl::Time now) {
   sequence->info.first_scheduled = now;
   AddTimeout(*sequence);
   sequence->info.cached_tokens = cached;
-  if (config_.enable_prefix_caching) totals_.prefix_queries += sequence->num_prompt_tokens();
+  const bool looked_up = config_.enable_prefix_caching && !sequence->wants_prompt_logprobs();
+  if (looked_up) totals_.prefix_queries += sequence->num_prompt_tokens();
   totals_.prefix_hits += cached;
 }
 
@@ -261,7 +262,8 @@ void Scheduler::PlanRows() {
     const Sequence& sequence = *row.sequence;
     if (row.kind == RowKind::kVerify) {
       row.wanted = Wanted::kAllTokens;
-    } else if (sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens()) {
+    } else if (sequence.generates() &&
+               sequence.num_computed_tokens() + row.num_tokens == sequence.num_tokens()) {
       row.wanted = Wanted::kLastToken;
     }
   }
@@ -320,6 +322,7 @@ StepInput Scheduler::BuildStep(const std::vector<Row>& rows) {
         .num_pending_tokens = row.num_pending_tokens,
         .draft = sequence.draft,
         .masked = row.wanted != Wanted::kNone && sequence.request().constraint != nullptr,
+        .prompt_logprobs = sequence.PromptLogprobsOf(row.num_tokens),
     });
   }
   return input;

@@ -35,8 +35,13 @@ struct SchedulerEvents {
     std::unique_ptr<Request> request;
     FinishInfo info;
   };
-  std::vector<Token> tokens;     // in the order they were sampled
-  std::vector<Finish> finishes;  // after all tokens of their requests
+  struct PromptLogprobs {
+    std::shared_ptr<TokenStream> stream;
+    std::vector<PromptLogprob> logprobs;  // of the prompt tokens after those of earlier events
+  };
+  std::vector<PromptLogprobs> prompt_logprobs;  // before the tokens of their requests
+  std::vector<Token> tokens;                    // in the order they were sampled
+  std::vector<Finish> finishes;                 // after all tokens of their requests
   BlockUse blocks;
 };
 
@@ -171,6 +176,11 @@ class Scheduler {
   bool WouldAdmitOrPreempt(bool some_end);
 
   void CommitRow(const Row& row, const SequenceOutput& output, absl::Time now);
+  // Says whether they are numbers.
+  bool TakePromptLogprobs(Sequence* sequence, const std::vector<PromptLogprob>& logprobs);
+  // Of a sequence that generates nothing: its prompt is computed.
+  void FinishPrompt(Sequence* sequence, absl::Time now);
+  void CountPrompt(const FinishInfo& info);
   // `count` more tokens are in the cache, and full exact blocks can be found there.
   void Advance(Sequence* sequence, int32_t count, bool ran_sparse);
   // Takes over a token that was sampled after all the sequence has. Says whether it goes on.

@@ -11,7 +11,9 @@ Sequence::Sequence(std::unique_ptr<Request> request, int64_t arrival_number)
       arrival_number_(arrival_number),
       tokens_(request_->prompt),
       num_prompt_tokens_(static_cast<int32_t>(tokens_.size())),
-      dense_until_(num_prompt_tokens_) {
+      dense_until_(num_prompt_tokens_),
+      // Nothing comes before the first token, so it has none.
+      next_prompt_logprob_(request_->sampling.wants_prompt_logprobs() ? 1 : num_prompt_tokens_) {
   TIDAL_CHECK(num_prompt_tokens_ >= 1);
   info.prompt_tokens = num_prompt_tokens_;
   info.arrival = request_->arrival;
@@ -53,6 +55,17 @@ std::optional<FinishReason> Sequence::AppendToken(TokenId token, int32_t max_mod
                        stop.stop_token_ids.end();
   if (is_stop && num_output_tokens() > stop.min_tokens) return FinishReason::kStop;
   return ends_by_length ? std::optional(FinishReason::kLength) : std::nullopt;
+}
+
+PromptSpan Sequence::PromptLogprobsOf(int32_t count) const {
+  const int32_t end = std::min(num_computed_tokens_ + count + 1, num_prompt_tokens_);
+  if (end <= next_prompt_logprob_) return {};
+  return {next_prompt_logprob_, end - next_prompt_logprob_};
+}
+
+void Sequence::AdvancePromptLogprobs(int32_t count) {
+  next_prompt_logprob_ += count;
+  TIDAL_CHECK(next_prompt_logprob_ <= num_prompt_tokens_);
 }
 
 int32_t Sequence::BeginCorrection() {

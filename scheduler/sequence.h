@@ -85,7 +85,18 @@ class Sequence {
 
   // `count` more tokens are in the cache; `ran_sparse` only for a decode row.
   void AdvanceComputed(int32_t count, bool ran_sparse);
-  // How many more tokens its lengths allow: at least 1 of a live one.
+  // The prompt's tokens whose log probabilities are wanted of a row that runs the next `count`
+  // tokens: those not handed on yet that follow one of them. None of them when none were asked for.
+  PromptSpan PromptLogprobsOf(int32_t count) const;
+  // The first of the prompt's tokens whose log probability is still wanted; else their number.
+  int32_t next_prompt_logprob() const { return next_prompt_logprob_; }
+  // Are there log probabilities of the prompt to come?
+  bool wants_prompt_logprobs() const { return next_prompt_logprob_ < num_prompt_tokens_; }
+  // `count` more of them were handed on.
+  void AdvancePromptLogprobs(int32_t count);
+  // Does it say anything, or is its prompt all that is computed?
+  bool generates() const { return request_->stop.max_tokens > 0; }
+  // How many more tokens its lengths allow: at least 1 of a live one that generates.
   int32_t NumTokensLeft(int32_t max_model_len) const {
     return std::min(request_->stop.max_tokens - num_output_tokens(), max_model_len - num_tokens());
   }
@@ -121,6 +132,7 @@ class Sequence {
   int32_t num_computed_tokens_ = 0;
   int32_t dense_until_;
   int32_t first_sparse_ = kNone;
+  int32_t next_prompt_logprob_;  // the first prompt token whose log probability is to be handed on
 };
 
 // Who is served first: lower priority, then the earlier turn, then earlier arrival. Preemption

@@ -181,6 +181,9 @@ class ServingLoop::Impl {
     const LoopStats stats = CollectStats();
     if (observer_.on_step) observer_.on_step(step, stats);
     if (observer_.on_block_use && !events.blocks.empty()) observer_.on_block_use(events.blocks);
+    for (auto& event : events.prompt_logprobs) {
+      event.stream->PushPromptLogprobs(std::move(event.logprobs));
+    }
     for (auto& event : events.tokens) event.stream->Push(std::move(event.token), event.is_last);
     for (auto& event : events.finishes) {
       if (observer_.on_finish) observer_.on_finish(*event.request, event.info);

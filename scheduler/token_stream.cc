@@ -1,10 +1,24 @@
 #include "scheduler/token_stream.h"
 
+#include <iterator>
 #include <utility>
 
 #include "engine/base/check.h"
 
 namespace tidal {
+
+void TokenStream::PushPromptLogprobs(std::vector<PromptLogprob> logprobs) {
+  std::function<void()> wake;
+  {
+    absl::MutexLock lock(&mutex_);
+    TIDAL_CHECK(!finished_ && !last_.has_value());
+    pending_.prompt_logprobs.insert(pending_.prompt_logprobs.end(),
+                                    std::make_move_iterator(logprobs.begin()),
+                                    std::make_move_iterator(logprobs.end()));
+    wake = TakeWake();
+  }
+  if (wake) wake();
+}
 
 void TokenStream::Push(SampledToken token, bool is_last) {
   std::function<void()> wake;

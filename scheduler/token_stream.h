@@ -39,17 +39,21 @@ struct FinishInfo {
 // Every sampled token is an event, the one that ends the request included (an end token, a stop
 // token id): FinishInfo::stop_token names it, and whether it is shown is the consumer's business.
 //
-// Bounded by construction: a request makes at most max_tokens events, so the producer never waits
-// and a consumer that stops reading costs only its own request's memory.
+// Bounded by construction: a request makes at most max_tokens events and as many log probabilities
+// as its prompt has tokens, so the producer never waits and a consumer that stops reading costs
+// only its own request's memory.
 // Thread-safe: one producer, one consumer.
 class TokenStream {
  public:
   struct Events {
-    std::vector<SampledToken> tokens;
-    std::optional<FinishInfo> finish;  // after it nothing follows
+    std::vector<PromptLogprob> prompt_logprobs;  // of the next tokens of the prompt
+    std::vector<SampledToken> tokens;            // after all of the prompt's
+    std::optional<FinishInfo> finish;            // after it nothing follows
   };
 
-  // Producer. Nothing may be pushed after Finish(), which must follow the last token: that one is
+  // Producer. Before all tokens.
+  void PushPromptLogprobs(std::vector<PromptLogprob> logprobs);
+  // Nothing may be pushed after Finish(), which must follow the last token: that one is
   // handed over with it, so that the consumer knows a token to be the last as soon as it has it.
   void Push(SampledToken token, bool is_last = false);
   void Finish(FinishInfo info);
@@ -67,7 +71,8 @@ class TokenStream {
 
  private:
   bool HasEvents() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !pending_.tokens.empty() || pending_.finish.has_value();
+    return !pending_.prompt_logprobs.empty() || !pending_.tokens.empty() ||
+           pending_.finish.has_value();
   }
   // Takes the armed wake, if there is one and something to take.
   std::function<void()> TakeWake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -141,12 +141,16 @@ void Harness::RunToEnd(int32_t max_steps) {
 
 void Harness::TakeEvents() {
   SchedulerEvents events = scheduler_->TakeEvents();
+  for (SchedulerEvents::PromptLogprobs& event : events.prompt_logprobs) {
+    event.stream->PushPromptLogprobs(std::move(event.logprobs));
+  }
   for (SchedulerEvents::Token& event : events.tokens) event.stream->Push(std::move(event.token));
   for (SchedulerEvents::Finish& event : events.finishes) {
     event.request->stream->Finish(std::move(event.info));
     TokenStream::Events all = event.request->stream->TakeAll();
     Result& result = results_.at(event.request->id);
     EXPECT_FALSE(result.finish.has_value());
+    for (const PromptLogprob& p : all.prompt_logprobs) result.prompt_ranks.push_back(p.rank);
     for (const SampledToken& token : all.tokens) result.tokens.push_back(token.id);
     result.finish = std::move(all.finish);
     EXPECT_EQ(result.finish->output_tokens, result.tokens.size());
@@ -157,6 +161,7 @@ void Harness::ExpectOutputs() const {
   for (const auto& [id, result] : results_) {
     ASSERT_TRUE(result.finish.has_value()) << "request " << id;
     std::vector<TokenId> expected = Expected(id);
+    std::vector<int32_t> prompt_ranks = KvExecutor::ExpectedPromptRanks(result.request);
     if (result.finish->reason == FinishReason::kError) {
       EXPECT_EQ(result.finish->status.code(), absl::StatusCode::kInternal);
     }
@@ -165,7 +170,11 @@ void Harness::ExpectOutputs() const {
       // A prefix of the whole.
       ASSERT_LE(result.tokens.size(), expected.size());
       expected.resize(result.tokens.size());
+      ASSERT_LE(result.prompt_ranks.size(), prompt_ranks.size());
+      ASSERT_TRUE(result.tokens.empty() || result.prompt_ranks == prompt_ranks);
+      prompt_ranks.resize(result.prompt_ranks.size());
     }
+    EXPECT_EQ(result.prompt_ranks, prompt_ranks) << "request " << id;
     EXPECT_EQ(result.tokens, expected) << "request " << id;
   }
 }

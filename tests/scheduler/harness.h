@@ -52,6 +52,7 @@ class Harness {
   // What a request has received.
   struct Result {
     std::vector<TokenId> tokens;
+    std::vector<int32_t> prompt_ranks;
     Request request;  // as it was added
     std::optional<FinishInfo> finish;
   };

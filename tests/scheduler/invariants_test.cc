@@ -35,7 +35,7 @@ SchedulerSnapshot Sound() {
   sequence.num_prompt_tokens = 5;
   sequence.max_tokens = 10;
   sequence.num_computed_tokens = sequence.num_exact_tokens = 6;
-  sequence.dense_until = 5;
+  sequence.dense_until = sequence.next_prompt_logprob = 5;
   sequence.block_table = {2, 3};
   sequence.num_published = 1;
   sequence.num_sent = 2;

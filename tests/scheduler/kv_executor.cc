@@ -36,6 +36,11 @@ TokenId Choose(uint64_t value, const SamplingParams& sampling, int32_t generated
   return token;
 }
 
+// Of the token that follows `value`.
+int32_t RankAfter(uint64_t value, TokenId token) {
+  return 1 + static_cast<int32_t>(Mix(value ^ Mix(static_cast<uint32_t>(token))) % 1000000);
+}
+
 absl::Status Broken(const ScheduledSequence& row, const std::string& what) {
   return absl::InternalError(absl::StrCat("sequence ", row.id, ": ", what));
 }
@@ -91,8 +96,16 @@ absl::Status KvExecutor::CheckRow(const ScheduledSequence& row) const {
   }
   if (size > config_.max_model_len) return Broken(row, "a draft beyond the longest text");
   const Wanted all = row.kind == RowKind::kVerify ? Wanted::kAllTokens : Wanted::kLastToken;
-  if (row.wanted != (end == size ? all : Wanted::kNone)) {
+  // Of a prompt nothing may be all that is wanted.
+  const bool is_prompt = end == row.num_prompt_tokens && row.wanted == Wanted::kNone;
+  if (!is_prompt && row.wanted != (end == size ? all : Wanted::kNone)) {
     return Broken(row, "what is wanted is wrong");
+  }
+  const auto [first, count] = row.prompt_logprobs;
+  if (count > 0 && (row.kind != RowKind::kPrefill || !row.sampling->wants_prompt_logprobs() ||
+                    first <= row.num_computed_tokens ||
+                    first + count > std::min(end + 1, row.num_prompt_tokens))) {
+    return Broken(row, "the prompt tokens that are wanted do not follow what it runs");
   }
   if (row.sampling == nullptr) return Broken(row, "no sampling parameters");
   if (static_cast<int64_t>(row.block_table.size()) * config_.block_size < end) {
@@ -119,6 +132,12 @@ absl::Status KvExecutor::RunRow(const ScheduledSequence& row, SequenceOutput* ou
     Slot& slot = SlotOf(row, p);
     if (slot.written_at == num_steps_) return Broken(row, "writes what another row writes");
     slot = {value, output->ran_sparse, bad, num_steps_};
+    const auto [first, count] = row.prompt_logprobs;
+    if (p + 1 >= first && p + 1 < first + count) {
+      output->prompt_logprobs.push_back({bad ? std::numeric_limits<float>::quiet_NaN() : -1.0f,
+                                         RankAfter(value, row.tokens[p + 1]),
+                                         {}});
+    }
     if (p < first_result) continue;
     const int32_t generated = p + 1 - row.num_prompt_tokens;
     output->sampled.push_back({Choose(value, *row.sampling, generated, vocab_size_),
@@ -144,6 +163,7 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
                                                 const std::vector<int32_t>& outputs_at_start,
                                                 const absl::flat_hash_set<int32_t>& verified) {
   const StopCriteria& stop = request.stop;
+  if (stop.max_tokens == 0) return {};
   std::vector<TokenId> tokens = request.prompt;
   std::vector<uint64_t> values;  // of all tokens but the newest
   auto run_densely = [&](size_t from) {
@@ -182,6 +202,17 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
     if ((sparse || num_sparse > 0) && num_sparse++ == 0) first_sparse = values.size();
     values.push_back(Extend(values.back(), token, sparse));
   }
+}
+
+std::vector<int32_t> KvExecutor::ExpectedPromptRanks(const Request& request) {
+  std::vector<int32_t> ranks;
+  if (!request.sampling.wants_prompt_logprobs()) return ranks;
+  uint64_t value = kEmpty;
+  for (size_t i = 0; i + 1 < request.prompt.size(); ++i) {
+    value = Extend(value, request.prompt[i], false);
+    ranks.push_back(RankAfter(value, request.prompt[i + 1]));
+  }
+  return ranks;
 }
 
 }  // namespace tidal

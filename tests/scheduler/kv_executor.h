@@ -50,6 +50,9 @@ class KvExecutor : public EagerExecutor {
       const std::vector<int32_t>& outputs_at_start = {},
       const absl::flat_hash_set<int32_t>& verified_positions = {});
 
+  // The same of its prompt's log probabilities: their ranks, which say all.
+  static std::vector<int32_t> ExpectedPromptRanks(const Request& request);
+
  protected:
   absl::StatusOr<StepOutput> Run(const StepInput& input) override;
 

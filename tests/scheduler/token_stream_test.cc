@@ -35,6 +35,22 @@ TEST(TokenStreamTest, HandsOverInOrderAndOnce) {
   EXPECT_FALSE(stream.TakeAll().finish.has_value());
 }
 
+TEST(TokenStreamTest, LogProbabilitiesOfThePromptWakeAndAddUp) {
+  TokenStream stream;
+  int32_t wakes = 0;
+  stream.NotifyWhenReady([&] { ++wakes; });
+  stream.PushPromptLogprobs({{-1, 1, {}}, {-2, 3, {{7, -1.5f}}}});
+  EXPECT_EQ(wakes, 1);
+  stream.PushPromptLogprobs({{-3, 2, {}}});
+  stream.Push(Token(1));
+  const TokenStream::Events events = stream.TakeAll();
+  ASSERT_EQ(events.prompt_logprobs.size(), 3);
+  EXPECT_EQ(events.prompt_logprobs[1].top[0].id, 7);
+  EXPECT_EQ(events.prompt_logprobs[2].rank, 2);
+  EXPECT_EQ(events.tokens.size(), 1);
+  EXPECT_TRUE(stream.TakeAll().prompt_logprobs.empty());
+}
+
 // A consumer that has taken the last token knows it.
 TEST(TokenStreamTest, TheLastTokenComesWithTheFinish) {
   TokenStream stream;

@@ -1,7 +1,8 @@
 // Seeded random load against the scheduler: arrivals, lengths, priorities, tenants, cancellations,
-// deadlines, longest waits, attention modes, corrections, drafts right and wrong, faults and pools
-// of a few blocks. After every step the invariants hold; at the end every request has ended once,
-// with the tokens it would have received alone, and every block is back.
+// deadlines, longest waits, attention modes, corrections, drafts right and wrong, faults, log
+// probabilities of prompts, prompts alone, and pools of a few blocks. After every step the
+// invariants hold; at the end every request has ended once, with the tokens and the log
+// probabilities it would have received alone, and every block is back.
 #include <algorithm>
 #include <cstdint>
 #include <iostream>
@@ -58,6 +59,7 @@ class Simulation {
     int64_t corrupt = 0;
     for (const auto& [id, result] : harness.results()) {
       CheckCounts(*result.finish);
+      num_prompt_logprobs_ += static_cast<int64_t>(result.prompt_ranks.size());
       corrupt += result.finish->reason == FinishReason::kError;
     }
     EXPECT_EQ(totals_.corrupt_sequences, corrupt);
@@ -66,6 +68,7 @@ class Simulation {
   int64_t num_requests() const { return next_id_ - 1; }
   const SchedulerTotals& totals() const { return totals_; }
   int64_t num_ahead() const { return num_ahead_; }
+  int64_t num_prompt_logprobs() const { return num_prompt_logprobs_; }
 
  private:
   int32_t Uniform(int32_t low, int32_t high) {
@@ -109,6 +112,10 @@ class Simulation {
       request->sampling.temperature = 1;
       request->sampling.seed = Uniform(1, 1000);
     }
+    if (Chance(15)) {
+      request->sampling.num_prompt_logprobs = Uniform(0, 20);
+      if (Chance(50)) request->stop.max_tokens = request->stop.min_tokens = 0;
+    }
     if (Chance(5)) request->sampling.presence_penalty = 1;  // ignored by the executor
     if (Chance(10)) request->deadline = now + absl::Milliseconds(Uniform(0, 60));
     return request;
@@ -141,7 +148,7 @@ class Simulation {
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
   SchedulerTotals totals_;
-  int64_t num_ahead_ = 0;
+  int64_t num_ahead_ = 0, num_prompt_logprobs_ = 0;
 };
 
 constexpr int32_t kGroups = 6, kSeedsPerGroup = 20;
@@ -151,7 +158,7 @@ class SchedulerSimulationTest : public ::testing::TestWithParam<std::tuple<int32
 TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   const auto [group, overlap] = GetParam();
   SchedulerTotals totals;
-  int64_t num_requests = 0, num_ahead = 0;
+  int64_t num_requests = 0, num_ahead = 0, num_prompt_logprobs = 0;
   for (int32_t i = 0; i < kSeedsPerGroup && !HasFailure(); ++i) {
     const int32_t seed = group * kSeedsPerGroup + i;
     SCOPED_TRACE(seed);
@@ -166,12 +173,14 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
     totals.accepted += simulation.totals().accepted;
     num_requests += simulation.num_requests();
     num_ahead += simulation.num_ahead();
+    num_prompt_logprobs += simulation.num_prompt_logprobs();
   }
   std::cout << num_requests << " requests, " << totals.steps << " steps, " << num_ahead
             << " of them ahead, " << totals.preemptions << " preemptions, " << totals.prefix_hits
             << " prefix hits, " << totals.corrected_tokens << " corrected tokens, "
             << totals.corrupt_sequences << " corrupt sequences, " << totals.drafted
-            << " drafted tokens, " << totals.accepted << " of them accepted\n";
+            << " drafted tokens, " << totals.accepted << " of them accepted, "
+            << num_prompt_logprobs << " log probabilities of prompts\n";
   // The load is worth the name; all groups together run more than 100,000 steps.
   EXPECT_GE(totals.steps, 100000 / kGroups + 1);
   EXPECT_GE(totals.preemptions, 200);
@@ -180,6 +189,7 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   EXPECT_GE(totals.corrupt_sequences, 50);
   EXPECT_GE(totals.accepted, 1500);
   EXPECT_GE(totals.drafted - totals.accepted, 1500);
+  EXPECT_GE(num_prompt_logprobs, 5000);
   EXPECT_GE(num_ahead, overlap ? 3000 : 0);
 }
 

@@ -199,6 +199,15 @@ absl::Status FakeExecutor::CheckCache(const ScheduledSequence& sequence) const {
   return absl::OkStatus();
 }
 
+PromptLogprob FakeExecutor::PromptLogprobOf(TokenId token, int32_t position,
+                                            const SamplingParams& sampling) const {
+  PromptLogprob out = {-0.25f * static_cast<float>(position), 1, {}};
+  for (int32_t i = 0; i < sampling.num_prompt_logprobs; ++i) {
+    out.top.push_back({(token + i) % options_.vocab_size, out.logprob - static_cast<float>(i)});
+  }
+  return out;
+}
+
 SequenceOutput FakeExecutor::SampleRow(const ScheduledSequence& sequence) const {
   SequenceOutput output;
   output.ran_sparse = sequence.wants_sparse();
@@ -212,6 +221,10 @@ SequenceOutput FakeExecutor::SampleRow(const ScheduledSequence& sequence) const 
       sampled.top.push_back({(sampled.id + i) % options_.vocab_size, -0.5f - i});
     }
     output.sampled.push_back(std::move(sampled));
+  }
+  const auto [first, count] = sequence.prompt_logprobs;
+  for (int32_t p = first; p < first + count; ++p) {
+    output.prompt_logprobs.push_back(PromptLogprobOf(sequence.tokens[p], p, *sequence.sampling));
   }
   return output;
 }

@@ -46,6 +46,11 @@ class FakeExecutor : public EagerExecutor {
   std::vector<TokenId> ExpectedOutput(std::vector<TokenId> prompt, int32_t count,
                                       const SamplingParams& sampling = {}) const;
 
+  // What it says of a prompt's token: the likeliest, with -position / 4; alternatives are the ids
+  // that follow, each by 1 less likely.
+  PromptLogprob PromptLogprobOf(TokenId token, int32_t position,
+                                const SamplingParams& sampling) const;
+
   int64_t num_steps() const { return num_steps_; }
   // Ok, or the first error.
   const absl::Status& status() const { return status_; }
