@@ -14,6 +14,12 @@ absl::Status InvalidField(absl::string_view field, absl::string_view must, const
   return absl::InvalidArgumentError(absl::StrCat(field, ": must ", must, ", got ", got));
 }
 
+// The parts of the library below know the value, not where in the request it was.
+inline absl::Status Within(absl::string_view field, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(field, status.message()));
+}
+
 }  // namespace tidal
 
 #endif  // TIDAL_SERVER_GENERATION_FIELD_ERROR_H_

@@ -8,6 +8,7 @@
 #include "engine/base/check.h"
 #include "scheduler/queue_limit.h"
 #include "scheduler/steady_time.h"
+#include "server/generation/logprob_message.h"
 
 namespace tidal {
 namespace {
@@ -56,6 +57,10 @@ void Generation::ParseAndSubmit(const v1::GenerateRequest& request) {
     absl::MutexLock lock(&mutex_);
     request_ = *std::move(parsed);
     is_chat_ = request.has_chat();
+    if (request_.sampling.wants_prompt_logprobs()) {
+      *prompt_logprobs_.Add() =
+          MakeFirstTokenLogprobs(request_.prompt.front(), *context_->model->tokenizer);
+    }
   }
   if (!structure.has_value()) return SubmitParsed(nullptr);
   context_->model->grammars->Compile(
@@ -96,6 +101,8 @@ std::unique_ptr<Request> Generation::MakeSequence(int index) {
   sequence->prompt = request_.prompt;
   sequence->sampling = request_.sampling;
   sequence->sampling.seed += static_cast<uint64_t>(index);
+  // They are the same of all outputs.
+  if (index > 0) sequence->sampling.num_prompt_logprobs = SamplingParams::kNoPromptLogprobs;
   sequence->stop = request_.stop;
   sequence->attention = request_.attention;
   sequence->priority = request_.priority;
@@ -141,12 +148,13 @@ void Generation::TakeTokens() {
 bool Generation::TakeTokensOf(Output& output, absl::Time now) {
   TokenStream::Events events = output.stream->TakeAll();
   const bool was_ended = output.assembler.ended();
+  TakePromptLogprobs(events.prompt_logprobs);
   for (SampledToken& token : events.tokens) output.assembler.Append(std::move(token));
   if (events.finish.has_value()) output.assembler.Finish(*events.finish);
   ObserveTokens(output, static_cast<int32_t>(events.tokens.size()), now);
   if (!events.finish.has_value()) {
     if (!was_ended && output.assembler.ended()) context_->loop->Cancel(output.id);
-    return !events.tokens.empty();  // they spent the wake
+    return !events.prompt_logprobs.empty() || !events.tokens.empty();  // they spent the wake
   }
   output.info = std::move(events.finish);
   const FinishReason reason = output.info->reason;
@@ -156,6 +164,13 @@ bool Generation::TakeTokensOf(Output& output, absl::Time now) {
     CancelUnfinished();
   }
   return false;
+}
+
+void Generation::TakePromptLogprobs(const std::vector<PromptLogprob>& logprobs) {
+  for (const PromptLogprob& logprob : logprobs) {
+    const TokenId id = request_.prompt[prompt_logprobs_.size()];
+    *prompt_logprobs_.Add() = MakeTokenLogprobs(id, logprob, *context_->model->tokenizer);
+  }
 }
 
 void Generation::ObserveTokens(Output& output, int32_t count, absl::Time now) {
@@ -273,6 +288,7 @@ Generation::Item Generation::WaitNext() {
 std::optional<v1::GenerateResponse> Generation::NextEvent() {
   if (!submitted_) return std::nullopt;
   if (second_event_.has_value()) return std::exchange(second_event_, std::nullopt);
+  if (!prompt_sent_ && !KnowsPrompt()) return std::nullopt;
   std::optional<v1::GenerateResponse> event = NextOutputEvent();
   if (prompt_sent_ || !event.has_value()) return event;
   prompt_sent_ = true;
@@ -304,7 +320,12 @@ std::optional<v1::GenerateResponse> Generation::NextOutputEvent() {
   return MakeUsage();
 }
 
-v1::GenerateResponse Generation::MakePromptInfo() const {
+bool Generation::KnowsPrompt() const {
+  return !request_.sampling.wants_prompt_logprobs() ||
+         static_cast<size_t>(prompt_logprobs_.size()) == request_.prompt.size();
+}
+
+v1::GenerateResponse Generation::MakePromptInfo() {
   v1::GenerateResponse response;
   v1::PromptInfo* info = response.mutable_prompt();
   info->set_request_id(request_.request_id);
@@ -313,6 +334,7 @@ v1::GenerateResponse Generation::MakePromptInfo() const {
   if (request_.output.return_token_ids) {
     info->mutable_token_ids()->Add(request_.prompt.begin(), request_.prompt.end());
   }
+  info->mutable_logprobs()->Swap(&prompt_logprobs_);
   return response;
 }
 

@@ -131,7 +131,12 @@ class Generation : public std::enable_shared_from_this<Generation> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<v1::GenerateResponse> NextEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<v1::GenerateResponse> NextOutputEvent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  v1::GenerateResponse MakePromptInfo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes what came of the prompt's log probabilities.
+  void TakePromptLogprobs(const std::vector<PromptLogprob>& logprobs)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Is all there that PromptInfo tells?
+  bool KnowsPrompt() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::GenerateResponse MakePromptInfo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::GenerateResponse MakeUsage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const GenerationContext* context_;
@@ -144,6 +149,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   GenerationRequest request_ ABSL_GUARDED_BY(mutex_);
   std::deque<Output> outputs_ ABSL_GUARDED_BY(mutex_);
   int next_output_ ABSL_GUARDED_BY(mutex_) = 0;  // round robin over outputs in NextEvent
+  // Of the prompt's tokens so far, if they are wanted; until they are sent.
+  google::protobuf::RepeatedPtrField<v1::TokenLogprobs> prompt_logprobs_ ABSL_GUARDED_BY(mutex_);
   bool submitted_ ABSL_GUARDED_BY(mutex_) = false;
   bool prompt_sent_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<v1::GenerateResponse> second_event_ ABSL_GUARDED_BY(mutex_);  // after the prompt's

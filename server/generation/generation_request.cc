@@ -11,99 +11,42 @@
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
 #include "engine/json/json_value.h"
-#include "server/generation/chat_prompt.h"
 #include "server/generation/field_error.h"
 #include "server/generation/output_structure.h"
+#include "server/generation/prompt.h"
 #include "server/reply/detect_format.h"
 
 namespace tidal {
 namespace {
 
-// The parts of the library below know the value, not where in the request it was.
-absl::Status Within(absl::string_view field, const absl::Status& status) {
-  if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(field, status.message()));
-}
-
-absl::Status CheckTokenId(absl::string_view field, int index, uint32_t id,
-                          const ServedModel& model) {
-  if (id < static_cast<uint32_t>(model.info.vocab_size)) return absl::OkStatus();
-  return InvalidField(absl::StrCat(field, "[", index, "]"),
-                      absl::StrCat("be below ", model.info.vocab_size), id);
-}
-
-absl::Status CheckPromptLength(int64_t tokens, const ServedModel& model) {
-  if (tokens == 0) return InvalidField("prompt", "have at least 1 token", tokens);
-  // One token must be left for the output.
-  const int64_t limit = model.info.max_model_len - 1;
-  if (tokens <= limit) return absl::OkStatus();
-  return InvalidField("prompt", absl::StrCat("have at most ", limit, " tokens"), tokens);
-}
-
-// A lower bound of a text's tokens.
-int64_t FewestTokens(const std::string& text, const ServedModel& model) {
-  // Normalization (NFC) makes a text at most three times shorter.
-  const size_t bytes_of_a_token = 3 * std::max<size_t>(1, model.longest_token_bytes);
-  return static_cast<int64_t>(text.size() / bytes_of_a_token);
-}
-
-// Refuses a text that cannot fit without tokenizing it: ten megabytes take seconds.
-absl::Status CheckTextLength(const std::string& text, const ServedModel& model) {
-  const int64_t fewest = FewestTokens(text, model);
-  const int64_t limit = model.info.max_model_len - 1;
-  if (fewest <= limit) return absl::OkStatus();
-  return InvalidField("prompt", absl::StrCat("have at most ", limit, " tokens"),
-                      absl::StrCat("at least ", fewest));
-}
-
-absl::StatusOr<std::vector<TokenId>> ParseTokenIds(const v1::TokenIds& token_ids,
-                                                   const ServedModel& model) {
-  TIDAL_RETURN_IF_ERROR(CheckPromptLength(token_ids.ids_size(), model));
-  for (int i = 0; i < token_ids.ids_size(); ++i) {
-    TIDAL_RETURN_IF_ERROR(CheckTokenId("token_ids.ids", i, token_ids.ids(i), model));
+// Of an echoed prompt they come with those of the output, as many.
+absl::StatusOr<int32_t> ParsePromptLogprobs(const v1::Output& output) {
+  if (output.prompt_logprobs() > SamplingParams::kMaxLogprobs) {
+    return InvalidField("output.prompt_logprobs",
+                        absl::StrCat("be in [0, ", SamplingParams::kMaxLogprobs, "]"),
+                        output.prompt_logprobs());
   }
-  return std::vector<TokenId>(token_ids.ids().begin(), token_ids.ids().end());
+  if (output.has_prompt_logprobs()) return static_cast<int32_t>(output.prompt_logprobs());
+  if (output.has_logprobs() && output.echo()) return static_cast<int32_t>(output.logprobs());
+  return SamplingParams::kNoPromptLogprobs;
 }
 
-// `text`: as for ParsePrompt().
-absl::StatusOr<std::vector<TokenId>> ParseChat(const v1::Chat& chat, const ServedModel& model,
-                                               std::string* text) {
-  TIDAL_ASSIGN_OR_RETURN(const ChatPrompt prompt,
-                         RenderChat(chat, model.chat_template.get(), model.escaped_tokens.get()));
-  if (prompt.text.empty()) return InvalidField("prompt", "have at least 1 token", "an empty text");
-  const bool escaped = !prompt.stand_ins.empty();  // stand-ins are longer than what they stand for
-  TIDAL_RETURN_IF_ERROR(
-      CheckTextLength(escaped ? prompt.stand_ins.Restore(prompt.text) : prompt.text, model));
-  auto tokens =
-      model.tokenizer->EncodeChat(prompt.text, prompt.stand_ins, /*add_special_tokens=*/false);
-  if (!tokens.ok()) return Within("chat: ", tokens.status());
-  TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
-  *text = prompt.text;
-  return tokens;
-}
-
-// The prompt's tokens; its text goes to `text` where the request had one, or a chat.
-absl::StatusOr<std::vector<TokenId>> ParsePrompt(const v1::GenerateRequest& request,
-                                                 const ServedModel& model, std::string* text) {
-  bool add_special_tokens = false;
-  switch (request.prompt_case()) {
-    case v1::GenerateRequest::kTokenIds:
-      return ParseTokenIds(request.token_ids(), model);
-    case v1::GenerateRequest::kText:
-      *text = request.text();
-      add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
-      break;
-    case v1::GenerateRequest::kChat:
-      return ParseChat(request.chat(), model, text);
-    case v1::GenerateRequest::PROMPT_NOT_SET:
-      return InvalidField("prompt", "be one of text, token_ids and chat", "nothing");
+// Each output may show those of the prompt.
+absl::Status CheckNumPromptLogprobs(const GenerationRequest& request, const v1::Output& output) {
+  if (!request.sampling.wants_prompt_logprobs()) return absl::OkStatus();
+  const auto tokens = static_cast<int64_t>(request.prompt.size());
+  const int64_t each = tokens * request.n;
+  if (each * (1 + request.sampling.num_prompt_logprobs) <= kMaxPromptLogprobs) {
+    return absl::OkStatus();
   }
-  if (text->empty()) return InvalidField("prompt", "have at least 1 token", "an empty text");
-  TIDAL_RETURN_IF_ERROR(CheckTextLength(*text, model));
-  auto tokens = model.tokenizer->Encode(*text, add_special_tokens);
-  if (!tokens.ok()) return Within("text: ", tokens.status());
-  TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens->size()), model));
-  return tokens;
+  const std::string beside =
+      absl::StrCat(" for ", request.n, " outputs of a prompt of ", tokens, " tokens");
+  const char* const field =
+      output.has_prompt_logprobs() ? "output.prompt_logprobs" : "output.logprobs";
+  const int64_t most = kMaxPromptLogprobs / each - 1;
+  const std::string must =
+      most < 0 ? absl::StrCat("be absent", beside) : absl::StrCat("be at most ", most, beside);
+  return InvalidField(field, must, request.sampling.num_prompt_logprobs);
 }
 
 absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
@@ -131,6 +74,7 @@ absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
                         request.output().logprobs());
   }
   out.num_logprobs = static_cast<int32_t>(request.output().logprobs());
+  TIDAL_ASSIGN_OR_RETURN(out.num_prompt_logprobs, ParsePromptLogprobs(request.output()));
   TIDAL_RETURN_IF_ERROR(Within("sampling.", out.Validate(model.info.vocab_size)));
   out.seed = in.has_seed() ? in.seed() : absl::Uniform<uint64_t>(absl::BitGen());
   return out;
@@ -155,11 +99,10 @@ absl::StatusOr<StopCriteria> ParseStopCriteria(const v1::Stopping& stopping, int
                                                const ServedModel& model) {
   TIDAL_RETURN_IF_ERROR(CheckStopStrings(stopping));
   StopCriteria out;
-  const int32_t room = model.info.max_model_len - prompt_tokens;  // at least 1
+  // At least 1, but where the prompt alone is wanted.
+  const int32_t room = model.info.max_model_len - prompt_tokens;
   if (!stopping.has_max_tokens()) {
     out.max_tokens = std::min(room, model.defaults.max_tokens.value_or(room));
-  } else if (stopping.max_tokens() == 0) {
-    return InvalidField("stopping.max_tokens", "be at least 1", 0);
   } else if (stopping.max_tokens() > static_cast<uint32_t>(room) && !stopping.fit_max_tokens()) {
     return InvalidField("stopping.max_tokens",
                         absl::StrCat("be at most ", room, " beside a prompt of ", prompt_tokens,
@@ -289,10 +232,6 @@ absl::Status CheckScalars(const v1::GenerateRequest& request) {
     return InvalidField("cache_salt", absl::StrCat("have at most ", kMaxCacheSaltBytes, " bytes"),
                         request.cache_salt().size());
   }
-  if (request.output().echo() && request.output().has_logprobs()) {
-    return InvalidField("output.echo", "be false with logprobs: there are none of the prompt",
-                        "true");
-  }
   return absl::OkStatus();
 }
 
@@ -307,17 +246,6 @@ absl::Status CheckModelName(const std::string& name, const ServedModel& model) {
       absl::StrCat("model: must be ", absl::StrJoin(model.names, " or "), ", got ", name));
 }
 
-int64_t FewestPromptTokens(const v1::GenerateRequest& request, const ServedModel& model) {
-  switch (request.prompt_case()) {
-    case v1::GenerateRequest::kTokenIds:
-      return request.token_ids().ids_size();
-    case v1::GenerateRequest::kText:
-      return FewestTokens(request.text(), model);
-    default:  // a chat's template may drop turns
-      return 0;
-  }
-}
-
 absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,
                                                          const ServedModel& model) {
   TIDAL_RETURN_IF_ERROR(CheckModelName(request.model(), model));
@@ -326,22 +254,24 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   GenerationRequest out;
   TIDAL_ASSIGN_OR_RETURN(out.sampling, ParseSampling(request, model));
   TIDAL_ASSIGN_OR_RETURN(out.attention, ParseAttention(request.attention(), model));
-  std::string text;
-  TIDAL_ASSIGN_OR_RETURN(out.prompt, ParsePrompt(request, model, &text));
+  TIDAL_ASSIGN_OR_RETURN(Prompt prompt, ParsePrompt(request, model));
+  out.prompt = std::move(prompt.tokens);
   TIDAL_ASSIGN_OR_RETURN(
       out.stop,
       ParseStopCriteria(request.stopping(), static_cast<int32_t>(out.prompt.size()), model));
   out.request_id = request.request_id().empty() ? MakeRequestId() : request.request_id();
   out.n = std::max(1, static_cast<int32_t>(request.n()));
+  TIDAL_RETURN_IF_ERROR(CheckNumPromptLogprobs(out, request.output()));
   out.priority = request.priority();
   out.cache_salt = request.cache_salt();
   out.output = ParseOutput(request);
-  out.output.parsing = ParseReplyParsing(request, text, model);
+  out.output.parsing = ParseReplyParsing(request, prompt.text, model);
   TIDAL_ASSIGN_OR_RETURN(out.structure, OutputStructure(request, out.output.parsing, model));
   if (request.output().echo()) {
-    const bool is_text = request.prompt_case() == v1::GenerateRequest::kText;
-    out.output.echo = is_text ? std::move(text)
-                              : model.tokenizer->Decode(out.prompt, out.output.skip_special_tokens);
+    const bool is_whole_text = request.has_text() && !prompt.truncated;
+    out.output.echo = is_whole_text
+                          ? std::move(prompt.text)
+                          : model.tokenizer->Decode(out.prompt, out.output.skip_special_tokens);
   }
   return out;
 }

@@ -49,9 +49,6 @@ struct GenerationRequest {
 absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateRequest& request,
                                                          const ServedModel& model);
 
-// A lower bound of the tokens of the request's prompt, without tokenizing it.
-int64_t FewestPromptTokens(const v1::GenerateRequest& request, const ServedModel& model);
-
 // Empty, or one of the names.
 absl::Status CheckModelName(const std::string& name, const ServedModel& model);
 

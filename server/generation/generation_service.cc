@@ -8,6 +8,7 @@
 #include "scheduler/retry_after.h"
 #include "scheduler/steady_time.h"
 #include "server/generation/generation_request.h"
+#include "server/generation/prompt.h"
 #include "server/generation/token_queries.h"
 
 namespace tidal {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "server/generation/logprob_message.h"
 
 namespace tidal {
 
@@ -97,11 +98,7 @@ void OutputAssembler::AddTokenToDelta(const SampledToken& token) {
   delta_.set_num_tokens(delta_.num_tokens() + 1);
   if (return_token_ids_) delta_.add_token_ids(static_cast<uint32_t>(token.id));
   if (!logprobs_) return;
-  v1::TokenLogprobs* logprobs = delta_.add_logprobs();
-  *logprobs->mutable_token() = MakeLogprob(token.id, token.logprob);
-  for (const TokenLogprob& top : token.top) {
-    *logprobs->add_top() = MakeLogprob(top.id, top.logprob);
-  }
+  *delta_.add_logprobs() = MakeTokenLogprobs(token, *tokenizer_);
 }
 
 void OutputAssembler::AppendText(std::string_view text) {
@@ -133,15 +130,6 @@ void OutputAssembler::AddToken(const SampledToken& token) {
     parts_->AppendSpecialToken(tokenizer_->WrittenToken(token.id), &delta_);
   }
   reasoning_tokens_ += parts_->in_reasoning() ? 1 : 0;
-}
-
-v1::Logprob OutputAssembler::MakeLogprob(TokenId id, float logprob) const {
-  v1::Logprob out;
-  out.set_token_id(static_cast<uint32_t>(id));
-  out.set_token(tokenizer_->Decode({&id, 1}, /*skip_special_tokens=*/false));
-  out.set_bytes(std::string(tokenizer_->TokenBytes(id)));
-  out.set_logprob(logprob);
-  return out;
 }
 
 }  // namespace tidal

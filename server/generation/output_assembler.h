@@ -59,7 +59,6 @@ class OutputAssembler {
   // Text in which there are none.
   void Show(std::string_view text);
   void AddToken(const SampledToken& token);
-  v1::Logprob MakeLogprob(TokenId id, float logprob) const;
 
   const int index_;
   const Tokenizer* tokenizer_;

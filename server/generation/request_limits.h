@@ -13,6 +13,10 @@ inline constexpr size_t kMaxStopStringBytes = 1024;
 inline constexpr int kMaxStopTokenIds = 128;
 inline constexpr size_t kMaxRequestIdBytes = 256;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
+// Of a request: its prompt's tokens times the log probabilities of each times its outputs, some 60
+// bytes each; and of a reply to several prompts.
+inline constexpr int64_t kMaxPromptLogprobs = 1 << 20;
+inline constexpr int64_t kMaxReplyLogprobs = 1 << 22;
 // Of what Tokenize and Detokenize are sent, as gRPC or as HTTP carries it.
 inline constexpr size_t kMaxTokenQueryBytes = 8 << 20;
 

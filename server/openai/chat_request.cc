@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -16,9 +17,9 @@
 namespace tidal {
 namespace {
 
-constexpr const char* kUnsupportedInChats[] = {
-    "functions",          "function_call", "audio", "prediction",
-    "web_search_options", "chat_template", "echo",  nullptr};
+constexpr const char* kUnsupportedInChats[] = {"functions",  "function_call",      "audio",
+                                               "prediction", "web_search_options", "chat_template",
+                                               nullptr};
 
 constexpr std::array kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
 
@@ -148,6 +149,17 @@ void ReadParsing(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& re
   ReadToolChoice(fields, call, reply);
 }
 
+// vLLM's: the last message's content comes before the reply's, where both are of one role. The
+// reply is the assistant's, or goes on where no turn is begun for it.
+void ReadEcho(JsonFields& fields, const v1::Chat& chat, ReplyOptions& reply) {
+  if (!fields.Bool("echo").value_or(false) || chat.messages().empty()) return;
+  const v1::ChatMessage& last = *chat.messages().rbegin();
+  const bool begins_turn = !chat.has_add_generation_prompt() || chat.add_generation_prompt();
+  if (begins_turn && last.role() != "assistant") return;
+  reply.echo_text =
+      last.content_parts().empty() ? last.content() : absl::StrJoin(last.content_parts(), "\n");
+}
+
 void RefuseModalities(JsonFields& fields) {
   const nlohmann::json* modalities = fields.Array("modalities");
   if (modalities == nullptr) return;
@@ -216,6 +228,7 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   ReadLogprobs(fields, call, request.reply);
   ReadMaxTokens(fields, call, request.reply);
   ReadChat(fields, body, *call.mutable_chat());
+  ReadEcho(fields, call.chat(), request.reply);
   ReadParsing(fields, call, request.reply);
   ReadStructuredOutput(fields, body, call, request.reply);
   TIDAL_RETURN_IF_ERROR(fields.status());

@@ -83,7 +83,8 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
     call.mutable_output()->set_logprobs(*value);
     request.reply.logprobs = true;
   }
-  if (auto value = fields.Bool("echo")) call.mutable_output()->set_echo(*value);
+  request.reply.echo = fields.Bool("echo").value_or(false);
+  call.mutable_output()->set_echo(request.reply.echo);
   if (auto value = fields.Bool("add_special_tokens")) call.set_add_special_tokens(*value);
   ReadStructuredOutput(fields, body, call, request.reply);
   ReadPrompts(fields, call, request);

@@ -19,6 +19,9 @@ namespace tidal {
 
 enum class OpenAiApi { kCompletions, kChat };
 
+// How log probabilities name tokens.
+enum class TokenNames { kTexts, kIds };  // "Hello"; "token_id:9906"
+
 // What the reply must know of the request.
 struct ReplyOptions {
   OpenAiApi api = OpenAiApi::kCompletions;
@@ -27,6 +30,10 @@ struct ReplyOptions {
   bool continuous_usage_stats = false;  // stream, with include_usage: usage so far in every chunk
   bool logprobs = false;
   bool return_token_ids = false;
+  TokenNames token_names = TokenNames::kTexts;
+  bool prompt_logprobs = false;  // in vLLM's form
+  bool echo = false;             // of completions: with logprobs, those of the prompt come first
+  std::string echo_text = "";    // of chats: comes before each content
   bool include_reasoning = true;
   bool named_tool = false;  // it had to call a tool by name, which is no reason to have stopped
   uint32_t n = 1;

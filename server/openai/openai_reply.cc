@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "server/generation/request_limits.h"
 #include "server/openai/reply_json.h"
 
 namespace tidal {
@@ -21,6 +22,7 @@ ReplyState::ReplyState(ReplyOptions reply_options, std::string reply_id, int64_t
       id(std::move(reply_id)),
       created(created_seconds),
       prompt_token_ids(options.num_calls),
+      prompt_logprobs(options.num_calls),
       finished(options.num_calls * options.n) {}
 
 absl::Status ReplyState::Accept(size_t call, const v1::GenerateResponse& event) {
@@ -35,7 +37,7 @@ absl::Status ReplyState::Accept(size_t call, const v1::GenerateResponse& event) 
       prompt_token_ids[call].assign(event.prompt().token_ids().begin(),
                                     event.prompt().token_ids().end());
       usage.set_prompt_tokens(usage.prompt_tokens() + event.prompt().prompt_tokens());
-      return absl::OkStatus();
+      return TakePromptLogprobs(call, event.prompt());
     case v1::GenerateResponse::kDelta:
       streamed_tokens += event.delta().num_tokens();
       return known(event.delta().index());
@@ -61,6 +63,27 @@ absl::Status ReplyState::Accept(size_t call, const v1::GenerateResponse& event) 
     case v1::GenerateResponse::EVENT_NOT_SET:
       return absl::OkStatus();  // an event of a newer service
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReplyState::TakePromptLogprobs(size_t call, const v1::PromptInfo& prompt) {
+  if (!options.prompt_logprobs && !echoes_logprobs()) return absl::OkStatus();
+  if (prompt.logprobs_size() != static_cast<int64_t>(prompt.prompt_tokens())) {
+    return absl::InternalError(absl::StrCat("the service gave ", prompt.logprobs_size(),
+                                            " log probabilities of ", prompt.prompt_tokens(),
+                                            " tokens of a prompt"));
+  }
+  for (const v1::TokenLogprobs& token : prompt.logprobs()) {
+    num_prompt_logprobs += int64_t{options.n} * (1 + token.top_size());
+  }
+  if (num_prompt_logprobs > kMaxReplyLogprobs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.prompt_logprobs ? "output.prompt_logprobs" : "output.logprobs",
+                     ": must make at most ", kMaxReplyLogprobs,
+                     " log probabilities of prompts, all outputs of all prompts together, got ",
+                     num_prompt_logprobs, " and more"));
+  }
+  prompt_logprobs[call].assign(prompt.logprobs().begin(), prompt.logprobs().end());
   return absl::OkStatus();
 }
 
@@ -108,13 +131,22 @@ Json CollectedReply::RenderChoice(size_t index) const {
   const bool chat = state_.options.api == OpenAiApi::kChat;
   Json logprobs = nullptr;
   if (state_.options.logprobs) {
-    logprobs = chat ? ChatLogprobsJson(choice.logprobs)
-                    : CompletionLogprobsJson(choice.logprobs, choice.logprob_offsets);
+    const TokenNames names = state_.options.token_names;
+    if (chat) {
+      logprobs = ChatLogprobsJson(choice.logprobs, names);
+    } else if (state_.options.echo) {
+      logprobs =
+          EchoedLogprobsJson(state_.prompt_logprobs[index / state_.options.n], choice.logprobs,
+                             choice.logprob_offsets, CodePoints(choice.text), names);
+    } else {
+      logprobs = CompletionLogprobsJson(choice.logprobs, choice.logprob_offsets, names);
+    }
   }
   if (chat) {
     Json& message = json["message"];
-    message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
-    if (choice.text.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
+    const std::string content = state_.options.echo_text + choice.text;
+    message = {{"role", "assistant"}, {"content", content}, {"refusal", nullptr}};
+    if (content.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
     if (state_.options.include_reasoning) AddReasoning(choice.reasoning, &message);
     for (const v1::ToolCallDelta& call : choice.tool_calls) {
       message["tool_calls"].push_back(ToolCallJson(call));
@@ -125,6 +157,9 @@ Json CollectedReply::RenderChoice(size_t index) const {
   json["logprobs"] = std::move(logprobs);
   json["finish_reason"] = FinishReasonJson(choice.finish.reason(), state_.options);
   json["stop_reason"] = StopReasonJson(choice.finish);
+  if (state_.options.prompt_logprobs && !chat) {
+    json["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[index / state_.options.n]);
+  }
   if (state_.options.return_token_ids) {
     json["token_ids"] = choice.token_ids;
     if (!chat) json["prompt_token_ids"] = state_.prompt_token_ids[index / state_.options.n];
@@ -143,6 +178,9 @@ absl::Status CollectedReply::Finish(std::string* out) {
                {"model", state_.model},
                {"choices", std::move(choices)},
                {"usage", UsageJson(state_.usage)}};
+  if (chat && state_.options.prompt_logprobs) {
+    json["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[0]);
+  }
   if (chat && state_.options.return_token_ids) {
     json["prompt_token_ids"] = state_.prompt_token_ids[0];
   }

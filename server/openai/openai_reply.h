@@ -26,7 +26,10 @@ struct ReplyState {
   ReplyState(ReplyOptions reply_options, std::string reply_id, int64_t created_seconds);
 
   size_t ChoiceOf(size_t call, uint32_t index) const { return call * options.n + index; }
+  // Do the log probabilities of each output begin with the prompt's?
+  bool echoes_logprobs() const { return options.echo && options.logprobs; }
   // INTERNAL where the event does not fit the request: the service broke the contract.
+  // INVALID_ARGUMENT where the log probabilities of all prompts are too many for one reply.
   absl::Status Accept(size_t call, const v1::GenerateResponse& event);
   // INTERNAL while an output has not finished or a call has sent no usage.
   absl::Status CheckComplete() const;
@@ -38,8 +41,14 @@ struct ReplyState {
   v1::Usage usage;  // summed over the calls
   uint32_t streamed_tokens = 0;
   std::vector<std::vector<uint32_t>> prompt_token_ids;  // by call, with return_token_ids
-  std::vector<bool> finished;                           // by choice
+  // By call, where they are wanted; and how many log probabilities that makes in all choices.
+  std::vector<std::vector<v1::TokenLogprobs>> prompt_logprobs;
+  int64_t num_prompt_logprobs = 0;
+  std::vector<bool> finished;  // by choice
   size_t num_usages = 0;
+
+ private:
+  absl::Status TakePromptLogprobs(size_t call, const v1::PromptInfo& prompt);
 };
 
 // A reply that is streamed.
@@ -62,12 +71,14 @@ class StreamedReply : public ApiReply {
   void AppendOutput(size_t choice, const v1::OutputDelta* delta, const v1::OutputFinish* finish,
                     std::string* out);
   void AppendChunk(nlohmann::ordered_json choice, std::string* out) const;
+  // Of the delta, if there is one, and before the first those of an echoed prompt.
+  nlohmann::ordered_json Logprobs(size_t choice, const v1::OutputDelta* delta);
   // The first chunk of each completions choice carries the prompt's ids, where they are asked for.
   void AddPromptTokenIds(size_t choice, nlohmann::ordered_json* out);
 
   ReplyState state_;
   std::vector<size_t> text_offset_;  // by choice: code points so far
-  std::vector<bool> sent_prompt_ids_;
+  std::vector<bool> sent_prompt_ids_, sent_prompt_logprobs_;
   // By choice: the last delta, until the finish that is the call's next event.
   std::vector<std::optional<v1::OutputDelta>> last_delta_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
 
@@ -16,15 +17,14 @@ double FiniteLogprob(float logprob) {
   return std::isfinite(logprob) ? std::max<double>(logprob, kMinLogprob) : kMinLogprob;
 }
 
-size_t CodePoints(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+std::string NameOf(const v1::Logprob& token, TokenNames names) {
+  return names == TokenNames::kIds ? absl::StrCat("token_id:", token.token_id()) : token.token();
 }
 
-Json ChatToken(const v1::Logprob& token) {
+Json ChatToken(const v1::Logprob& token, TokenNames names) {
   Json bytes = Json::array();
   for (const char byte : token.bytes()) bytes.push_back(static_cast<unsigned char>(byte));
-  return {{"token", token.token()},
+  return {{"token", NameOf(token, names)},
           {"logprob", FiniteLogprob(token.logprob())},
           {"bytes", std::move(bytes)}};
 }
@@ -87,22 +87,27 @@ Json StopReasonJson(const v1::OutputFinish& finish) {
   return nullptr;
 }
 
+size_t CodePoints(absl::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
 Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
-                            const std::vector<size_t>& text_offsets) {
+                            const std::vector<size_t>& text_offsets, TokenNames names) {
   Json texts = Json::array();
   Json logprobs = Json::array();
   Json top_logprobs = Json::array();
   for (const v1::TokenLogprobs& token : tokens) {
-    texts.push_back(token.token().token());
+    texts.push_back(NameOf(token.token(), names));
     logprobs.push_back(FiniteLogprob(token.token().logprob()));
     Json top = Json::object();
     // The better of two tokens with the same text comes first and stays.
-    for (const v1::Logprob& other : token.top()) {
-      if (!top.contains(other.token())) top[other.token()] = FiniteLogprob(other.logprob());
-    }
-    if (!top.contains(token.token().token())) {
-      top[token.token().token()] = FiniteLogprob(token.token().logprob());
-    }
+    const auto add = [&](const v1::Logprob& other) {
+      const std::string name = NameOf(other, names);
+      if (!top.contains(name)) top[name] = FiniteLogprob(other.logprob());
+    };
+    for (const v1::Logprob& other : token.top()) add(other);
+    add(token.token());
     top_logprobs.push_back(std::move(top));
   }
   return {{"text_offset", text_offsets},
@@ -111,16 +116,56 @@ Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
           {"top_logprobs", std::move(top_logprobs)}};
 }
 
-Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens) {
+Json EchoedLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt,
+                        const std::vector<v1::TokenLogprobs>& tokens,
+                        const std::vector<size_t>& text_offsets, size_t text_end,
+                        TokenNames names) {
+  std::vector<v1::TokenLogprobs> all = prompt;
+  all.insert(all.end(), tokens.begin(), tokens.end());
+  std::vector<size_t> offsets(prompt.size());
+  // A token that is not in the text, as it may be of a special one, starts where the next does.
+  size_t end = text_offsets.empty() ? text_end : text_offsets.front();
+  for (size_t i = prompt.size(); i-- > 0;) {
+    end -= std::min(end, CodePoints(prompt[i].token().token()));
+    offsets[i] = end;
+  }
+  offsets.insert(offsets.end(), text_offsets.begin(), text_offsets.end());
+  Json json = CompletionLogprobsJson(all, offsets, names);
+  json["token_logprobs"][0] = nullptr;
+  json["top_logprobs"][0] = nullptr;
+  return json;
+}
+
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names) {
   Json content = Json::array();
   for (const v1::TokenLogprobs& token : tokens) {
-    Json entry = ChatToken(token.token());
+    Json entry = ChatToken(token.token(), names);
     Json top = Json::array();
-    for (const v1::Logprob& other : token.top()) top.push_back(ChatToken(other));
+    for (const v1::Logprob& other : token.top()) top.push_back(ChatToken(other, names));
     entry["top_logprobs"] = std::move(top);
     content.push_back(std::move(entry));
   }
   return {{"content", std::move(content)}, {"refusal", nullptr}};
+}
+
+Json PromptLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt) {
+  Json tokens = Json::array();
+  for (const v1::TokenLogprobs& token : prompt) {
+    if (tokens.empty()) {
+      tokens.push_back(nullptr);
+      continue;
+    }
+    Json entry = Json::object();
+    const auto add = [&](const v1::Logprob& one) {
+      entry[absl::StrCat(one.token_id())] = {{"logprob", FiniteLogprob(one.logprob())},
+                                             {"rank", one.rank()},
+                                             {"decoded_token", one.token()}};
+    };
+    add(token.token());
+    for (const v1::Logprob& other : token.top()) add(other);
+    tokens.push_back(std::move(entry));
+  }
+  return tokens;
 }
 
 std::vector<size_t> TextOffsets(const v1::OutputDelta& delta, size_t* offset) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "nlohmann/json_fwd.hpp"
 #include "server/openai/openai_reply.h"
 
@@ -30,14 +31,23 @@ Json StopReasonJson(const v1::OutputFinish& finish);
 
 // {"tokens", "token_logprobs", "top_logprobs", "text_offset"}
 Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
-                            const std::vector<size_t>& text_offsets);
+                            const std::vector<size_t>& text_offsets, TokenNames names);
+// The same behind those of the prompt, whose first token has none. text_end: where the text of both
+// ends, in code points.
+Json EchoedLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt,
+                        const std::vector<v1::TokenLogprobs>& tokens,
+                        const std::vector<size_t>& text_offsets, size_t text_end, TokenNames names);
 // {"content": [{"token", "logprob", "bytes", "top_logprobs"}], "refusal": null}
-Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens);
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names);
+// vLLM's: [null, {"<token id>": {"logprob", "rank", "decoded_token"}, ...}, ...], the prompt's own
+// token always among them.
+Json PromptLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt);
 
 // Where the text of each token of `delta` that has logprobs starts, in code points of the output;
 // `offset` is where the delta starts and becomes where it ends. Text before the first such token is
 // an echoed prompt.
 std::vector<size_t> TextOffsets(const v1::OutputDelta& delta, size_t* offset);
+size_t CodePoints(absl::string_view text);
 
 }  // namespace tidal
 

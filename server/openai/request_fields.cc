@@ -16,14 +16,11 @@ constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",
-                                                "prompt_logprobs",
                                                 "prompt_embeds",
                                                 "bad_words",
                                                 "allowed_token_ids",
                                                 "logits_processors",
-                                                "truncate_prompt_tokens",
                                                 "logprob_token_ids",
-                                                "return_tokens_as_token_ids",
                                                 nullptr};
 
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
@@ -82,6 +79,27 @@ void ReadStreaming(JsonFields& fields, ReplyOptions& reply) {
   fields.Adopt(options.status());
 }
 
+// vLLM's; -1 would be the whole vocabulary for each token.
+void ReadPromptLogprobs(JsonFields& fields, v1::Output& output, ReplyOptions& reply) {
+  const auto value = fields.Integer("prompt_logprobs", kMinInt32, kMaxInt32);
+  if (!value) return;
+  if (*value < 0) {
+    return fields.Fail("prompt_logprobs", "0 or more (all of the vocabulary is not given)", *value);
+  }
+  if (reply.stream) return fields.Fail("prompt_logprobs", "must be absent where stream is true");
+  output.set_prompt_logprobs(static_cast<uint32_t>(*value));
+  reply.prompt_logprobs = true;
+}
+
+// Of a longer prompt its end is taken.
+void ReadTruncation(JsonFields& fields, v1::GenerateRequest& call) {
+  if (auto value = fields.Integer("truncate_prompt_tokens", kMinInt32, kMaxInt32)) {
+    call.set_truncate_prompt_tokens(*value);
+  }
+  const auto side = fields.String("truncation_side");
+  if (side && *side != "left") fields.Fail("truncation_side", R"("left")", *side);
+}
+
 }  // namespace
 
 void ReadAttention(JsonFields& fields, v1::GenerateRequest& call) {
@@ -133,6 +151,10 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
   if (auto value = fields.Bool("skip_special_tokens")) output.set_skip_special_tokens(*value);
   if (auto value = fields.Bool("return_token_ids")) output.set_return_token_ids(*value);
   request.reply.return_token_ids = output.return_token_ids();
+  const bool as_ids = fields.Bool("return_tokens_as_token_ids").value_or(false);
+  request.reply.token_names = as_ids ? TokenNames::kIds : TokenNames::kTexts;
+  ReadPromptLogprobs(fields, output, request.reply);
+  ReadTruncation(fields, call);
   output.set_final_only(!request.reply.stream);
 }
 

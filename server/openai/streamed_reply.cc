@@ -12,6 +12,7 @@ StreamedReply::StreamedReply(ReplyOptions options, std::string id, int64_t creat
     : state_(std::move(options), std::move(id), created),
       text_offset_(state_.finished.size()),
       sent_prompt_ids_(state_.finished.size()),
+      sent_prompt_logprobs_(state_.finished.size()),
       last_delta_(state_.finished.size()) {}
 
 absl::Status StreamedReply::OnEvent(size_t call, const v1::GenerateResponse& event,
@@ -42,11 +43,17 @@ absl::Status StreamedReply::OnEvent(size_t call, const v1::GenerateResponse& eve
   return absl::OkStatus();
 }
 
-// The first chunk of a chat choice names the role, as OpenAI's does.
+// The first chunk of a chat choice names the role, as OpenAI's does; the next has the echo.
 void StreamedReply::AppendRoles(size_t call, std::string* out) const {
   for (uint32_t index = 0; index < state_.options.n; ++index) {
     AppendChunk({{"index", state_.ChoiceOf(call, index)},
                  {"delta", {{"role", "assistant"}, {"content", ""}}},
+                 {"logprobs", nullptr},
+                 {"finish_reason", nullptr}},
+                out);
+    if (state_.options.echo_text.empty()) continue;
+    AppendChunk({{"index", state_.ChoiceOf(call, index)},
+                 {"delta", {{"content", state_.options.echo_text}}},
                  {"logprobs", nullptr},
                  {"finish_reason", nullptr}},
                 out);
@@ -79,21 +86,32 @@ void StreamedReply::AppendOutput(size_t choice, const v1::OutputDelta* delta,
   } else {
     json["delta"] = delta == nullptr ? Json::object() : ChatDelta(*delta);
   }
-  Json logprobs = nullptr;
-  if (state_.options.logprobs && delta != nullptr) {
-    const std::vector<v1::TokenLogprobs> tokens(delta->logprobs().begin(), delta->logprobs().end());
-    const std::vector<size_t> offsets = TextOffsets(*delta, &text_offset_[choice]);
-    if (!tokens.empty()) {
-      logprobs = chat ? ChatLogprobsJson(tokens) : CompletionLogprobsJson(tokens, offsets);
-    }
-  }
-  json["logprobs"] = std::move(logprobs);
+  json["logprobs"] = Logprobs(choice, delta);
   json["finish_reason"] =
       finish == nullptr ? Json(nullptr) : FinishReasonJson(finish->reason(), state_.options);
   if (finish != nullptr) json["stop_reason"] = StopReasonJson(*finish);
   if (state_.options.return_token_ids && delta != nullptr) json["token_ids"] = delta->token_ids();
   AddPromptTokenIds(choice, &json);
   AppendChunk(std::move(json), out);
+}
+
+Json StreamedReply::Logprobs(size_t choice, const v1::OutputDelta* delta) {
+  if (!state_.options.logprobs) return nullptr;
+  std::vector<v1::TokenLogprobs> tokens;
+  std::vector<size_t> offsets;
+  if (delta != nullptr) {
+    tokens.assign(delta->logprobs().begin(), delta->logprobs().end());
+    offsets = TextOffsets(*delta, &text_offset_[choice]);
+  }
+  const TokenNames names = state_.options.token_names;
+  if (state_.options.echo && !sent_prompt_logprobs_[choice]) {
+    sent_prompt_logprobs_[choice] = true;
+    return EchoedLogprobsJson(state_.prompt_logprobs[choice / state_.options.n], tokens, offsets,
+                              text_offset_[choice], names);
+  }
+  if (tokens.empty()) return nullptr;
+  return state_.options.api == OpenAiApi::kChat ? ChatLogprobsJson(tokens, names)
+                                                : CompletionLogprobsJson(tokens, offsets, names);
 }
 
 void StreamedReply::AddPromptTokenIds(size_t choice, Json* out) {

@@ -109,14 +109,26 @@ const BadRequest kBadRequests[] = {
      "sampling.logit_bias: must be in [-100, 100], got nan"},
     {"Logprobs", [](R* r) { r->mutable_output()->set_logprobs(21); },
      "output.logprobs: must be in [0, 20], got 21"},
-    {"EchoWithLogprobs",
+    {"PromptLogprobsTooMany", [](R* r) { r->mutable_output()->set_prompt_logprobs(21); },
+     "output.prompt_logprobs: must be in [0, 20], got 21"},
+    {"MinTokensOfThePromptAlone",
      [](R* r) {
-       r->mutable_output()->set_echo(true);
-       r->mutable_output()->set_logprobs(0);
+       r->mutable_stopping()->set_max_tokens(0);
+       r->mutable_stopping()->set_min_tokens(1);
      },
-     "output.echo: must be false with logprobs"},
-    {"MaxTokensZero", [](R* r) { r->mutable_stopping()->set_max_tokens(0); },
-     "stopping.max_tokens: must be at least 1, got 0"},
+     "stopping.min_tokens: must be at most max_tokens, 0, got 1"},
+    {"TruncateToNothing", [](R* r) { r->set_truncate_prompt_tokens(0); },
+     "truncate_prompt_tokens: must be -1 or in [1, 199], got 0"},
+    {"TruncateBelow", [](R* r) { r->set_truncate_prompt_tokens(-2); },
+     "truncate_prompt_tokens: must be -1 or in [1, 199], got -2"},
+    {"TruncateToMoreThanFits", [](R* r) { r->set_truncate_prompt_tokens(200); },
+     "truncate_prompt_tokens: must be -1 or in [1, 199], got 200"},
+    {"TruncateATextThatIsTooLongToTokenize",
+     [](R* r) {
+       r->set_text(std::string(1 << 20, 'x'));
+       r->set_truncate_prompt_tokens(-1);
+     },
+     "prompt: must have at most 199 tokens, got at least"},
     {"MinOverMax",
      [](R* r) {
        r->mutable_stopping()->set_max_tokens(4);
@@ -246,6 +258,75 @@ TEST_F(GenerationRequestTest, LongestPromptLeavesOneToken) {
   v1::GenerateRequest request;
   for (int i = 0; i < kTestMaxModelLen - 1; ++i) request.mutable_token_ids()->add_ids(7);
   EXPECT_EQ(Parse(request)->stop.max_tokens, 1);
+}
+
+TEST_F(GenerationRequestTest, ThePromptAloneMayFillTheModel) {
+  v1::GenerateRequest request;
+  for (int i = 0; i < kTestMaxModelLen; ++i) request.mutable_token_ids()->add_ids(7);
+  EXPECT_THAT(std::string(Parse(request).status().message()), HasSubstr("at most 199 tokens"));
+  request.mutable_stopping()->set_max_tokens(0);
+  EXPECT_EQ(Parse(request)->stop.max_tokens, 0);
+  request.mutable_token_ids()->add_ids(7);
+  EXPECT_THAT(std::string(Parse(request).status().message()), HasSubstr("at most 200 tokens"));
+}
+
+TEST_F(GenerationRequestTest, AnEchoedPromptIsScoredAsTheOutputIs) {
+  v1::GenerateRequest request = Text("Hello");
+  EXPECT_FALSE(Parse(request)->sampling.wants_prompt_logprobs());
+  request.mutable_output()->set_logprobs(3);
+  EXPECT_FALSE(Parse(request)->sampling.wants_prompt_logprobs());
+  request.mutable_output()->set_echo(true);
+  EXPECT_EQ(Parse(request)->sampling.num_prompt_logprobs, 3);
+  request.mutable_output()->set_prompt_logprobs(0);
+  EXPECT_EQ(Parse(request)->sampling.num_prompt_logprobs, 0);
+  EXPECT_EQ(Parse(request)->sampling.num_logprobs, 3);
+}
+
+// So many that a reply would take a gigabyte.
+TEST_F(GenerationRequestTest, LogProbabilitiesOfAPromptAreBounded) {
+  model_->info.max_model_len = 1 << 20;
+  v1::GenerateRequest request;
+  for (int i = 0; i < 100000; ++i) request.mutable_token_ids()->add_ids(7);
+  request.mutable_output()->set_prompt_logprobs(9);
+  EXPECT_TRUE(Parse(request).ok());
+  request.mutable_output()->set_prompt_logprobs(10);
+  EXPECT_EQ(Parse(request).status().message(),
+            "output.prompt_logprobs: must be at most 9 for 1 outputs of a prompt of 100000 tokens, "
+            "got 10");
+  request.set_n(11);
+  EXPECT_THAT(std::string(Parse(request).status().message()),
+              HasSubstr("output.prompt_logprobs: must be absent for 11 outputs of a prompt"));
+  request.mutable_output()->clear_prompt_logprobs();
+  request.mutable_output()->set_logprobs(1);
+  request.mutable_output()->set_echo(true);
+  EXPECT_THAT(std::string(Parse(request).status().message()),
+              HasSubstr("output.logprobs: must be absent"));
+}
+
+TEST_F(GenerationRequestTest, ALongPromptIsCutToItsEnd) {
+  v1::GenerateRequest request;
+  for (int i = 0; i < 300; ++i) request.mutable_token_ids()->add_ids(100 + i);
+  request.set_truncate_prompt_tokens(3);
+  EXPECT_THAT(Parse(request)->prompt, ElementsAre(397, 398, 399));
+  request.set_truncate_prompt_tokens(-1);
+  EXPECT_EQ(Parse(request)->prompt.size(), 199u);
+  EXPECT_EQ(Parse(request)->prompt.back(), 399);
+  request.mutable_stopping()->set_max_tokens(50);
+  EXPECT_EQ(Parse(request)->prompt.size(), 150u) << "beside max_tokens";
+  request.mutable_stopping()->set_fit_max_tokens(true);
+  EXPECT_EQ(Parse(request)->prompt.size(), 199u);
+  request.mutable_stopping()->set_max_tokens(0);
+  EXPECT_EQ(Parse(request)->prompt.size(), 200u);
+
+  v1::GenerateRequest text = Text("one two three");
+  const std::vector<TokenId> whole = Parse(text)->prompt;
+  text.set_truncate_prompt_tokens(2);
+  text.mutable_output()->set_echo(true);
+  EXPECT_THAT(Parse(text)->prompt, ElementsAre(whole[whole.size() - 2], whole.back()));
+  EXPECT_NE(Parse(text)->output.echo, "one two three") << "what is left of it";
+  text.set_truncate_prompt_tokens(100);
+  EXPECT_EQ(Parse(text)->prompt, whole);
+  EXPECT_EQ(Parse(text)->output.echo, "one two three");
 }
 
 TEST_F(GenerationRequestTest, SeedIsKeptOrRandom) {

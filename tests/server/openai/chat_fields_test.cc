@@ -75,7 +75,7 @@ constexpr Field kFields[] = {
     {"chat_template_kwargs", R"({"a": 1})", kWorks},
     {"continue_final_message", "true", kWorks},
     {"documents", R"([{"text": "x"}])", kWorks},
-    {"echo", "true", kRefused},
+    {"echo", "true", kWorks},
     {"guided_json", R"({"type": "object"})", kRefused},
     {"ignore_eos", "true", kWorks},
     {"include_reasoning", "false", kWorks},
@@ -86,18 +86,19 @@ constexpr Field kFields[] = {
     {"min_p", "0.1", kWorks},
     {"min_tokens", "2", kWorks},
     {"priority", "1", kWorks},
-    {"prompt_logprobs", "1", kRefused},
+    {"prompt_logprobs", "1", kWorks},
     {"repetition_penalty", "1.1", kWorks},
     {"request_id", R"("r")", kWorks},
     {"return_token_ids", "true", kWorks},
-    {"return_tokens_as_token_ids", "true", kRefused},
+    {"return_tokens_as_token_ids", "true", kWorks},
     {"skip_special_tokens", "false", kWorks},
     {"spaces_between_special_tokens", "true", kNoEffect},
     {"stop_token_ids", "[5]", kWorks},
     {"structured_outputs", R"({"json": {}})", kRefused},
     {"thinking_token_budget", "100", kRefused},
     {"top_k", "5", kWorks},
-    {"truncate_prompt_tokens", "5", kRefused},
+    {"truncate_prompt_tokens", "5", kWorks},
+    {"truncation_side", R"("left")", kNoEffect},
     {"use_beam_search", "true", kRefused},
 };
 
@@ -105,12 +106,15 @@ class ChatFieldsTest : public ::testing::TestWithParam<Field> {};
 
 std::string Text(const OpenAiRequest& request) {
   return absl::StrCat(request.calls[0].DebugString(), request.request_id, request.reply.stream,
-                      request.reply.include_reasoning, request.reply.logprobs);
+                      request.reply.include_reasoning, request.reply.logprobs,
+                      request.reply.echo_text, request.reply.prompt_logprobs,
+                      static_cast<int>(request.reply.token_names));
 }
 
 TEST_P(ChatFieldsTest, HasItsAnswer) {
   const Field& field = GetParam();
-  const std::string messages = R"("messages": [{"role": "user", "content": "Hello"}])";
+  const std::string messages =
+      R"("messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}])";
   const auto plain = ParseChatRequest(absl::StrCat("{", messages, "}"));
   const auto with =
       ParseChatRequest(absl::StrCat("{", messages, ", \"", field.name, "\": ", field.value, "}"));

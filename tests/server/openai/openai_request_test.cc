@@ -232,7 +232,13 @@ const BadField kBadShared[] = {
     {R"("response_format": {"type": "json_object"})", R"(response_format.type: must be "text")"},
     {R"("guided_json": {"type": "object"})", "guided_json: not supported"},
     {R"("use_beam_search": true)", "use_beam_search: not supported"},
-    {R"("prompt_logprobs": 0)", "prompt_logprobs: not supported"},
+    {R"("prompt_logprobs": -1)", "prompt_logprobs: must be 0 or more"},
+    {R"("prompt_logprobs": 2, "stream": true)",
+     "prompt_logprobs: must be absent where stream is true"},
+    {R"("truncate_prompt_tokens": "all")", "truncate_prompt_tokens: must be an integer"},
+    {R"("truncation_side": "right")", R"(truncation_side: must be "left", got "right")"},
+    {R"("return_tokens_as_token_ids": 5)", "return_tokens_as_token_ids: must be true or false"},
+    {R"("logprob_token_ids": [5])", "logprob_token_ids: not supported"},
 };
 
 TEST(OpenAiRequest, BadFieldsOfBoth) {
@@ -312,7 +318,7 @@ TEST(OpenAiRequest, BadChats) {
       {absl::StrCat("{", kMessages, R"(, "modalities": ["audio"]})"), "modalities: must be"},
       {absl::StrCat("{", kMessages, R"(, "top_logprobs": 5})"), "top_logprobs: must be absent"},
       {absl::StrCat("{", kMessages, R"(, "logprobs": 5})"), "logprobs: must be true or false"},
-      {absl::StrCat("{", kMessages, R"(, "echo": true})"), "echo: not supported"},
+      {absl::StrCat("{", kMessages, R"(, "echo": 5})"), "echo: must be true or false"},
   };
   for (const auto& [body, expected] : cases) {
     EXPECT_THAT(std::string(ParseChatRequest(body).status().message()), StartsWith(expected))
@@ -416,6 +422,51 @@ TEST(OpenAiError, Objects) {
   EXPECT_THAT(RenderError(HttpError(400, "bad \xFF byte")), HasSubstr("\xEF\xBF\xBD"));
   EXPECT_EQ(ToApiError(absl::InternalError("disk: full")).param, "");
   EXPECT_EQ(ToApiError(absl::UnavailableError("")).message, "UNAVAILABLE");
+}
+
+TEST(OpenAiRequest, LogProbabilitiesOfPrompts) {
+  const auto completion = ParseCompletionRequest(
+      R"({"prompt": "Hi", "echo": true, "logprobs": 2, "max_tokens": 0, "prompt_logprobs": 3,
+          "truncate_prompt_tokens": -1, "truncation_side": "left",
+          "return_tokens_as_token_ids": true})");
+  ASSERT_TRUE(completion.ok()) << completion.status();
+  const v1::GenerateRequest& call = completion->calls[0];
+  EXPECT_TRUE(call.output().echo());
+  EXPECT_EQ(call.output().logprobs(), 2);
+  EXPECT_EQ(call.output().prompt_logprobs(), 3);
+  EXPECT_TRUE(call.stopping().has_max_tokens());
+  EXPECT_EQ(call.stopping().max_tokens(), 0);
+  EXPECT_EQ(call.truncate_prompt_tokens(), -1);
+  EXPECT_TRUE(completion->reply.echo);
+  EXPECT_TRUE(completion->reply.prompt_logprobs);
+  EXPECT_EQ(completion->reply.token_names, TokenNames::kIds);
+  const auto plain = ParseCompletionRequest(R"({"prompt": "Hi"})");
+  EXPECT_FALSE(plain->calls[0].output().has_prompt_logprobs());
+  EXPECT_FALSE(plain->calls[0].has_truncate_prompt_tokens());
+  EXPECT_EQ(plain->reply.token_names, TokenNames::kTexts);
+}
+
+// As vLLM does: what goes on is put together.
+TEST(OpenAiRequest, AChatsEchoIsTheLastMessageOfTheReplysRole) {
+  const auto echo = [](const std::string& last, const std::string& more) {
+    const auto request =
+        ParseChatRequest(absl::StrCat(R"({"messages": [{"role": "user", "content": "Hi"}, )", last,
+                                      R"(], "echo": true)", more, "}"));
+    EXPECT_TRUE(request.ok()) << request.status();
+    EXPECT_FALSE(request->calls[0].output().echo()) << "that would be the whole prompt";
+    return request->reply.echo_text;
+  };
+  const std::string assistant = R"({"role": "assistant", "content": "Well"})";
+  EXPECT_EQ(echo(assistant, R"(, "continue_final_message": true)"), "Well");
+  EXPECT_EQ(echo(assistant, ""), "Well");
+  EXPECT_EQ(echo(R"({"role": "assistant", "content": [{"type": "text", "text": "a"},
+                                                      {"type": "text", "text": "b"}]})",
+                 ""),
+            "a\nb");
+  EXPECT_EQ(echo(R"({"role": "assistant"})", ""), "");
+  EXPECT_EQ(echo(R"({"role": "user", "content": "Bye"})", ""), "");
+  EXPECT_EQ(echo(R"({"role": "user", "content": "Bye"})", R"(, "add_generation_prompt": false)"),
+            "Bye");
 }
 
 }  // namespace
