@@ -73,7 +73,9 @@ void OutputAssembler::Finish(const FinishInfo& info) {
 std::optional<v1::OutputDelta> OutputAssembler::TakeDelta() {
   const bool says_nothing =
       delta_.text().empty() && delta_.reasoning().empty() && delta_.tool_calls().empty();
-  if (!ended() && (final_only_ || says_nothing)) return std::nullopt;
+  // An echoed prompt waits for what follows it: it would be the first event, or the last delta.
+  const bool has_begun = completion_tokens_ > 0;
+  if (!ended() && (final_only_ || says_nothing || !has_begun)) return std::nullopt;
   if (says_nothing && delta_.num_tokens() == 0) return std::nullopt;
   delta_.set_index(index_);
   return std::exchange(delta_, v1::OutputDelta());

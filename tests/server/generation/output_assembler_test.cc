@@ -173,13 +173,27 @@ TEST_F(OutputAssemblerTest, FinalOnlyGivesOneDelta) {
   EXPECT_FALSE(assembler.TakeDelta().has_value());
 }
 
-TEST_F(OutputAssemblerTest, EchoComesBeforeTheFirstToken) {
+// A reply begins with what the model says: until then it may be refused.
+TEST_F(OutputAssemblerTest, EchoComesWithTheFirstToken) {
   options_.echo = "Prompt";
   OutputAssembler assembler = Make();
+  EXPECT_FALSE(assembler.TakeDelta().has_value());
+  assembler.Append(Token(Tokens("7").front()));
+  const auto delta = assembler.TakeDelta();
+  ASSERT_TRUE(delta.has_value());
+  EXPECT_EQ(delta->text(), "Prompt7");
+  EXPECT_EQ(delta->num_tokens(), 1);
+}
+
+TEST_F(OutputAssemblerTest, EchoWithoutTokensComesAtTheEnd) {
+  options_.echo = "Prompt";
+  OutputAssembler assembler = Make();
+  assembler.Finish(Finished(FinishReason::kLength));
   const auto delta = assembler.TakeDelta();
   ASSERT_TRUE(delta.has_value());
   EXPECT_EQ(delta->text(), "Prompt");
   EXPECT_EQ(delta->num_tokens(), 0);
+  EXPECT_EQ(assembler.reason(), v1::FINISH_REASON_LENGTH);
 }
 
 TEST_F(OutputAssemblerTest, LogprobsCarryTextAndExactBytes) {
