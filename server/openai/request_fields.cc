@@ -84,7 +84,8 @@ void ReadPromptLogprobs(JsonFields& fields, v1::Output& output, ReplyOptions& re
   const auto value = fields.Integer("prompt_logprobs", kMinInt32, kMaxInt32);
   if (!value) return;
   if (*value < 0) {
-    return fields.Fail("prompt_logprobs", "0 or more (all of the vocabulary is not given)", *value);
+    return fields.Fail("prompt_logprobs", "in [0, 20] (all of the vocabulary is not given)",
+                       *value);
   }
   if (reply.stream) return fields.Fail("prompt_logprobs", "must be absent where stream is true");
   output.set_prompt_logprobs(static_cast<uint32_t>(*value));

@@ -232,7 +232,7 @@ const BadField kBadShared[] = {
     {R"("response_format": {"type": "json_object"})", R"(response_format.type: must be "text")"},
     {R"("guided_json": {"type": "object"})", "guided_json: not supported"},
     {R"("use_beam_search": true)", "use_beam_search: not supported"},
-    {R"("prompt_logprobs": -1)", "prompt_logprobs: must be 0 or more"},
+    {R"("prompt_logprobs": -1)", "prompt_logprobs: must be in [0, 20] (all of the vocabulary"},
     {R"("prompt_logprobs": 2, "stream": true)",
      "prompt_logprobs: must be absent where stream is true"},
     {R"("truncate_prompt_tokens": "all")", "truncate_prompt_tokens: must be an integer"},
