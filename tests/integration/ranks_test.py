@@ -96,6 +96,22 @@ def server_of(ranks):
 
 
 class RanksTest(unittest.TestCase):
+    def test_score_prompts_as_one(self):
+        """Several chunks, several tiles of logits, beside an output that goes on."""
+        body = {"prompt": [PROMPT + " there was a fox who lived in a wood." * 250, PROMPT],
+                "max_tokens": 4, "temperature": 0, "echo": True, "logprobs": 2}
+        scores = []
+        for ranks in (1, RANKS):
+            server = server_of(ranks)
+            status, reply = server.post("/v1/completions", body)
+            self.assertEqual(200, status, reply)
+            scores.append([choice["logprobs"]["token_logprobs"] for choice in reply["choices"]])
+            self.assertEqual(0, server.stop(), server.log())
+        for one, many in zip(*scores, strict=True):
+            differences = [abs(a - b) for a, b in zip(one[1:-4], many[1:-4], strict=True)]
+            self.assertLess(sum(differences) / len(differences), 0.02)
+        self.assertGreater(len(scores[0][0]), 2048, "more than a step has")
+
     def test_answer_as_one(self):
         for ranks in (2, 4):
             server = server_of(ranks)

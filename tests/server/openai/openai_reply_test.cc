@@ -4,122 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"
 #include "nlohmann/json.hpp"
+#include "tests/server/openai/reply_events.h"
 
 namespace tidal {
 namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
-
-constexpr int64_t kCreated = 1700000000;
-
-v1::GenerateResponse Prompt(uint32_t tokens, const std::vector<uint32_t>& ids = {}) {
-  v1::GenerateResponse event;
-  event.mutable_prompt()->set_model("m");
-  event.mutable_prompt()->set_prompt_tokens(tokens);
-  event.mutable_prompt()->mutable_token_ids()->Add(ids.begin(), ids.end());
-  return event;
-}
-
-v1::GenerateResponse Delta(uint32_t index, const std::string& text,
-                           const std::vector<uint32_t>& ids = {}) {
-  v1::GenerateResponse event;
-  event.mutable_delta()->set_index(index);
-  event.mutable_delta()->set_text(text);
-  event.mutable_delta()->set_num_tokens(1);
-  event.mutable_delta()->mutable_token_ids()->Add(ids.begin(), ids.end());
-  return event;
-}
-
-void AddLogprob(v1::GenerateResponse& event, const std::string& text, float logprob,
-                const std::vector<std::pair<std::string, float>>& top = {}) {
-  v1::TokenLogprobs& token = *event.mutable_delta()->add_logprobs();
-  token.mutable_token()->set_token(text);
-  token.mutable_token()->set_bytes(text);
-  token.mutable_token()->set_logprob(logprob);
-  for (const auto& [other, value] : top) {
-    v1::Logprob& entry = *token.add_top();
-    entry.set_token(other);
-    entry.set_bytes(other);
-    entry.set_logprob(value);
-  }
-}
-
-v1::GenerateResponse Finish(uint32_t index, v1::FinishReason reason) {
-  v1::GenerateResponse event;
-  event.mutable_finish()->set_index(index);
-  event.mutable_finish()->set_reason(reason);
-  return event;
-}
-
-v1::GenerateResponse Usage() {
-  v1::GenerateResponse event;
-  v1::Usage& usage = *event.mutable_usage();
-  usage.set_completion_tokens(2);
-  usage.set_cached_tokens(1);
-  usage.mutable_attention()->set_mode(v1::ATTENTION_MODE_TIDAL);
-  usage.mutable_attention()->set_budget(64);
-  usage.mutable_attention()->set_sparse_steps(1);
-  usage.mutable_attention()->set_dense_steps(2);
-  return event;
-}
-
-const json kUsage = {
-    {"prompt_tokens", 3},
-    {"completion_tokens", 2},
-    {"total_tokens", 5},
-    {"prompt_tokens_details", {{"cached_tokens", 1}}},
-    {"attention", {{"mode", "tidal"}, {"budget", 64}, {"sparse_steps", 1}, {"dense_steps", 2}}}};
-
-v1::GenerateResponse Reasoning(uint32_t index, const std::string& text) {
-  v1::GenerateResponse event = Delta(index, "");
-  event.mutable_delta()->set_reasoning(text);
-  return event;
-}
-
-v1::GenerateResponse Call(uint32_t index, uint32_t call, const std::string& arguments,
-                          const std::string& id = "", const std::string& name = "") {
-  v1::GenerateResponse event = Delta(index, "");
-  v1::ToolCallDelta& piece = *event.mutable_delta()->add_tool_calls();
-  piece.set_index(call);
-  piece.set_id(id);
-  piece.set_name(name);
-  piece.set_arguments(arguments);
-  return event;
-}
-
-json Collect(const ReplyOptions& options, const std::vector<v1::GenerateResponse>& events) {
-  CollectedReply reply(options, ReplyId(options.api, "x"), kCreated);
-  std::string body;
-  for (const auto& event : events) EXPECT_TRUE(reply.OnEvent(0, event, &body).ok());
-  EXPECT_EQ(body, "") << "nothing before the end";
-  EXPECT_EQ(reply.Finish(&body), absl::OkStatus());
-  return json::parse(body);
-}
-
-// The JSON of each server-sent event; "[DONE]" as a string.
-std::vector<json> Stream(ReplyOptions options, const std::vector<v1::GenerateResponse>& events) {
-  options.stream = true;
-  StreamedReply reply(options, ReplyId(options.api, "x"), kCreated);
-  std::string out;
-  for (const auto& event : events) EXPECT_TRUE(reply.OnEvent(0, event, &out).ok());
-  EXPECT_TRUE(reply.Finish(&out).ok());
-  std::vector<json> result;
-  const std::vector<std::string> pieces = absl::StrSplit(out, "\n\n", absl::SkipEmpty());
-  for (const std::string& event : pieces) {
-    EXPECT_EQ(event.rfind("data: ", 0), 0u) << event;
-    const std::string data = event.substr(6);
-    result.push_back(data == "[DONE]" ? json(data) : json::parse(data));
-  }
-  return result;
-}
 
 TEST(OpenAiReply, Completion) {
   v1::GenerateResponse finish = Finish(0, v1::FINISH_REASON_STOP);
@@ -388,133 +284,6 @@ TEST(OpenAiReply, BytesThatAreNoUtf8DoNotBreakTheJson) {
   EXPECT_EQ(body["choices"][0]["text"],
             "a\xEF\xBF\xBD"
             "b\n\"\x01");
-}
-
-// Two tokens, of which the second could have been another.
-v1::GenerateResponse ScoredPrompt() {
-  v1::GenerateResponse event = Prompt(2);
-  const auto logprob = [](uint32_t id, const std::string& text, float value, uint32_t rank) {
-    v1::Logprob out;
-    out.set_token_id(id);
-    out.set_token(text);
-    out.set_bytes(text);
-    out.set_logprob(value);
-    out.set_rank(rank);
-    return out;
-  };
-  *event.mutable_prompt()->add_logprobs()->mutable_token() = logprob(7, "Hé", 0, 0);
-  v1::TokenLogprobs& second = *event.mutable_prompt()->add_logprobs();
-  *second.mutable_token() = logprob(9, "llo", -INFINITY, 40);
-  *second.add_top() = logprob(3, "y", -0.5f, 1);
-  return event;
-}
-
-const json kPromptLogprobs = {
-    nullptr,
-    {{"9", {{"logprob", -9999.0}, {"rank", 40}, {"decoded_token", "llo"}}},
-     {"3", {{"logprob", -0.5}, {"rank", 1}, {"decoded_token", "y"}}}}};
-
-TEST(OpenAiReply, EchoedLogProbabilitiesComeFirst) {
-  v1::GenerateResponse delta = Delta(0, "Héllo!");
-  AddLogprob(delta, "!", -1, {{"?", -0.25f}});
-  const std::vector<v1::GenerateResponse> events = {ScoredPrompt(), delta,
-                                                    Finish(0, v1::FINISH_REASON_LENGTH), Usage()};
-  const json expected = {
-      {"text_offset", {0, 2, 5}},
-      {"token_logprobs", {nullptr, -9999.0, -1.0}},
-      {"tokens", {"Hé", "llo", "!"}},
-      {"top_logprobs", {nullptr, {{"y", -0.5}, {"llo", -9999.0}}, {{"?", -0.25}, {"!", -1.0}}}}};
-  const ReplyOptions options = {.logprobs = true, .echo = true};
-  EXPECT_EQ(Collect(options, events)["choices"][0]["logprobs"], expected);
-  const std::vector<json> stream = Stream(options, events);
-  EXPECT_EQ(stream[0]["choices"][0]["logprobs"], expected);
-  EXPECT_EQ(stream[1]["choices"][0]["logprobs"], nullptr) << "once";
-}
-
-// With max_tokens 0; the second time the text lacks the first token, a special one.
-TEST(OpenAiReply, ThePromptAlone) {
-  for (const auto& [text, offsets] :
-       {std::pair("Héllo", json({0, 2})), std::pair("llo", json({0, 0}))}) {
-    v1::GenerateResponse delta = Delta(0, text);
-    delta.mutable_delta()->set_num_tokens(0);
-    delta.mutable_delta()->set_last(true);
-    const std::vector<v1::GenerateResponse> events = {ScoredPrompt(), delta,
-                                                      Finish(0, v1::FINISH_REASON_LENGTH), Usage()};
-    const ReplyOptions options = {.logprobs = true, .echo = true};
-    const json choice = Collect(options, events)["choices"][0];
-    EXPECT_EQ(choice["text"], text);
-    EXPECT_EQ(choice["finish_reason"], "length");
-    EXPECT_EQ(choice["logprobs"]["text_offset"], offsets);
-    EXPECT_EQ(choice["logprobs"]["token_logprobs"], json({nullptr, -9999.0}));
-    EXPECT_EQ(Stream(options, events)[0]["choices"][0]["logprobs"], choice["logprobs"]);
-  }
-}
-
-TEST(OpenAiReply, PromptLogprobsAreVllms) {
-  const std::vector<v1::GenerateResponse> events = {ScoredPrompt(),
-                                                    Delta(0, "!"),
-                                                    Delta(1, "?"),
-                                                    Finish(0, v1::FINISH_REASON_STOP),
-                                                    Finish(1, v1::FINISH_REASON_STOP),
-                                                    Usage()};
-  const json completion = Collect({.prompt_logprobs = true, .n = 2}, events);
-  EXPECT_EQ(completion["choices"][0]["prompt_logprobs"], kPromptLogprobs);
-  EXPECT_EQ(completion["choices"][1]["prompt_logprobs"], kPromptLogprobs);
-  EXPECT_EQ(completion["choices"][0]["logprobs"], nullptr);
-  const json chat = Collect({.api = OpenAiApi::kChat, .prompt_logprobs = true, .n = 2}, events);
-  EXPECT_EQ(chat["prompt_logprobs"], kPromptLogprobs);
-  EXPECT_FALSE(chat["choices"][0].contains("prompt_logprobs"));
-}
-
-TEST(OpenAiReply, TokensAsTokenIds) {
-  v1::GenerateResponse delta = Delta(0, "!");
-  AddLogprob(delta, "!", -1, {{"!", -0.25f}});
-  v1::TokenLogprobs& token = *delta.mutable_delta()->mutable_logprobs(0);
-  token.mutable_token()->set_token_id(33);
-  token.mutable_top(0)->set_token_id(44);
-  const std::vector<v1::GenerateResponse> events = {Prompt(1), delta,
-                                                    Finish(0, v1::FINISH_REASON_STOP), Usage()};
-  const json completion = Collect({.logprobs = true, .token_names = TokenNames::kIds},
-                                  events)["choices"][0]["logprobs"];
-  EXPECT_EQ(completion["tokens"], json({"token_id:33"}));
-  EXPECT_EQ(completion["top_logprobs"],
-            json::array({{{"token_id:44", -0.25}, {"token_id:33", -1.0}}}));
-  EXPECT_EQ(completion["text_offset"], json::array({0}));
-  const json chat =
-      Collect({.api = OpenAiApi::kChat, .logprobs = true, .token_names = TokenNames::kIds},
-              events)["choices"][0]["logprobs"]["content"][0];
-  EXPECT_EQ(chat["token"], "token_id:33");
-  EXPECT_EQ(chat["bytes"], json({33})) << "of the text";
-  EXPECT_EQ(chat["top_logprobs"][0]["token"], "token_id:44");
-}
-
-TEST(OpenAiReply, AChatsEchoComesBeforeTheContent) {
-  const std::vector<v1::GenerateResponse> events = {Prompt(1), Delta(0, " there"),
-                                                    Finish(0, v1::FINISH_REASON_STOP), Usage()};
-  const ReplyOptions options = {.api = OpenAiApi::kChat, .echo_text = "Hello"};
-  EXPECT_EQ(Collect(options, events)["choices"][0]["message"]["content"], "Hello there");
-  std::string content;
-  for (const json& event : Stream(options, events)) {
-    if (!event.is_object()) continue;
-    content += event["choices"][0]["delta"].value("content", "");
-  }
-  EXPECT_EQ(content, "Hello there");
-}
-
-TEST(OpenAiReply, LogProbabilitiesOfAllPromptsAreBounded) {
-  StreamedReply reply({.logprobs = true, .echo = true, .num_calls = 2}, "x", kCreated);
-  v1::GenerateResponse event = Prompt(1 << 20);
-  for (int i = 0; i < 1 << 20; ++i) event.mutable_prompt()->add_logprobs()->add_top();
-  std::string out;
-  EXPECT_TRUE(reply.OnEvent(0, event, &out).ok());
-  EXPECT_TRUE(reply.OnEvent(0, event, &out).ok());
-  const absl::Status status = reply.OnEvent(1, event, &out);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("output.logprobs: must make at most 4194304"));
-  // A service that does not know of them.
-  StreamedReply other({.logprobs = true, .echo = true}, "x", kCreated);
-  EXPECT_EQ(other.OnEvent(0, Prompt(2), &out).code(), absl::StatusCode::kInternal);
 }
 
 }  // namespace

@@ -424,50 +424,5 @@ TEST(OpenAiError, Objects) {
   EXPECT_EQ(ToApiError(absl::UnavailableError("")).message, "UNAVAILABLE");
 }
 
-TEST(OpenAiRequest, LogProbabilitiesOfPrompts) {
-  const auto completion = ParseCompletionRequest(
-      R"({"prompt": "Hi", "echo": true, "logprobs": 2, "max_tokens": 0, "prompt_logprobs": 3,
-          "truncate_prompt_tokens": -1, "truncation_side": "left",
-          "return_tokens_as_token_ids": true})");
-  ASSERT_TRUE(completion.ok()) << completion.status();
-  const v1::GenerateRequest& call = completion->calls[0];
-  EXPECT_TRUE(call.output().echo());
-  EXPECT_EQ(call.output().logprobs(), 2);
-  EXPECT_EQ(call.output().prompt_logprobs(), 3);
-  EXPECT_TRUE(call.stopping().has_max_tokens());
-  EXPECT_EQ(call.stopping().max_tokens(), 0);
-  EXPECT_EQ(call.truncate_prompt_tokens(), -1);
-  EXPECT_TRUE(completion->reply.echo);
-  EXPECT_TRUE(completion->reply.prompt_logprobs);
-  EXPECT_EQ(completion->reply.token_names, TokenNames::kIds);
-  const auto plain = ParseCompletionRequest(R"({"prompt": "Hi"})");
-  EXPECT_FALSE(plain->calls[0].output().has_prompt_logprobs());
-  EXPECT_FALSE(plain->calls[0].has_truncate_prompt_tokens());
-  EXPECT_EQ(plain->reply.token_names, TokenNames::kTexts);
-}
-
-// As vLLM does: what goes on is put together.
-TEST(OpenAiRequest, AChatsEchoIsTheLastMessageOfTheReplysRole) {
-  const auto echo = [](const std::string& last, const std::string& more) {
-    const auto request =
-        ParseChatRequest(absl::StrCat(R"({"messages": [{"role": "user", "content": "Hi"}, )", last,
-                                      R"(], "echo": true)", more, "}"));
-    EXPECT_TRUE(request.ok()) << request.status();
-    EXPECT_FALSE(request->calls[0].output().echo()) << "that would be the whole prompt";
-    return request->reply.echo_text;
-  };
-  const std::string assistant = R"({"role": "assistant", "content": "Well"})";
-  EXPECT_EQ(echo(assistant, R"(, "continue_final_message": true)"), "Well");
-  EXPECT_EQ(echo(assistant, ""), "Well");
-  EXPECT_EQ(echo(R"({"role": "assistant", "content": [{"type": "text", "text": "a"},
-                                                      {"type": "text", "text": "b"}]})",
-                 ""),
-            "a\nb");
-  EXPECT_EQ(echo(R"({"role": "assistant"})", ""), "");
-  EXPECT_EQ(echo(R"({"role": "user", "content": "Bye"})", ""), "");
-  EXPECT_EQ(echo(R"({"role": "user", "content": "Bye"})", R"(, "add_generation_prompt": false)"),
-            "Bye");
-}
-
 }  // namespace
 }  // namespace tidal
