@@ -120,6 +120,7 @@ Json EchoedLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt,
                         const std::vector<v1::TokenLogprobs>& tokens,
                         const std::vector<size_t>& text_offsets, size_t text_end,
                         TokenNames names) {
+  if (prompt.empty()) return CompletionLogprobsJson(tokens, text_offsets, names);
   std::vector<v1::TokenLogprobs> all = prompt;
   all.insert(all.end(), tokens.begin(), tokens.end());
   std::vector<size_t> offsets(prompt.size());

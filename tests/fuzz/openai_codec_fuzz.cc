@@ -27,6 +27,11 @@ template <typename Accept>
 void Feed(const tidal::OpenAiRequest& request, const std::string& text, const Accept& accept) {
   for (size_t call = 0; call < request.calls.size(); ++call) {
     GenerateResponse event;
+    event.mutable_prompt()->set_prompt_tokens(2);
+    for (int i = 0; i < 2; ++i) {
+      event.mutable_prompt()->add_logprobs()->mutable_token()->set_token(text);
+    }
+    accept(call, event);
     event.mutable_delta()->set_text(text);
     event.mutable_delta()->add_logprobs()->mutable_token()->set_token(text);
     accept(call, event);
