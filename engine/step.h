@@ -203,7 +203,7 @@ class Executor {
   static constexpr int kMaxInFlight = 2;
 
   virtual ~Executor() = default;
-  // Starts a step. Precondition: the step before it is sampled, or being.
+  // Starts a step. Precondition: the step before it does not wait for its masks.
   virtual void Launch(const StepInput& input) = 0;
   // Lets the newest step sample. Precondition: it is masked, and was not told before.
   virtual void Sample(const StepMasks& masks) = 0;

@@ -260,6 +260,7 @@ void ModelRunner::FillKvCacheWithRandomNumbers() {
 
 void ModelRunner::Launch(const StepInput& input) {
   TIDAL_CHECK(launched_.size() < kMaxInFlight);
+  TIDAL_CHECK(launched_.empty() || !launched_.back().awaits_masks || !status_.ok());
   LaunchedStep& step = launched_.emplace_back();
   step.start = std::chrono::steady_clock::now();
   step.output.sequences.resize(input.sequences.size());
@@ -267,7 +268,8 @@ void ModelRunner::Launch(const StepInput& input) {
   CheckInput(input);
   sampler_.CountRows(input);
   scorer_.CountRows(input);
-  if (!input.masked()) {
+  step.awaits_masks = input.masked();
+  if (!step.awaits_masks) {
     EnqueueParts(input, 0);
     EndStep();
   } else if (RunsInParts(input)) {
@@ -280,7 +282,9 @@ void ModelRunner::Launch(const StepInput& input) {
 void ModelRunner::Sample(const StepMasks& masks) {
   TIDAL_CHECK(!launched_.empty());
   if (!status_.ok()) return;
-  TIDAL_CHECK(masks.of_sequences.size() == launched_.back().output.sequences.size());
+  LaunchedStep& step = launched_.back();
+  TIDAL_CHECK(std::exchange(step.awaits_masks, false));
+  TIDAL_CHECK(masks.of_sequences.size() == step.output.sequences.size());
   sampler_.TakeMasks(masks);
   if (waiting_ != nullptr) {
     EnqueueParts(waiting_->step(), 0);
@@ -339,6 +343,7 @@ absl::StatusOr<StepOutput> ModelRunner::Collect() {
   TIDAL_CHECK(!launched_.empty());
   const auto wait_start = std::chrono::steady_clock::now();
   if (status_.ok()) {
+    TIDAL_CHECK(!launched_.front().awaits_masks);
     const std::string error = backend_->Wait(launched_.front().done);
     if (!error.empty()) status_ = absl::UnavailableError(error);
   }

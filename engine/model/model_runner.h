@@ -67,6 +67,7 @@ class ModelRunner : public Engine {
     SampledRows prompt_rows;
     std::vector<int32_t> prompt_order;  // the same of each prompt row
     Ticket done = 0;
+    bool awaits_masks = false;
   };
 
   void CheckInput(const StepInput& input) const;

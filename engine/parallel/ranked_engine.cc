@@ -29,10 +29,10 @@ class Follower {
     for (;;) {
       TIDAL_ASSIGN_OR_RETURN(const bool came, link_->Receive(kIdleLook, &message));
       if (!came) {
-        TIDAL_RETURN_IF_ERROR(CollectAllBut(0));
+        TIDAL_RETURN_IF_ERROR(CollectSampled());
         continue;
       }
-      if (message.empty() || message[0] == kEnd) return CollectAllBut(0);
+      if (message.empty() || message[0] == kEnd) return CollectSampled();
       if (message[0] == kFillKvCache) {
         engine_->FillKvCacheWithRandomNumbers();
         continue;
@@ -41,17 +41,21 @@ class Follower {
         TIDAL_ASSIGN_OR_RETURN(const StepMasks masks,
                                DecodeMasks(absl::MakeConstSpan(message).subspan(1)));
         engine_->Sample(masks);
+        awaits_masks_ = false;
         continue;
       }
       TIDAL_ASSIGN_OR_RETURN(const StepInput input,
                              decoder_.Decode(absl::MakeConstSpan(message).subspan(1)));
       TIDAL_RETURN_IF_ERROR(CollectAllBut(Executor::kMaxInFlight - 1));
       engine_->Launch(input);
+      awaits_masks_ = input.masked();
       ++in_flight_;
     }
   }
 
  private:
+  // Not the newest step, while its masks are still to come.
+  absl::Status CollectSampled() { return CollectAllBut(awaits_masks_ ? 1 : 0); }
   absl::Status CollectAllBut(int steps) {
     for (; in_flight_ > steps; --in_flight_) {
       TIDAL_RETURN_IF_ERROR(engine_->Collect().status());
@@ -63,6 +67,7 @@ class Follower {
   RankLink* const link_;
   StepDecoder decoder_;
   int in_flight_ = 0;
+  bool awaits_masks_ = false;  // the newest step does
 };
 
 }  // namespace

@@ -37,6 +37,11 @@ struct WireBias {
   float bias;
 };
 
+// What comes before the masks of a step: each sequence's mask, then the words of all masks.
+struct MasksHead {
+  uint32_t num_sequences, num_words;
+};
+
 template <typename T>
 void Append(const T* values, size_t count, std::vector<char>* out) {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -138,7 +143,6 @@ class StepDecoder::Reader {
   }
 
   bool empty() const { return bytes_.empty(); }
-  size_t size() const { return bytes_.size(); }
 
   static absl::Status Bad(absl::string_view what) {
     return absl::DataLossError(absl::StrCat("step of rank 0: ", what));
@@ -232,20 +236,21 @@ absl::Status StepDecoder::DecodeSampling(Reader& reader, SamplingParams* samplin
 }
 
 void EncodeMasks(const StepMasks& masks, std::vector<char>* out) {
-  const auto count = static_cast<uint32_t>(masks.of_sequences.size());
-  Append(&count, 1, out);
+  const MasksHead head = {.num_sequences = static_cast<uint32_t>(masks.of_sequences.size()),
+                          .num_words = static_cast<uint32_t>(masks.words.size())};
+  Append(&head, 1, out);
   Append(absl::MakeConstSpan(masks.of_sequences), out);
   Append(absl::MakeConstSpan(masks.words), out);
 }
 
 absl::StatusOr<StepMasks> DecodeMasks(absl::Span<const char> bytes) {
   StepDecoder::Reader reader(bytes);
-  uint32_t count = 0;
-  TIDAL_RETURN_IF_ERROR(reader.Take(&count));
+  MasksHead head;
+  TIDAL_RETURN_IF_ERROR(reader.Take(&head));
   StepMasks masks;
-  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, count, count, &masks.of_sequences));
-  const auto words = static_cast<int64_t>(reader.size() / sizeof(uint32_t));
-  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, words, words, &masks.words));
+  TIDAL_RETURN_IF_ERROR(
+      reader.TakeTail(0, head.num_sequences, head.num_sequences, &masks.of_sequences));
+  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, head.num_words, head.num_words, &masks.words));
   if (!reader.empty()) return StepDecoder::Reader::Bad("it has bytes to spare");
   return masks;
 }

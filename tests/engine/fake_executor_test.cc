@@ -1,6 +1,7 @@
 #include "tests/support/fake_executor.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -47,6 +48,51 @@ TEST(FakeExecutorTest, ChunkedPrefillAndDecodeGiveTheExpectedOutput) {
     a.tokens.push_back(out->sequences[0].sampled[0].id);
   }
   EXPECT_EQ(executor.num_steps(), 5);
+}
+
+TEST(FakeExecutorTest, AMaskedTokenIsTheNextOneThatIsAllowed) {
+  FakeExecutorOptions options = Options();
+  options.vocab_size = 64;
+  options.next_token = [](absl::Span<const TokenId> tokens) { return tokens.back() + 1; };
+  FakeExecutor executor(options);
+  TestSequence a(1, {5}, {0}), b(2, {40}, {1}), c(3, {20}, {2});
+  StepInput step = {{a.Prefill(1), b.Prefill(1), c.Prefill(1)}};
+  step.sequences[0].masked = step.sequences[1].masked = true;
+  const StepMasks masks = {{1, 0, StepMasks::kNoMask}, {1u << 3, 0, 1u << 6, 1u << 31}};
+  const auto out = executor.Execute(step, masks);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->sequences[0].sampled[0].id, 6) << "it was to be that one";
+  EXPECT_EQ(out->sequences[1].sampled[0].id, 3) << "the lowest after the last";
+  EXPECT_EQ(out->sequences[2].sampled[0].id, 21);
+}
+
+// What the serving loop promises, in its order.
+TEST(FakeExecutorTest, MasksThatDoNotComeOrAreNotTheStepsFail) {
+  TestSequence a(1, {5}, {0});
+  const StepInput plain = {{a.Prefill(1)}};
+  StepInput masked = plain;
+  masked.sequences[0].masked = true;
+  const StepMasks masks = {{0}, {1}};
+  {
+    FakeExecutor executor(Options());
+    executor.Launch(masked);
+    EXPECT_THAT(std::string(executor.Collect().status().message()), HasSubstr("was not sampled"));
+  }
+  {
+    FakeExecutor executor(Options());
+    executor.Launch(masked);
+    executor.Launch(plain);
+    (void)executor.Collect();
+    EXPECT_THAT(std::string(executor.Collect().status().message()),
+                HasSubstr("the step before was not sampled"));
+  }
+  for (const auto& [step, given] : {std::pair(plain, masks), std::pair(masked, StepMasks())}) {
+    FakeExecutor executor(Options());
+    executor.Launch(step);
+    executor.Sample(given);
+    EXPECT_THAT(std::string(executor.Collect().status().message()),
+                HasSubstr("masks that are not the step's"));
+  }
 }
 
 TEST(FakeExecutorTest, ClaimingTooManyComputedTokensFails) {

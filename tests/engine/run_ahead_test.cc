@@ -39,10 +39,12 @@ std::vector<TokenId> Prompt(int32_t length, int32_t first) {
   return prompt;
 }
 
-// Runs steps of some sequences with one engine, ahead where it can be.
+// Runs steps of some sequences with one engine, ahead where it can be; the even ones under masks,
+// which depend on their tokens, if `masked`.
 class Driver {
  public:
-  Driver(Executor* executor, bool ahead) : executor_(*executor), ahead_(ahead) {
+  Driver(Executor* executor, bool ahead, bool masked = false)
+      : executor_(*executor), ahead_(ahead), masked_(masked) {
     // Greedy and seeded, dense and sparse; contexts cross blocks, budget and dense_below.
     for (int32_t i = 0; i < 4; ++i) {
       sequences_.emplace_back(i + 1, Prompt(11 + 20 * i, i),
@@ -72,6 +74,7 @@ class Driver {
       const TestSequence& s = sequences_[index];
       const bool decode = s.size() > s.num_prompt_tokens || follows;
       input.sequences.push_back(decode ? s.Decode() : s.Prefill(s.remaining()));
+      input.sequences.back().masked = masked_ && index % 2 == 0;
       if (!follows) continue;
       ScheduledSequence& row = input.sequences.back();
       row.num_computed_tokens = s.size();
@@ -84,12 +87,14 @@ class Driver {
     executor_.Launch(input);
     if (follows) Collect();
     in_flight_ = which;
+    if (input.masked()) executor_.Sample(MasksOf(which));
   }
   void Finish() {
     if (!in_flight_.empty()) Collect();
   }
 
   const std::vector<std::vector<SampledToken>>& outputs() const { return outputs_; }
+  const std::vector<TestSequence>& sequences() const { return sequences_; }
   int32_t num_ahead() const { return num_ahead_; }
   int32_t num_sparse() const { return num_sparse_; }
 
@@ -99,6 +104,20 @@ class Driver {
       if (in_flight_[row] == index) return static_cast<int32_t>(row);
     }
     return -1;
+  }
+  // A token follows one that is as odd as it, but where its sequence has ended a dozen.
+  StepMasks MasksOf(const std::vector<int32_t>& which) const {
+    StepMasks masks;
+    for (const int32_t index : which) {
+      const TestSequence& s = sequences_[index];
+      const bool is_free = index % 2 != 0 || s.size() % 12 == 0;
+      masks.of_sequences.push_back(is_free ? StepMasks::kNoMask
+                                           : static_cast<int32_t>(masks.words.size() / 4));
+      if (is_free) continue;
+      const uint32_t word = s.tokens.back() % 2 == 0 ? 0x55555555u : 0xaaaaaaaau;
+      masks.words.insert(masks.words.end(), 4, word);
+    }
+    return masks;
   }
   bool Follows(const std::vector<int32_t>& which) const {
     if (!ahead_ || in_flight_.empty()) return false;
@@ -123,7 +142,7 @@ class Driver {
   }
 
   Executor& executor_;
-  const bool ahead_;
+  const bool ahead_, masked_;
   std::vector<TestSequence> sequences_;
   std::vector<int32_t> in_flight_;  // sequences of the step not collected
   std::vector<std::vector<SampledToken>> outputs_;
@@ -159,6 +178,35 @@ TEST(RunAheadTest, GivesWhatStepsOneByOneGive) {
   EXPECT_EQ(ahead.num_ahead(), 60 * 4);
   EXPECT_EQ(plain.num_ahead(), 0);
   EXPECT_GT(ahead.num_sparse(), 60);
+}
+
+// The masks of a step come once the tokens of the one before are here, while it runs.
+TEST(RunAheadTest, MasksFollowTheTokensBefore) {
+  const TinyModel model(Spec());
+  const auto engine = LoadForTest(Config(model));
+  const auto run = [&](bool ahead, bool masked) {
+    Driver driver(engine.get(), ahead, masked);
+    for (int step = 0; step < 60; ++step) driver.Step(kAll);
+    driver.Finish();
+    return driver;
+  };
+  run(false, true);  // a back end may choose algorithms in the first step of a shape
+  const Driver ahead = run(true, true), step_by_step = run(false, true), free = run(false, false);
+  ExpectEqual(ahead, step_by_step);
+  EXPECT_EQ(ahead.num_ahead(), 59 * 4);
+  for (const int32_t i : {0, 2}) {
+    int32_t turns = 0;
+    TokenId last = ahead.sequences()[i].tokens[ahead.sequences()[i].num_prompt_tokens - 1];
+    for (const SampledToken& token : ahead.outputs()[i]) {
+      turns += (token.id + last) % 2;
+      last = token.id;
+    }
+    EXPECT_LE(turns, 6) << i;
+    EXPECT_NE(ahead.outputs()[i].back().id, free.outputs()[i].back().id) << i;
+  }
+  for (size_t t = 0; BatchesAreBitwiseEqual() && t < 60; ++t) {
+    EXPECT_EQ(ahead.outputs()[1][t].logprob, free.outputs()[1][t].logprob) << "of a free one";
+  }
 }
 
 TEST(RunAheadTest, SequencesLeaveAndJoin) {
@@ -281,6 +329,77 @@ TEST_F(StepInPartsTest, RunsAheadToo) {
   ASSERT_TRUE(second.ok()) << second.status();
   for (int32_t i = 0; i < kSequences; ++i) {
     const SampledToken &a = second->sequences[i].sampled[0], &b = expected->sequences[i].sampled[0];
+    EXPECT_EQ(a.id, b.id) << i;
+    EXPECT_EQ(a.logprob, b.logprob) << i;
+  }
+}
+
+// Parts share the memory of their logits, so they run once the step's masks are here.
+TEST_F(StepInPartsTest, RunsMaskedToo) {
+  StepInput input = AllOf();
+  StepMasks masks;  // words 2, 0 and 1 of sequences 0, 2 and 3, each with another set
+  masks.of_sequences = {2, StepMasks::kNoMask, 0, 1};
+  for (const uint32_t word : {0x11111111u, 0x22222222u, 0x88888888u}) {
+    masks.words.insert(masks.words.end(), 4, word);
+  }
+  for (const int32_t i : {0, 2, 3}) input.sequences[i].masked = true;
+  engine_->Launch(input);
+  EXPECT_EQ(backend_->num_parts, 0);
+  const std::vector<TestSequence> kept = sequences_;
+  sequences_.clear();  // the views of the step are not needed any more
+  engine_->Sample(masks);
+  EXPECT_EQ(backend_->num_parts, kSequences);
+  const auto output = engine_->Collect();
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_EQ(output->stats.sparse_rows, kSequences);
+  const int32_t remainders[] = {3, -1, 0, 1};
+  for (int32_t i = 0; i < kSequences; ++i) {
+    StepInput one = {{kept[i].Decode()}};
+    one.sequences[0].masked = remainders[i] >= 0;
+    StepMasks mask = {{0}, std::vector<uint32_t>(4, 0x11111111u << std::max(remainders[i], 0))};
+    const auto alone = engine_->Execute(one, mask);
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    const SampledToken &a = output->sequences[i].sampled[0], &b = alone->sequences[0].sampled[0];
+    EXPECT_EQ(a.id, b.id) << i;
+    EXPECT_EQ(a.logprob, b.logprob) << i;
+    EXPECT_EQ(a.top.size(), i);
+    if (remainders[i] >= 0) {
+      EXPECT_EQ(a.id % 4, remainders[i]);
+    }
+  }
+}
+
+// The second step in parts is launched before the first is collected, its masks come after.
+TEST_F(StepInPartsTest, RunsMaskedAndAhead) {
+  const StepMasks masks[] = {{{0, 0, 0, 0}, std::vector<uint32_t>(4, 0x11111111u)},
+                             {{0, 0, 0, 0}, std::vector<uint32_t>(4, 0x22222222u)}};
+  StepInput step = AllOf();
+  for (ScheduledSequence& row : step.sequences) row.masked = true;
+  engine_->Launch(step);
+  engine_->Sample(masks[0]);
+  for (ScheduledSequence& row : step.sequences) {
+    row.num_computed_tokens += 1;
+    row.new_in_slot = false;
+    row.num_pending_tokens = 1;
+  }
+  engine_->Launch(step);
+  const auto first = engine_->Collect();
+  ASSERT_TRUE(first.ok()) << first.status();
+  engine_->Sample(masks[1]);
+  const auto second = engine_->Collect();
+  ASSERT_TRUE(second.ok()) << second.status();
+  for (int32_t i = 0; i < kSequences; ++i) {
+    EXPECT_EQ(first->sequences[i].sampled[0].id % 4, 0) << i;
+    sequences_[i].num_computed_tokens += 1;
+    sequences_[i].tokens.push_back(first->sequences[i].sampled[0].id);
+  }
+  StepInput again = AllOf();
+  for (ScheduledSequence& row : again.sequences) row.masked = true;
+  const auto expected = engine_->Execute(again, masks[1]);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  for (int32_t i = 0; i < kSequences; ++i) {
+    const SampledToken &a = second->sequences[i].sampled[0], &b = expected->sequences[i].sampled[0];
+    EXPECT_EQ(a.id % 4, 1) << i;
     EXPECT_EQ(a.id, b.id) << i;
     EXPECT_EQ(a.logprob, b.logprob) << i;
   }

@@ -81,8 +81,8 @@ absl::StatusOr<StepOutput> EagerExecutor::Collect() {
   if (launched_.empty()) return absl::InternalError("no step was launched");
   Step step = std::move(launched_.front());
   launched_.pop_front();
-  if (step.masked) return absl::InternalError("the step was not sampled");
   if (!step.status.ok()) return step.status;
+  if (step.masked) return absl::InternalError("the step was not sampled");
   return std::move(step.output);
 }
 

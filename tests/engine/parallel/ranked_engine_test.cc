@@ -3,10 +3,13 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/parallel/shared_link.h"
+#include "engine/parallel/step_codec.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/support/forwarding_backend.h"
@@ -59,19 +62,58 @@ class Followers {
 
 TestSequence SomeSequence() { return {1, {5, 6, 7, 8, 9}, {3, 4}}; }
 
-// Greedy tokens through Execute(), two steps in flight where one can be launched ahead.
-std::vector<TokenId> Generate(Engine& engine, int count) {
+// Of a step of one sequence: tokens that have this remainder of 32.
+StepMasks OnlyRemainder(const Engine& engine, size_t remainder) {
+  const size_t num_words = (static_cast<size_t>(engine.info().vocab_size) + 31) / 32;
+  return {{0}, std::vector<uint32_t>(num_words, 1u << (remainder % 32))};
+}
+
+// Greedy tokens through Execute(); under a mask each, where they are to be.
+std::vector<TokenId> Generate(Engine& engine, int count, bool masked = false) {
   TestSequence sequence = SomeSequence();
   std::vector<TokenId> tokens;
   while (static_cast<int>(tokens.size()) < count) {
     const bool decodes = !tokens.empty();
-    const auto output =
-        engine.Execute({{decodes ? sequence.Decode() : sequence.Prefill(sequence.remaining())}});
+    StepInput step = {{decodes ? sequence.Decode() : sequence.Prefill(sequence.remaining())}};
+    step.sequences[0].masked = masked;
+    const auto output = engine.Execute(step, OnlyRemainder(engine, tokens.size()));
     if (!output.ok()) break;
     sequence.num_computed_tokens = sequence.size();
     tokens.push_back(output->sequences[0].sampled[0].id);
     sequence.tokens.push_back(tokens.back());
   }
+  return tokens;
+}
+
+// The masked ones again, each step launched before the one before it is collected.
+std::vector<TokenId> GenerateAhead(Engine& engine, int count) {
+  TestSequence sequence = SomeSequence();
+  std::vector<TokenId> tokens;
+  StepInput step = {{sequence.Prefill(sequence.size())}};
+  step.sequences[0].masked = true;
+  engine.Launch(step);
+  engine.Sample(OnlyRemainder(engine, 0));
+  const auto collect = [&] {
+    const auto output = engine.Collect();
+    EXPECT_TRUE(output.ok()) << output.status();
+    if (!output.ok()) return;
+    sequence.num_computed_tokens = sequence.size();
+    tokens.push_back(output->sequences[0].sampled[0].id);
+    sequence.tokens.push_back(tokens.back());
+  };
+  for (int i = 1; i < count; ++i) {
+    ScheduledSequence row = sequence.Decode();
+    row.masked = true;
+    row.new_in_slot = false;
+    row.num_sent_blocks = static_cast<int32_t>(sequence.blocks.size());
+    row.num_computed_tokens = sequence.size();
+    row.num_pending_tokens = 1;
+    row.wanted = Wanted::kLastToken;
+    engine.Launch({{row}});
+    collect();
+    engine.Sample(OnlyRemainder(engine, tokens.size()));
+  }
+  collect();
   return tokens;
 }
 
@@ -81,6 +123,8 @@ TEST(RankedEngineTest, AnswersAsOneRankAndEndsInOrder) {
   auto alone = Engine::Create(config, MakeCpuBackend({.num_threads = 1}));
   ASSERT_TRUE(alone.ok());
   const std::vector<TokenId> expected = Generate(**alone, 20);
+  const std::vector<TokenId> masked = Generate(**alone, 20, /*masked=*/true);
+  for (size_t i = 0; i < masked.size(); ++i) EXPECT_EQ(masked[i] % 32, i);
   for (int size : {2, 4}) {
     Followers followers(config, size);
     const auto link = MakeSharedLink(followers.group());
@@ -91,8 +135,104 @@ TEST(RankedEngineTest, AnswersAsOneRankAndEndsInOrder) {
     EXPECT_EQ((*engine)->info().memory.size(), static_cast<size_t>(size));
     EXPECT_EQ((*engine)->info().num_heads, 4) << "the model's";
     EXPECT_EQ(Generate(**engine, 20), expected);
+    EXPECT_EQ(Generate(**engine, 20, /*masked=*/true), masked);
+    EXPECT_EQ(GenerateAhead(**engine, 20), masked);
+    EXPECT_EQ(Generate(**engine, 20), expected);
     engine->reset();
     for (const absl::Status& result : followers.Join()) EXPECT_TRUE(result.ok()) << result;
+  }
+}
+
+// Rank 0 as a list of what it says; an empty message: nothing, for a while.
+class ScriptedLink final : public RankLink {
+ public:
+  explicit ScriptedLink(std::vector<std::string> script) : script_(std::move(script)) {}
+  int32_t rank() const override { return 1; }
+  int32_t size() const override { return 2; }
+  absl::Status Send(absl::Span<const char> /*message*/) override { return absl::OkStatus(); }
+  absl::StatusOr<bool> Receive(absl::Duration /*patience*/, std::vector<char>* message) override {
+    if (next_ == script_.size()) return absl::UnavailableError("the script has ended");
+    const std::string& said = script_[next_++];
+    message->assign(said.begin(), said.end());
+    return !said.empty();
+  }
+  absl::StatusOr<std::vector<int64_t>> Gather(int64_t mine) override {
+    return std::vector<int64_t>{mine, mine};
+  }
+  void Fail(absl::string_view /*reason*/) override {}
+
+ private:
+  const std::vector<std::string> script_;
+  size_t next_ = 0;
+};
+
+// An engine that writes down what it is told; a step that it may not collect yet is an error.
+class RecordingEngine final : public Engine {
+ public:
+  explicit RecordingEngine(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+  void Launch(const StepInput& input) override {
+    calls += input.masked() ? 'M' : 'L';
+    engine_->Launch(input);
+  }
+  void Sample(const StepMasks& masks) override {
+    calls += 'S';
+    engine_->Sample(masks);
+  }
+  absl::StatusOr<StepOutput> Collect() override {
+    calls += 'C';
+    return engine_->Collect();
+  }
+  const EngineInfo& info() const override { return engine_->info(); }
+  void FillKvCacheWithRandomNumbers() override { engine_->FillKvCacheWithRandomNumbers(); }
+
+  std::string calls;
+
+ private:
+  std::unique_ptr<Engine> engine_;
+};
+
+// Rank 0 may take its time over the masks of a step, or end before they are there.
+TEST(RankedEngineTest, AFollowerLeavesAStepThatWaitsForItsMasks) {
+  const TinyModel model({});
+  auto alone = Engine::Create(ConfigOf(model), MakeCpuBackend({.num_threads = 1}));
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  RecordingEngine engine(*std::move(alone));
+  const TestSequence prompt = SomeSequence();
+  const auto message = [&](char kind, auto encode) {
+    std::vector<char> bytes = {kind};
+    encode(&bytes);
+    return std::string(bytes.begin(), bytes.end());
+  };
+  StepEncoder encoder(engine.info().max_num_seqs);
+  const auto step_of = [&](bool masked, int32_t pending) {
+    StepInput step = {{pending == 0 ? prompt.Prefill(5) : prompt.Decode()}};
+    ScheduledSequence& row = step.sequences[0];
+    row.masked = masked;
+    row.num_pending_tokens = pending;
+    row.new_in_slot = pending == 0;
+    row.num_computed_tokens = pending == 0 ? 0 : prompt.size() + pending - 1;
+    row.wanted = Wanted::kLastToken;
+    if (pending > 0) row.num_sent_blocks = static_cast<int32_t>(prompt.blocks.size());
+    return message('s', [&](std::vector<char>* out) { encoder.Encode(step, out); });
+  };
+  const std::string masks =
+      message('m', [&](std::vector<char>* out) { EncodeMasks(OnlyRemainder(engine, 1), out); });
+  const std::string silence, end = "e";
+  {
+    const std::string first = step_of(true, 0), ahead = step_of(true, 1);
+    ScriptedLink link({first, silence, masks, ahead, silence, masks, silence, end});
+    EXPECT_TRUE(FollowRankZero(&engine, &link).ok());
+    EXPECT_EQ(engine.calls,
+              "MS"
+              "MC"
+              "SC");
+  }
+  engine.calls.clear();
+  {
+    const std::string plain = step_of(false, 0), ahead = step_of(true, 1);
+    ScriptedLink link({plain, ahead, end});
+    EXPECT_TRUE(FollowRankZero(&engine, &link).ok());
+    EXPECT_EQ(engine.calls, "LMC") << "the last one is nobody's";
   }
 }
 

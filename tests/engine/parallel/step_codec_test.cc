@@ -1,5 +1,6 @@
 #include "engine/parallel/step_codec.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -150,6 +151,46 @@ TEST_F(StepCodecTest, LaterStepsBringWhatIsNew) {
   decode.num_pending_tokens = 0;
   decode.num_computed_tokens = 5;
   EXPECT_THAT(RoundTrip({{decode}}).sequences[0].block_table, ElementsAre(5, 8));
+}
+
+TEST_F(StepCodecTest, SaysWhichSequencesAreMasked) {
+  ScheduledSequence masked = Chunk(), other = Chunk();
+  masked.masked = true;
+  other.id = 78;
+  other.slot = 3;
+  const StepInput step = RoundTrip({{masked, other}});
+  EXPECT_TRUE(step.sequences[0].masked);
+  EXPECT_FALSE(step.sequences[1].masked);
+}
+
+TEST(MaskCodecTest, MasksArriveWhole) {
+  const StepMasks many = {{StepMasks::kNoMask, 1, 0}, {0xffffffffu, 0, 0x80000001u, 7, 8, 9}};
+  const StepMasks none = {{StepMasks::kNoMask, StepMasks::kNoMask}, {}};
+  for (const StepMasks& masks : {many, none, StepMasks()}) {
+    std::vector<char> bytes;
+    EncodeMasks(masks, &bytes);
+    const auto decoded = DecodeMasks(bytes);
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    EXPECT_EQ(decoded->of_sequences, masks.of_sequences);
+    EXPECT_EQ(decoded->words, masks.words);
+  }
+}
+
+TEST(MaskCodecTest, WhatAreNoMasksIsRefused) {
+  std::vector<char> bytes;
+  EncodeMasks({{0, 1}, {1, 2, 3, 4}}, &bytes);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_EQ(DecodeMasks(absl::MakeSpan(bytes).first(size)).status().code(),
+              absl::StatusCode::kDataLoss)
+        << size;
+  }
+  std::vector<char> longer = bytes;
+  longer.push_back(0);
+  EXPECT_EQ(DecodeMasks(longer).status(),
+            absl::DataLossError("step of rank 0: it has bytes to spare"));
+  std::vector<char> huge(bytes);
+  std::fill_n(huge.begin(), 4, static_cast<char>(0xff));  // sequences
+  EXPECT_EQ(DecodeMasks(huge).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(StepCodecTest, ANewSequenceTakesASlotOver) {

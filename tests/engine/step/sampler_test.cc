@@ -206,6 +206,66 @@ TEST_F(SamplerTest, SlotsHoldTheLastToken) {
   EXPECT_EQ(slots_.last_tokens()[0], 1);
 }
 
+// Rows that want a token, in the parts that they are sampled in, from sequences that may not.
+TEST_F(SamplerTest, MasksAreOfTheStepsSequencesInWhateverPartsTheyRun) {
+  constexpr int32_t kVocab = 70;
+  Create(kVocab, 4);
+  std::vector<TestSequence> sequences(4, PromptAndOutput());
+  StepInput input;
+  for (int32_t i = 0; i < 4; ++i) {
+    sequences[i].slot = i;
+    input.sequences.push_back(sequences[i].Prefill(i == 1 ? 2 : 3));  // the second wants none
+    input.sequences.back().id = i + 1;
+  }
+  std::vector<float> logits(4 * kVocab, 0);
+  void* device = backend_->Allocate(logits.size() * sizeof(float));
+  const auto sample = [&](const StepInput& part, int32_t first) {
+    backend_->CopyToDevice(device, logits.data(), logits.size() * sizeof(float));
+    const Batch& batch = batch_.Pack(part, {}, &slots_);
+    sampler_.Sample(batch_.logit_order(), batch, slots_, static_cast<float*>(device), first);
+  };
+  StepMasks masks;
+  masks.of_sequences = {1, StepMasks::kNoMask, StepMasks::kNoMask, 0};
+  masks.words = {0, 0, 1u << 5, 0, 1u << 1, 0};  // token 69, token 33
+  const auto run = [&](bool in_parts) {
+    sampler_.CountRows(input);
+    sampler_.TakeMasks(masks);
+    const auto middle = input.sequences.begin() + 2;
+    if (in_parts) {
+      sample({{input.sequences.begin(), middle}}, 0);
+      sample({{middle, input.sequences.end()}}, 2);
+    } else {
+      sample(input, 0);
+    }
+    const SampledRows rows = sampler_.CopyOut();
+    EXPECT_EQ(backend_->Synchronize(), "");
+    std::vector<TokenId> ids;
+    for (const SampledToken& token : rows.Tokens()) ids.push_back(token.id);
+    return ids;
+  };
+  EXPECT_THAT(run(/*in_parts=*/false), ElementsAre(33, 0, 69));
+  EXPECT_THAT(run(/*in_parts=*/true), ElementsAre(33, 0, 69));
+
+  // The next step has none.
+  sampler_.CountRows(input);
+  sample(input, 0);
+  const SampledRows rows = sampler_.CopyOut();
+  EXPECT_EQ(backend_->Synchronize(), "");
+  for (const SampledToken& token : rows.Tokens()) EXPECT_EQ(token.id, 0);
+  backend_->Free(device);
+}
+
+TEST_F(SamplerTest, AsManyMasksAsSequences) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Create(33, 2);
+  TestSequence sequence = PromptAndOutput();
+  sampler_.CountRows({{sequence.Prefill(3)}});
+  sampler_.TakeMasks({{1}, {0, 0, 1, 0}});
+  EXPECT_DEATH(sampler_.TakeMasks({{0}, {1, 0, 1, 0, 1, 0}}), "CHECK failed") << "three";
+  EXPECT_DEATH(sampler_.TakeMasks({{0}, {1, 0, 1}}), "CHECK failed") << "one and a half";
+  EXPECT_DEATH(sampler_.TakeMasks({{2}, {1, 0, 1, 0}}), "CHECK failed") << "of two";
+}
+
 TEST_F(SamplerTest, NoRowsIsFine) {
   Create(4, 4);
   EXPECT_TRUE(Sample({}, {}).empty());
