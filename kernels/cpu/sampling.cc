@@ -183,7 +183,7 @@ void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kerne
   int32_t token = static_cast<int32_t>(std::find(logits, logits + p.vocab, max) - logits);
   if (row.settings.temperature >= kMinTemperature && std::isfinite(max)) {
     token = Draw(row, logits, p.vocab, max, kernels, scratch);
-  } else if (mask != nullptr && !std::isfinite(max)) {
+  } else if (mask != nullptr && max == -kInfinity) {
     token = FirstAllowed(mask, p.vocab);
   }
   float raw = logits[token];

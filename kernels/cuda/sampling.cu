@@ -162,8 +162,9 @@ __device__ inline void ApplyMask(Slice& s, const uint32_t* mask, int32_t vocab) 
   __syncthreads();
 }
 
-// Where no logit of an allowed token is a number.
+// Where no logit of an allowed token is a number. mask: null where all are allowed.
 __device__ inline int32_t FirstAllowed(const uint32_t* mask, int32_t vocab) {
+  if (mask == nullptr) return 0;
   for (int32_t word = 0; word < TokenMasks::NumWords(vocab); ++word) {
     if (mask[word] != 0) return min(32 * word + __ffs(static_cast<int>(mask[word])) - 1, vocab - 1);
   }
@@ -202,8 +203,7 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const RawRow raw = ReadRow(s, logits, p.vocab, RowsAreAligned(p));
   LetNextKernelStart();
   WriteTopLogprobs(s, p, index, num_logprobs, raw);
-  const uint32_t* const mask = p.masks.Of(index, p.vocab);
-  const bool adjusted = Adjust(s, row, mask, p.vocab);
+  const bool adjusted = Adjust(s, row, p.masks.Of(index, p.vocab), p.vocab);
   const Best best = adjusted ? FindBest(s) : raw.best;
 
   int32_t token = kNoToken;
@@ -212,8 +212,7 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   if (drawn) {
     token = DrawToken(s, row.settings, row.generated, logit);
   } else if (s.rank == 0 && threadIdx.x == 0) {
-    token = best.id;
-    if (token == INT_MAX) token = mask == nullptr ? 0 : FirstAllowed(mask, p.vocab);
+    token = best.id == INT_MAX ? FirstAllowed(p.masks.Of(index, p.vocab), p.vocab) : best.id;
   }
   if (token == kNoToken) return;
   if (drawn || adjusted) logit = Clean(logits[token]);

@@ -225,9 +225,14 @@ TEST_P(SamplingTest, AMaskLeavesOnlyWhatItAllows) {
   SamplingRow row = PlainRow(0.9f);
   row.allowed = {0, 3, 31, 32, 64, 77, 99};
   ExpectDistribution(logits, row);
-  row.settings.top_k = 4;
-  ExpectDistribution(logits, row);
+  for (const int32_t top_k : {4, 7, 50}) {  // fewer and more than are allowed
+    row.settings.top_k = top_k;
+    ExpectDistribution(logits, row);
+  }
   row.settings.top_k = 0;
+  row.settings.min_p = 0.2f;
+  ExpectDistribution(logits, row);
+  row.settings.min_p = 0;
   row.settings.top_p = 0.7f;
   ExpectDistribution(logits, row);
   row.biases = {{3, 4}, {4, 50}};
@@ -265,6 +270,25 @@ TEST_P(SamplingTest, AMaskHoldsWhereNoAllowedLogitIsFinite) {
   SamplingRow greedy = PlainRow(0), drawn = PlainRow(1);
   greedy.allowed = drawn.allowed = {35, 39000};
   EXPECT_EQ(Sample(logits, {greedy, drawn, PlainRow(0)}).tokens, std::vector<int32_t>({35, 35, 0}));
+}
+
+// Their log probabilities say that they are worth nothing; the tokens are allowed ones all the
+// same.
+TEST_P(SamplingTest, AMaskHoldsInCorruptRows) {
+  const std::vector<float> good = RandomFloats(40000, 8, 2);
+  for (const float bad : {std::nanf(""), kInf}) {
+    for (const int32_t at : {35, 20000}) {  // a token that is allowed, one that is not
+      std::vector<float> logits = good;
+      logits[at] = bad;
+      SamplingRow greedy = PlainRow(0), drawn = PlainRow(1);
+      greedy.allowed = drawn.allowed = {35, 39000};
+      const Sampled s = Sample(logits, {greedy, drawn});
+      for (int row = 0; row < 2; ++row) {
+        EXPECT_TRUE(s.tokens[row] == 35 || s.tokens[row] == 39000) << s.tokens[row];
+        EXPECT_TRUE(std::isnan(s.logprobs[row]));
+      }
+    }
+  }
 }
 
 // Without the host: each call counts what it sampled.
