@@ -8,6 +8,16 @@
 #include "scheduler/scheduler.h"
 
 namespace tidal {
+namespace {
+
+// How the constraint of a sequence, which may be null, ends it with its newest token, if it does.
+std::optional<FinishReason> EndByConstraint(TokenConstraint* constraint, TokenId token) {
+  if (constraint == nullptr) return std::nullopt;
+  if (!constraint->Accept(token)) return FinishReason::kError;
+  return constraint->complete() ? std::optional(FinishReason::kStop) : std::nullopt;
+}
+
+}  // namespace
 
 void Scheduler::Commit(const StepOutput& output, absl::Time now) {
   TIDAL_CHECK(!rows_.empty() && output.sequences.size() == rows_.size());
@@ -84,27 +94,18 @@ bool Scheduler::CommitToken(Sequence* sequence, const SampledToken& token, bool 
   }
   ++totals_.generated;
   events_.tokens.push_back({sequence->request().stream, token});
-  const std::optional<FinishReason> reason = sequence->AppendToken(token.id, config_.max_model_len);
-  if (!reason) return CommitToConstraint(sequence, token.id, now);
+  std::optional<FinishReason> reason = sequence->AppendToken(token.id, config_.max_model_len);
+  // Before a stop token, which it may forbid, and lengths: what is complete was not cut off.
+  const auto end = EndByConstraint(sequence->request().constraint.get(), token.id);
+  if (end.has_value()) reason = end;
+  if (!reason) return true;
   events_.tokens.back().is_last = true;
   if (*reason == FinishReason::kStop) info.stop_token = token.id;
-  Finish(sequence, *reason, absl::OkStatus(), now);
-  return false;
-}
-
-bool Scheduler::CommitToConstraint(Sequence* sequence, TokenId token, absl::Time now) {
-  TokenConstraint* const constraint = sequence->request().constraint.get();
-  if (constraint == nullptr) return true;
-  const bool accepted = constraint->Accept(token);
-  if (accepted && !constraint->complete()) return true;
-  events_.tokens.back().is_last = true;
-  if (accepted) {
-    sequence->info.stop_token = token;
-    Finish(sequence, FinishReason::kStop, absl::OkStatus(), now);
-  } else {
-    Finish(sequence, FinishReason::kError,
-           absl::InternalError("no token goes on with the structure that the request asks for"), now);
-  }
+  Finish(sequence, *reason,
+         *reason == FinishReason::kError
+             ? absl::InternalError("no token goes on with the structure that the request asks for")
+             : absl::OkStatus(),
+         now);
   return false;
 }
 

@@ -1,4 +1,4 @@
-// Scheduler::FillMasks(): what the sequences of a step may sample, once all tokens before are known.
+// Scheduler::FillMasks(): what the sequences of a step may sample, all tokens before being known.
 #include <cstdint>
 #include <vector>
 

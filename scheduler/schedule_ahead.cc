@@ -4,7 +4,8 @@
 // because then every sequence runs exactly that token, or has ended. One that ends by its length
 // is known to; one that ends by a stop token has a row in the next step, whose result Commit()
 // ignores. Everything else that Schedule() does must have nothing to do: no deadline, no
-// preemption, no admission, no correction. What sampling depends on is the slot's.
+// preemption, no admission, no correction. What sampling depends on is the slot's; masks come once
+// the step in flight is committed.
 #include <cstdint>
 #include <optional>
 #include <utility>

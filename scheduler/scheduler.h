@@ -187,9 +187,6 @@ class Scheduler {
   bool CommitToken(Sequence* sequence, const SampledToken& token, bool ran_sparse, absl::Time now);
   bool CorrectIfDue(Sequence* sequence);
   void EndCorrupt(Sequence* sequence, absl::Time now);
-  // What the constraint of a sequence that goes on makes of its newest token; says whether it still
-  // does.
-  bool CommitToConstraint(Sequence* sequence, TokenId token, absl::Time now);
   // Takes a running sequence's blocks and slot away.
   void StopRunning(Sequence* sequence);
   void Preempt(Sequence* sequence);

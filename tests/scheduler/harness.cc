@@ -15,6 +15,7 @@ SchedulerConfig SmallConfig() {
   config.num_blocks = 64;
   config.block_size = 4;
   config.max_model_len = 200;
+  config.vocab_size = kTestVocabSize;
   config.max_num_seqs = 8;
   config.max_num_batched_tokens = 32;
   config.max_queued_requests = 64;
@@ -86,6 +87,7 @@ void Harness::SetDraft(SequenceId id, int32_t size, int32_t num_right) {
 }
 
 void Harness::Launch(const StepInput& input) {
+  awaits_masks_ = input.masked();
   if (through_codec) {
     std::vector<char> bytes;
     encoder_.Encode(input, &bytes);
@@ -102,10 +104,26 @@ void Harness::Launch(const StepInput& input) {
   }
 }
 
+void Harness::GiveMasks() {
+  if (!std::exchange(awaits_masks_, false)) return;
+  StepMasks masks = scheduler_->FillMasks();
+  if (through_codec) {
+    std::vector<char> bytes;
+    EncodeMasks(masks, &bytes);
+    absl::StatusOr<StepMasks> decoded = DecodeMasks(bytes);
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    masks = *std::move(decoded);
+  }
+  num_masked_ +=
+      std::ranges::count_if(masks.of_sequences, [](int32_t m) { return m != StepMasks::kNoMask; });
+  executor_.Sample(masks);
+}
+
 std::vector<Harness::Row> Harness::Step() {
   if (launched_.empty()) {
     const StepInput input = scheduler_->Schedule(now);
     if (!input.sequences.empty()) Launch(input);
+    GiveMasks();
   }
   if (overlap) {
     if (const std::optional<StepInput> ahead = scheduler_->ScheduleAhead(now)) {
@@ -123,6 +141,7 @@ std::vector<Harness::Row> Harness::Step() {
       scheduler_->AbortAll(FinishReason::kError, output.status(), now);
     } else {
       scheduler_->Commit(*output, now);
+      GiveMasks();
     }
   }
   TakeEvents();

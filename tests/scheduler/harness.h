@@ -90,6 +90,8 @@ class Harness {
 
   // Steps that were launched while another was in flight.
   int64_t num_ahead() const { return num_ahead_; }
+  // Rows that were sampled under a mask.
+  int64_t num_masked() const { return num_masked_; }
 
   absl::Time now = absl::UnixEpoch();
   bool overlap = false;
@@ -98,6 +100,8 @@ class Harness {
  private:
   // Gives the step to the executor and remembers its rows.
   void Launch(const StepInput& input);
+  // Lets the newest step sample, where it waits for its masks.
+  void GiveMasks();
   void CheckInvariants() const;
 
   const SchedulerConfig config_;
@@ -107,7 +111,8 @@ class Harness {
   StepEncoder encoder_;
   StepDecoder decoder_;
   std::deque<std::vector<Row>> launched_;
-  int64_t num_ahead_ = 0;
+  bool awaits_masks_ = false;  // the newest step does
+  int64_t num_ahead_ = 0, num_masked_ = 0;
   std::map<SequenceId, Result> results_;
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/scheduler/fake_constraint.h"
 
 namespace tidal {
 namespace {
@@ -164,6 +165,7 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
                                                 const absl::flat_hash_set<int32_t>& verified) {
   const StopCriteria& stop = request.stop;
   if (stop.max_tokens == 0) return {};
+  const auto* const constraint = dynamic_cast<const FakeConstraint*>(request.constraint.get());
   std::vector<TokenId> tokens = request.prompt;
   std::vector<uint64_t> values;  // of all tokens but the newest
   auto run_densely = [&](size_t from) {
@@ -182,13 +184,19 @@ std::vector<TokenId> KvExecutor::ExpectedOutput(const Request& request,
       num_sparse = 0;
     }
     SamplingParams sampling = request.sampling;
-    sampling.min_tokens = stop.min_tokens;
-    sampling.banned_tokens = stop.stop_token_ids;
-    const TokenId token = Choose(values.back(), sampling, num_output, vocab_size);
+    if (constraint == nullptr) {
+      sampling.min_tokens = stop.min_tokens;
+      sampling.banned_tokens = stop.stop_token_ids;
+    }
+    TokenId token = Choose(values.back(), sampling, num_output, vocab_size);
+    while (constraint != nullptr && !constraint->Allows(num_output, token)) {
+      token = (token + 1) % vocab_size;
+    }
     tokens.push_back(token);
     const bool is_stop = std::count(stop.stop_token_ids.begin(), stop.stop_token_ids.end(), token);
     if ((is_stop && num_output >= stop.min_tokens) || num_output + 1 == stop.max_tokens ||
-        static_cast<int32_t>(tokens.size()) == config.max_model_len) {
+        static_cast<int32_t>(tokens.size()) == config.max_model_len ||
+        (constraint != nullptr && constraint->EndsWith(num_output))) {
       return {tokens.begin() + request.prompt.size(), tokens.end()};
     }
     if (config.correction_period > 0 && num_sparse >= config.correction_period) {

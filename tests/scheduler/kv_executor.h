@@ -43,7 +43,8 @@ class KvExecutor : public EagerExecutor {
   }
 
   // What a request must receive however it is scheduled: computed without a scheduler, one token
-  // after the other, by the rules of docs/sparse_attention.md. `outputs_at_start`: when it began
+  // after the other, by the rules of docs/sparse_attention.md. Its constraint, if it has one, is a
+  // FakeConstraint, of which only the rule is asked. `outputs_at_start`: when it began
   // anew, from exact KV.
   static std::vector<TokenId> ExpectedOutput(
       const Request& request, const SchedulerConfig& config, int32_t vocab_size,

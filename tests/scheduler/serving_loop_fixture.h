@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -62,15 +63,18 @@ class GatedExecutor : public Executor {
   void Launch(const StepInput& input) override {
     absl::MutexLock lock(&mutex_);
     ++launched_;
+    calls_ += input.masked() ? 'M' : 'L';
     fake_.Launch(input);
   }
   void Sample(const StepMasks& masks) override {
     absl::MutexLock lock(&mutex_);
+    calls_ += 'S';
     fake_.Sample(masks);
   }
   absl::StatusOr<StepOutput> Collect() override {
     absl::MutexLock lock(&mutex_);
     ++entered_;
+    calls_ += 'C';
     mutex_.Await(absl::Condition(
         +[](GatedExecutor* self) ABSL_NO_THREAD_SAFETY_ANALYSIS { return self->permits_ > 0; },
         this));
@@ -91,6 +95,11 @@ class GatedExecutor : public Executor {
     absl::MutexLock lock(&mutex_);
     return launched_;
   }
+  // A letter each, in order: L launches a step, M a masked one, S samples, C collects.
+  std::string calls() const {
+    absl::MutexLock lock(&mutex_);
+    return calls_;
+  }
   // Until the loop waits for its `step`-th step (1 is the first).
   void AwaitEntered(int32_t step) {
     absl::MutexLock lock(&mutex_);
@@ -106,6 +115,7 @@ class GatedExecutor : public Executor {
   int32_t permits_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t launched_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t entered_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string calls_ ABSL_GUARDED_BY(mutex_);
 };
 
 // A loop with its executor and the streams of its requests.

@@ -1,7 +1,7 @@
 // Seeded random load against the scheduler: arrivals, lengths, priorities, tenants, cancellations,
-// deadlines, longest waits, attention modes, corrections, drafts right and wrong, faults, log
-// probabilities of prompts, prompts alone, and pools of a few blocks. After every step the
-// invariants hold; at the end every request has ended once, with the tokens and the log
+// deadlines, longest waits, attention modes, corrections, drafts right and wrong, constraints,
+// faults, log probabilities of prompts, prompts alone, and pools of a few blocks. After every step
+// the invariants hold; at the end every request has ended once, with the tokens and the log
 // probabilities it would have received alone, and every block is back.
 #include <algorithm>
 #include <cstdint>
@@ -13,6 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "scheduler/scheduler.h"
+#include "tests/scheduler/fake_constraint.h"
 #include "tests/scheduler/harness.h"
 
 namespace tidal {
@@ -56,11 +57,19 @@ class Simulation {
     totals_ = harness.scheduler().totals();
     num_ahead_ = harness.num_ahead();
     EXPECT_EQ(harness.scheduler().blocks().num_available(), config_.num_blocks);
+    num_masked_ = harness.num_masked();
     int64_t corrupt = 0;
     for (const auto& [id, result] : harness.results()) {
       CheckCounts(*result.finish);
       num_prompt_logprobs_ += static_cast<int64_t>(result.prompt_ranks.size());
-      corrupt += result.finish->reason == FinishReason::kError;
+      const bool is_error = result.finish->reason == FinishReason::kError;
+      const auto* const constraint =
+          static_cast<const FakeConstraint*>(result.request.constraint.get());
+      if (constraint != nullptr) CheckConstraint(*constraint, result);
+      const bool refused = constraint != nullptr && constraint->has_refused();
+      EXPECT_TRUE(is_error || !refused);
+      num_refused_ += refused;
+      corrupt += is_error && !refused;
     }
     EXPECT_EQ(totals_.corrupt_sequences, corrupt);
   }
@@ -69,6 +78,9 @@ class Simulation {
   const SchedulerTotals& totals() const { return totals_; }
   int64_t num_ahead() const { return num_ahead_; }
   int64_t num_prompt_logprobs() const { return num_prompt_logprobs_; }
+  int64_t num_masked() const { return num_masked_; }
+  int64_t num_complete() const { return num_complete_; }
+  int64_t num_refused() const { return num_refused_; }
 
  private:
   int32_t Uniform(int32_t low, int32_t high) {
@@ -81,6 +93,7 @@ class Simulation {
     config.block_size = Uniform(1, 5);
     config.num_blocks = Uniform(4, 40);
     config.max_model_len = std::min(100, config.num_blocks * config.block_size + 1);
+    config.vocab_size = kVocabSize;
     config.max_num_seqs = Uniform(1, 9);
     config.max_num_batched_tokens = config.max_num_seqs + Uniform(1, 30);
     config.enable_prefix_caching = Chance(80);
@@ -90,6 +103,7 @@ class Simulation {
     arrival_percent_ = Uniform(10, 60);
     has_tenants_ = Chance(50);
     has_faults_ = Chance(40);
+    constraint_percent_ = Chance(50) ? Uniform(5, 60) : 0;
     if (Chance(30)) config.max_queue_time = absl::Milliseconds(Uniform(1, 200));
     return config;
   }
@@ -117,8 +131,19 @@ class Simulation {
       if (Chance(50)) request->stop.max_tokens = request->stop.min_tokens = 0;
     }
     if (Chance(5)) request->sampling.presence_penalty = 1;  // ignored by the executor
+    if (Chance(constraint_percent_)) request->constraint = RandomConstraint();
     if (Chance(10)) request->deadline = now + absl::Milliseconds(Uniform(0, 60));
     return request;
+  }
+
+  std::shared_ptr<TokenConstraint> RandomConstraint() {
+    FakeConstraint::Rule rule;
+    rule.vocab_size = kVocabSize;
+    rule.divisor = Uniform(1, 20);
+    if (Chance(30)) rule.free_from = Uniform(0, 8);
+    if (Chance(50)) rule.length = Uniform(1, 15);
+    if (Chance(10)) rule.refused_at = Uniform(0, 8);
+    return std::make_shared<FakeConstraint>(rule);
   }
 
   // Prompts share beginnings with others, so that the prefix cache has something to do.
@@ -127,6 +152,18 @@ class Simulation {
     const int32_t shared = Chance(30) ? size : Uniform(0, size);
     for (int32_t i = shared; i < size; ++i) prompt[i] = Uniform(0, kVocabSize - 1);
     return prompt;
+  }
+
+  // It heard of every token once.
+  void CheckConstraint(const FakeConstraint& constraint, const Harness::Result& result) {
+    EXPECT_EQ(result.tokens, constraint.told());
+    for (size_t place = 0; place < result.tokens.size(); ++place) {
+      EXPECT_TRUE(constraint.Allows(static_cast<int32_t>(place), result.tokens[place]));
+    }
+    if (!constraint.complete() || constraint.has_refused()) return;
+    ++num_complete_;
+    EXPECT_EQ(result.finish->reason, FinishReason::kStop);
+    EXPECT_EQ(result.finish->stop_token, result.tokens.back());
   }
 
   void CheckCounts(const FinishInfo& info) const {
@@ -143,12 +180,13 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  int32_t arrival_percent_ = 0, draft_percent_ = 0;
+  int32_t arrival_percent_ = 0, draft_percent_ = 0, constraint_percent_ = 0;
   bool has_tenants_ = false, has_faults_ = false;
   const SchedulerConfig config_;
   SequenceId next_id_ = 1;
   SchedulerTotals totals_;
   int64_t num_ahead_ = 0, num_prompt_logprobs_ = 0;
+  int64_t num_masked_ = 0, num_complete_ = 0, num_refused_ = 0;
 };
 
 constexpr int32_t kGroups = 6, kSeedsPerGroup = 20;
@@ -159,6 +197,7 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   const auto [group, overlap] = GetParam();
   SchedulerTotals totals;
   int64_t num_requests = 0, num_ahead = 0, num_prompt_logprobs = 0;
+  int64_t num_masked = 0, num_complete = 0, num_refused = 0;
   for (int32_t i = 0; i < kSeedsPerGroup && !HasFailure(); ++i) {
     const int32_t seed = group * kSeedsPerGroup + i;
     SCOPED_TRACE(seed);
@@ -174,13 +213,18 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
     num_requests += simulation.num_requests();
     num_ahead += simulation.num_ahead();
     num_prompt_logprobs += simulation.num_prompt_logprobs();
+    num_masked += simulation.num_masked();
+    num_complete += simulation.num_complete();
+    num_refused += simulation.num_refused();
   }
   std::cout << num_requests << " requests, " << totals.steps << " steps, " << num_ahead
             << " of them ahead, " << totals.preemptions << " preemptions, " << totals.prefix_hits
             << " prefix hits, " << totals.corrected_tokens << " corrected tokens, "
             << totals.corrupt_sequences << " corrupt sequences, " << totals.drafted
             << " drafted tokens, " << totals.accepted << " of them accepted, "
-            << num_prompt_logprobs << " log probabilities of prompts\n";
+            << num_prompt_logprobs << " log probabilities of prompts, " << num_masked
+            << " masked rows, " << num_complete << " constraints complete, " << num_refused
+            << " refusals\n";
   // The load is worth the name; all groups together run more than 100,000 steps.
   EXPECT_GE(totals.steps, 100000 / kGroups + 1);
   EXPECT_GE(totals.preemptions, 200);
@@ -191,6 +235,9 @@ TEST_P(SchedulerSimulationTest, EndsCleanAndChangesNoOutput) {
   EXPECT_GE(totals.drafted - totals.accepted, 1500);
   EXPECT_GE(num_prompt_logprobs, 5000);
   EXPECT_GE(num_ahead, overlap ? 3000 : 0);
+  EXPECT_GE(num_masked, 5000);
+  EXPECT_GE(num_complete, 200);
+  EXPECT_GE(num_refused, 20);
 }
 
 // With and without overlap every request gets the tokens it would get alone, so overlap changes
