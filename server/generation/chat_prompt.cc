@@ -1,15 +1,18 @@
 #include "server/generation/chat_prompt.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
 #include "server/generation/field_error.h"
+#include "server/generation/request_limits.h"
 #include "server/text/jinja/json_value.h"
 #include "server/text/jinja/operators.h"
 #include "server/text/special_token_escape.h"
@@ -98,8 +101,20 @@ absl::StatusOr<std::vector<Value>> ParseEach(const std::string& field, const Tex
   return values;
 }
 
+// Any: which ones there are is the template's to say.
+absl::Status CheckRole(const std::string& field, const std::string& role) {
+  const bool fits = !role.empty() && role.size() <= kMaxRoleBytes &&
+                    std::all_of(role.begin(), role.end(), [](char c) {
+                      return absl::ascii_isalnum(c) || absl::StrContains("_-.", c);
+                    });
+  if (fits) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat("be a role of at most ", kMaxRoleBytes, " letters, digits, _, - and ."),
+      role.empty() ? "nothing" : absl::StrCat("\"", role.substr(0, kMaxRoleBytes), "\""));
+}
+
 absl::StatusOr<ChatTurn> ParseMessage(const std::string& field, const v1::ChatMessage& message) {
-  if (message.role().empty()) return InvalidField(field + ".role", "be a role", "nothing");
+  TIDAL_RETURN_IF_ERROR(CheckRole(field + ".role", message.role()));
   if (!message.content().empty() && !message.content_parts().empty()) {
     return InvalidField(field + ".content_parts", "be empty where there is content",
                         message.content_parts_size());

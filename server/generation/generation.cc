@@ -87,12 +87,21 @@ absl::Status Generation::Submit(const CompiledStructure* structure) {
   std::vector<std::unique_ptr<Request>> sequences;
   for (int i = 0; i < request_.n; ++i) {
     sequences.push_back(MakeSequence(i));
-    if (structure == nullptr) continue;
-    sequences.back()->constraint = structure->MakeConstraint(request_.stop.min_tokens);
+    sequences.back()->constraint = MakeConstraint(structure);
   }
   absl::Status status = context_->loop->Submit(std::move(sequences));
   if (!status.ok()) outputs_.clear();
   return status;
+}
+
+std::shared_ptr<TokenConstraint> Generation::MakeConstraint(
+    const CompiledStructure* structure) const {
+  const StopCriteria& stop = request_.stop;
+  std::shared_ptr<TokenConstraint> constraint;
+  if (structure != nullptr) constraint = structure->MakeConstraint(stop.min_tokens);
+  if (request_.filter == nullptr) return constraint;
+  return MakeFilterConstraint(request_.filter, std::move(constraint), stop.stop_token_ids,
+                              stop.min_tokens);
 }
 
 std::unique_ptr<Request> Generation::MakeSequence(int index) {

@@ -112,6 +112,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void SubmitParsed(const CompiledStructure* structure);
   // All outputs or none.
   absl::Status Submit(const CompiledStructure* structure) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Null where any token may come.
+  std::shared_ptr<TokenConstraint> MakeConstraint(const CompiledStructure* structure) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::unique_ptr<Request> MakeSequence(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Posts a TakeTokens() once, when tokens of the output have come.
   void TakeWhenReady(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -14,6 +14,7 @@
 #include "server/generation/field_error.h"
 #include "server/generation/output_structure.h"
 #include "server/generation/prompt.h"
+#include "server/generation/token_filter_request.h"
 #include "server/reply/detect_format.h"
 
 namespace tidal {
@@ -253,6 +254,7 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   TIDAL_RETURN_IF_ERROR(CheckTools(request.chat()));
   GenerationRequest out;
   TIDAL_ASSIGN_OR_RETURN(out.sampling, ParseSampling(request, model));
+  TIDAL_ASSIGN_OR_RETURN(out.filter, ParseTokenFilter(request.sampling(), model));
   TIDAL_ASSIGN_OR_RETURN(out.attention, ParseAttention(request.attention(), model));
   TIDAL_ASSIGN_OR_RETURN(Prompt prompt, ParsePrompt(request, model));
   out.prompt = std::move(prompt.tokens);

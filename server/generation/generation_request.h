@@ -3,6 +3,7 @@
 #define TIDAL_SERVER_GENERATION_GENERATION_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "server/generation/reply_parts.h"
 #include "server/generation/request_limits.h"
 #include "server/generation/served_model.h"
+#include "server/grammar/token_filter.h"
 
 namespace tidal {
 
@@ -41,6 +43,7 @@ struct GenerationRequest {
   int32_t priority = 0;
   std::string cache_salt;
   OutputOptions output;
+  std::shared_ptr<const TokenFilter> filter;  // of each output's tokens; null: any may come
   std::optional<std::string> structure;  // the structural tag of each output; nothing: any text
 };
 

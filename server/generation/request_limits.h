@@ -11,6 +11,9 @@ inline constexpr uint32_t kMaxOutputs = 128;
 inline constexpr int kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopStringBytes = 1024;
 inline constexpr int kMaxStopTokenIds = 128;
+inline constexpr int kMaxBadWords = 128;
+inline constexpr size_t kMaxBadWordBytes = 256;
+inline constexpr size_t kMaxRoleBytes = 64;
 inline constexpr size_t kMaxRequestIdBytes = 256;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
 // Of a request: its prompt's tokens times the log probabilities of each times its outputs, some 60

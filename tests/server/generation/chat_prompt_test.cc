@@ -88,7 +88,14 @@ TEST(ChatPromptTest, RefusalsNameTheField) {
   };
   const std::pair<std::string, const char*> cases[] = {
       {"", "chat.messages: must have at least 1 message, got 0"},
-      {"messages { content: 'a' }", "chat.messages[0].role: must be a role, got nothing"},
+      {"messages { content: 'a' }",
+       "chat.messages[0].role: must be a role of at most 64 letters, digits, _, - and ., got "
+       "nothing"},
+      {"messages { role: 'a b' content: 'a' }",
+       "chat.messages[0].role: must be a role of at most 64 letters, digits, _, - and ., got \"a "
+       "b\""},
+      {"messages { role: '" + std::string(65, 'a') + "' }",
+       "chat.messages[0].role: must be a role"},
       {"messages { role: 'user' content: 'a' content_parts: 'b' }",
        "chat.messages[0].content_parts: must be empty where there is content, got 1"},
       {turn + "continue_final_message: true add_generation_prompt: true",
