@@ -175,6 +175,8 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
       response.headers.emplace_back("Allow", route.allowed_methods);
       return connection->Respond(std::move(response));
     }
+    case Endpoint::kNotOffered:
+      return connection->Respond(fail(400, route.refusal));
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
     case Endpoint::kMessages:

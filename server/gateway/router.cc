@@ -47,6 +47,28 @@ constexpr Entry kEntries[] = {
 
 constexpr ApiPrefix kOtherApis[] = {{"/v1/messages", &kMessagesFormat}};
 
+constexpr const char* kNoPooling =
+    "this server generates text: its model gives no embeddings, scores, ranks or classes";
+constexpr const char* kNoAdapters =
+    "this server has no adapters: it serves the one model that it was started with";
+
+// Paths of vLLM that a client may take for granted.
+struct NotOffered {
+  const char *path, *refusal;
+};
+constexpr NotOffered kNotOffered[] = {
+    {"/v1/embeddings", kNoPooling},
+    {"/pooling", kNoPooling},
+    {"/classify", kNoPooling},
+    {"/score", kNoPooling},
+    {"/v1/score", kNoPooling},
+    {"/rerank", kNoPooling},
+    {"/v1/rerank", kNoPooling},
+    {"/v2/rerank", kNoPooling},
+    {"/v1/load_lora_adapter", kNoAdapters},
+    {"/v1/unload_lora_adapter", kNoAdapters},
+};
+
 constexpr const char* kModelPrefix = "/v1/models/";
 
 const ApiFormat* FormatOf(absl::string_view path) {
@@ -102,6 +124,13 @@ Route FindRoute(absl::string_view method, absl::string_view path) {
     route.allowed_methods = entry.methods;
     route.is_public = entry.is_public;
     route.parse = entry.parse;
+  }
+  for (const NotOffered& entry : kNotOffered) {
+    if (path != entry.path) continue;
+    route.endpoint = Endpoint::kNotOffered;
+    route.path = entry.path;
+    route.allowed_methods = "POST";
+    route.refusal = entry.refusal;
   }
   if (absl::StartsWith(path, kModelPrefix) &&
       path.size() > absl::string_view(kModelPrefix).size()) {

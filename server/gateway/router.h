@@ -31,15 +31,17 @@ enum class Endpoint {
   kMetrics,
   kLoad,
   kTokenizerInfo,
+  kNotOffered,  // of other kinds of servers
 };
 
 struct Route {
   Endpoint endpoint = Endpoint::kNotFound;
-  std::string path = "other";   // the pattern, as a metric's label has it
-  std::string allowed_methods;  // of the path; empty for kNotFound
-  bool is_public = false;       // answered without an API key
-  absl::string_view tail;       // kModel: the model's name, a view into the path
-  ApiParser parse = nullptr;    // not null: of the paths that generate
+  std::string path = "other";     // the pattern, as a metric's label has it
+  std::string allowed_methods;    // of the path; empty for kNotFound
+  bool is_public = false;         // answered without an API key
+  const char* refusal = nullptr;  // kNotOffered: what a caller is told
+  absl::string_view tail;         // kModel: the model's name, a view into the path
+  ApiParser parse = nullptr;      // not null: of the paths that generate
   const ApiFormat* format = &kOpenAiFormat;
 };
 

@@ -38,6 +38,13 @@ TEST(Router, Routes) {
   EXPECT_EQ(FindRoute("GET", "/v1/models/").endpoint, Endpoint::kNotFound);
   EXPECT_EQ(FindRoute("GET", "/v1/models/org/name").tail, "org/name");
   EXPECT_EQ(FindRoute("GET", "/health/").endpoint, Endpoint::kNotFound);
+  for (const char* path : {"/v1/embeddings", "/score", "/v2/rerank", "/v1/load_lora_adapter"}) {
+    const Route route = FindRoute("POST", path);
+    EXPECT_EQ(route.endpoint, Endpoint::kNotOffered) << path;
+    EXPECT_NE(route.refusal, nullptr);
+    EXPECT_FALSE(route.is_public);
+    EXPECT_EQ(FindRoute("GET", path).endpoint, Endpoint::kWrongMethod) << path;
+  }
   EXPECT_TRUE(FindRoute("GET", "/metrics").is_public);
   EXPECT_FALSE(FindRoute("GET", "/v1/models").is_public);
   EXPECT_EQ(FindRoute("GET", "/secret").path, "other") << "no series a client can make up";
