@@ -9,6 +9,7 @@
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "server/openai/function_fields.h"
 #include "server/openai/openai_codec.h"
 #include "server/openai/raw_json.h"
 #include "server/openai/request_fields.h"
@@ -17,13 +18,10 @@
 namespace tidal {
 namespace {
 
-constexpr const char* kUnsupportedInChats[] = {"functions",  "function_call",      "audio",
-                                               "prediction", "web_search_options", "chat_template",
-                                               nullptr};
+constexpr const char* kUnsupportedInChats[] = {"audio", "prediction", "web_search_options",
+                                               "chat_template", nullptr};
 
 constexpr std::array kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
-
-constexpr std::array kRoles = {"system", "developer", "user", "assistant", "tool"};
 
 // The parts that are text, and the member that has it.
 struct TextPart {
@@ -51,14 +49,12 @@ void ReadPart(JsonFields& message, const std::string& name, const nlohmann::json
   out.add_content_parts(value->get<std::string>());
 }
 
-// A string, or parts that are text.
-void ReadContent(JsonFields& message, const std::string& role, v1::ChatMessage& out) {
+// A string, or parts that are text. Nothing is an empty text, as with vLLM, or what the assistant
+// refused with.
+void ReadContent(JsonFields& message, v1::ChatMessage& out) {
+  const auto refusal = message.String("refusal");
   const nlohmann::json* content = message.Find("content");
-  if (content == nullptr) {
-    // OpenAI's clients send null for an assistant turn without text.
-    if (role != "assistant") message.Fail("content", "must be given");
-    return;
-  }
+  if (content == nullptr) return out.set_content(refusal.value_or(""));
   if (content->is_string()) return out.set_content(content->get<std::string>());
   if (!content->is_array()) {
     return message.Fail("content", "a string or an array of text parts", *content);
@@ -82,14 +78,12 @@ void ReadRawObjects(JsonFields& fields, absl::string_view text, const char* name
   }
 }
 
+// The service checks the role.
 void ReadMessage(JsonFields& message, absl::string_view text, v1::ChatMessage& out) {
-  static constexpr const char* kUnsupportedInMessage[] = {"function_call", "audio", nullptr};
+  static constexpr const char* kUnsupportedInMessage[] = {"audio", nullptr};
   RefuseUnsupported(message, kUnsupportedInMessage);
   const auto role = message.String("role");
   if (!role) return message.Fail("role", "must be given");
-  if (std::find(kRoles.begin(), kRoles.end(), *role) == kRoles.end()) {
-    return message.Fail("role", R"("system", "developer", "user", "assistant" or "tool")", *role);
-  }
   out.set_role(*role);
   if (auto name = message.String("name")) out.set_name(*name);
   if (auto id = message.String("tool_call_id")) out.set_tool_call_id(*id);
@@ -97,7 +91,7 @@ void ReadMessage(JsonFields& message, absl::string_view text, v1::ChatMessage& o
     if (auto reasoning = message.String(name)) out.set_reasoning(*reasoning);
   }
   ReadRawObjects(message, text, "tool_calls", *out.mutable_tool_calls());
-  ReadContent(message, *role, out);
+  ReadContent(message, out);
 }
 
 void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
@@ -107,12 +101,15 @@ void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   }
   const std::vector<absl::string_view> texts = RawElements(RawMember(body, "messages"));
   TIDAL_CHECK(texts.size() == messages->size());
+  FunctionHistory history;
   for (size_t i = 0; i < messages->size(); ++i) {
     const nlohmann::json& element = (*messages)[i];
     const std::string name = absl::StrCat("messages[", i, "]");
     if (!element.is_object()) return fields.Fail(name, "an object", element);
     JsonFields message(element, name + ".");
-    ReadMessage(message, texts[i], *chat.add_messages());
+    v1::ChatMessage& out = *chat.add_messages();
+    ReadMessage(message, texts[i], out);
+    history.ReadMessage(message, i, out);
     fields.Adopt(message.status());
   }
 }
@@ -147,6 +144,7 @@ void ReadParsing(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& re
     parsing.set_thinking_token_budget(*budget);
   }
   ReadToolChoice(fields, call, reply);
+  ReadFunctionChoice(fields, call, reply);
 }
 
 // vLLM's: the last message's content comes before the reply's, where both are of one role. The
@@ -203,6 +201,7 @@ void AddTemplateVariables(const nlohmann::ordered_json& defaults, v1::Chat& chat
 void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   ReadMessages(fields, body, chat);
   ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
+  ReadFunctions(fields, body, chat);
   ReadRawObjects(fields, body, "documents", *chat.mutable_documents());
   if (fields.Object("chat_template_kwargs") != nullptr) {
     chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));

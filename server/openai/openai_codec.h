@@ -35,12 +35,14 @@ struct ReplyOptions {
   bool echo = false;             // of completions: with logprobs, those of the prompt come first
   std::string echo_text = "";    // of chats: comes before each content
   bool include_reasoning = true;
-  bool named_tool = false;  // it had to call a tool by name, which is no reason to have stopped
+  bool function_calls = false;  // a call is told of as a function_call, OpenAI's first form
+  bool service_tier = false;    // asked for, so that the reply names one
+  bool named_tool = false;      // it had to call a tool by name, which is no reason to have stopped
   uint32_t n = 1;
   size_t num_calls = 1;
-  std::string max_tokens_field = "max_tokens";        // the name the client used
-  std::string prompt_field = "";                      // the same; empty: by the API
-  std::string structure_field = "structured_output";  // the same
+  std::string max_tokens_field = "max_tokens";  // the name the client used
+  std::string prompt_field = "";                // the same; empty: by the API
+  std::string structure_field = "tools";        // the same; without one, tools need a structure
 };
 
 struct OpenAiRequest {

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
 #include "scheduler/retry_after.h"
@@ -58,16 +59,27 @@ size_t FieldLength(absl::string_view message) {
   return is_path ? end : 0;
 }
 
+// "tools[0].function.name" where tools came as functions.
+std::string FunctionField(absl::string_view field) {
+  if (!absl::ConsumePrefix(&field, "tools")) return "function_call";
+  return absl::StrCat("functions", absl::StrReplaceAll(field, {{".function", ""}}));
+}
+
 // The client's name of a field that a message of the service names by its path in the proto.
 std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
   static constexpr std::array kGroups = {"sampling.", "stopping.", "output.parsing.", "output.",
                                          "chat."};
   if (absl::ConsumePrefix(&field, "structured_output")) {
-    return absl::StrCat(reply.structure_field, field);
+    // What is left begins with the kind, which the client's name says.
+    if (field.empty()) return reply.structure_field;
+    const size_t place = field.find('[');
+    return absl::StrCat(reply.structure_field,
+                        place == absl::string_view::npos ? "" : field.substr(place));
   }
   for (const char* group : kGroups) {
     if (absl::ConsumePrefix(&field, group)) break;
   }
+  if (reply.function_calls && absl::StartsWith(field, "tool")) return FunctionField(field);
   static constexpr std::array kPrompts = {"token_ids.ids", "token_ids", "text", "prompt", "chat"};
   for (const char* prompt : kPrompts) {
     absl::string_view rest = field;

@@ -106,10 +106,7 @@ absl::Status CollectedReply::OnEvent(size_t call, const v1::GenerateResponse& ev
     choice.reasoning += delta.reasoning();
     for (const v1::ToolCallDelta& piece : delta.tool_calls()) {
       if (piece.index() >= choice.tool_calls.size()) choice.tool_calls.resize(piece.index() + 1);
-      v1::ToolCallDelta& whole = choice.tool_calls[piece.index()];
-      whole.mutable_id()->append(piece.id());
-      whole.mutable_name()->append(piece.name());
-      whole.mutable_arguments()->append(piece.arguments());
+      AppendPiece(piece, &choice.tool_calls[piece.index()]);
     }
     choice.token_ids.insert(choice.token_ids.end(), delta.token_ids().begin(),
                             delta.token_ids().end());
@@ -149,6 +146,10 @@ Json CollectedReply::RenderChoice(size_t index) const {
     if (content.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
     if (state_.options.include_reasoning) AddReasoning(choice.reasoning, &message);
     for (const v1::ToolCallDelta& call : choice.tool_calls) {
+      if (state_.options.function_calls) {
+        message["function_call"] = FunctionCallJson(call);
+        break;  // it was asked for one at most
+      }
       message["tool_calls"].push_back(ToolCallJson(call));
     }
   } else {
@@ -181,6 +182,7 @@ absl::Status CollectedReply::Finish(std::string* out) {
   if (chat && state_.options.prompt_logprobs) {
     json["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[0]);
   }
+  if (state_.options.service_tier) json["service_tier"] = "default";
   if (chat && state_.options.return_token_ids) {
     json["prompt_token_ids"] = state_.prompt_token_ids[0];
   }

@@ -55,7 +55,10 @@ Json AttentionJson(const v1::AttentionUsage& attention) {
 }
 
 Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options) {
-  if (reason == v1::FINISH_REASON_TOOL_CALLS) return options.named_tool ? "stop" : "tool_calls";
+  if (reason == v1::FINISH_REASON_TOOL_CALLS) {
+    if (options.named_tool) return "stop";
+    return options.function_calls ? "function_call" : "tool_calls";
+  }
   return reason == v1::FINISH_REASON_LENGTH ? "length" : "stop";
 }
 
@@ -65,10 +68,22 @@ void AddReasoning(const std::string& reasoning, Json* message) {
   (*message)["reasoning_content"] = reasoning;
 }
 
+void AppendPiece(const v1::ToolCallDelta& piece, v1::ToolCallDelta* call) {
+  call->mutable_id()->append(piece.id());
+  call->mutable_name()->append(piece.name());
+  call->mutable_arguments()->append(piece.arguments());
+}
+
 Json ToolCallJson(const v1::ToolCallDelta& call) {
   return {{"id", call.id()},
           {"type", "function"},
           {"function", {{"name", call.name()}, {"arguments", call.arguments()}}}};
+}
+
+Json FunctionCallJson(const v1::ToolCallDelta& call) {
+  Json json = {{"arguments", call.arguments()}};
+  if (!call.name().empty()) json["name"] = call.name();
+  return json;
 }
 
 Json ToolCallDeltaJson(const v1::ToolCallDelta& call) {

@@ -22,9 +22,11 @@ Json AttentionJson(const v1::AttentionUsage& attention);
 Json FinishReasonJson(v1::FinishReason reason, const ReplyOptions& options);
 // Under both names that clients look for; nothing where there is none.
 void AddReasoning(const std::string& reasoning, Json* message);
+void AppendPiece(const v1::ToolCallDelta& piece, v1::ToolCallDelta* call);
 // A whole call; and a piece of one, as the official client adds them up: id, type and name once,
-// with the first.
+// with the first. FunctionCallJson() is either in OpenAI's first form.
 Json ToolCallJson(const v1::ToolCallDelta& call);
+Json FunctionCallJson(const v1::ToolCallDelta& call);
 Json ToolCallDeltaJson(const v1::ToolCallDelta& call);
 // vLLM's stop_reason: the stop string or token id that ended the output, else null.
 Json StopReasonJson(const v1::OutputFinish& finish);

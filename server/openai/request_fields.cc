@@ -15,13 +15,9 @@ namespace {
 constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
-constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",
-                                                "prompt_embeds",
-                                                "bad_words",
-                                                "allowed_token_ids",
-                                                "logits_processors",
-                                                "logprob_token_ids",
-                                                nullptr};
+constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",    "prompt_embeds",
+                                                "kv_transfer_params", "logits_processors",
+                                                "logprob_token_ids",  nullptr};
 
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
   const nlohmann::json* bias = fields.Object("logit_bias");
@@ -38,6 +34,17 @@ void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
   }
 }
 
+// Which tokens may come.
+void ReadTokenLists(JsonFields& fields, v1::Sampling& sampling) {
+  if (auto ids = fields.TokenIds("allowed_token_ids")) {
+    if (ids->empty()) fields.Fail("allowed_token_ids", "must have at least one token id");
+    sampling.mutable_allowed_token_ids()->Add(ids->begin(), ids->end());
+  }
+  if (auto words = fields.StringOrStrings("bad_words")) {
+    sampling.mutable_bad_words()->Add(words->begin(), words->end());
+  }
+}
+
 void ReadSampling(JsonFields& fields, v1::Sampling& sampling) {
   if (auto value = fields.Number("temperature")) sampling.set_temperature(*value);
   if (auto value = fields.Integer("top_k", kMinInt32, kMaxInt32)) sampling.set_top_k(*value);
@@ -51,6 +58,7 @@ void ReadSampling(JsonFields& fields, v1::Sampling& sampling) {
     sampling.set_seed(static_cast<uint64_t>(*value));
   }
   ReadLogitBias(fields, sampling);
+  ReadTokenLists(fields, sampling);
 }
 
 void ReadStopping(JsonFields& fields, v1::Stopping& stopping) {
@@ -147,6 +155,7 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
   if (auto value = fields.String("cache_salt")) call.set_cache_salt(*value);
   if (auto value = fields.String("request_id")) request.request_id = *value;
   fields.String("user");  // accepted for OpenAI's clients; it has no effect
+  request.reply.service_tier = fields.String("service_tier").has_value();  // there is one
 
   v1::Output& output = *call.mutable_output();
   if (auto value = fields.Bool("skip_special_tokens")) output.set_skip_special_tokens(*value);

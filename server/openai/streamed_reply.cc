@@ -69,8 +69,14 @@ bool StreamedReply::Says(const v1::OutputDelta& delta) const {
 Json StreamedReply::ChatDelta(const v1::OutputDelta& delta) const {
   Json json = Json::object();
   if (state_.options.include_reasoning) AddReasoning(delta.reasoning(), &json);
+  v1::ToolCallDelta function_call;  // all of the first one's pieces
   for (const v1::ToolCallDelta& call : delta.tool_calls()) {
-    json["tool_calls"].push_back(ToolCallDeltaJson(call));
+    if (!state_.options.function_calls) json["tool_calls"].push_back(ToolCallDeltaJson(call));
+    if (call.index() == 0) AppendPiece(call, &function_call);
+  }
+  const bool has_call = !function_call.name().empty() || !function_call.arguments().empty();
+  if (state_.options.function_calls && has_call) {
+    json["function_call"] = FunctionCallJson(function_call);
   }
   if (!delta.text().empty() || json.empty()) json["content"] = delta.text();
   return json;
@@ -132,6 +138,7 @@ void StreamedReply::AppendChunk(Json choice, std::string* out) const {
                {"created", state_.created},
                {"model", state_.model},
                {"choices", Json::array()}};
+  if (state_.options.service_tier) json["service_tier"] = "default";
   if (!last) json["choices"].push_back(std::move(choice));
   if (last) {
     json["usage"] = UsageJson(state_.usage);

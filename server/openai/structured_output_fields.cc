@@ -53,13 +53,17 @@ nlohmann::ordered_json LegacyTag(JsonFields& format) {
       format.Fail("structures", "an array of objects", structure);
       return tags;
     }
+    JsonFields members(structure, "response_format.structures.");
+    const std::string begin = members.String("begin").value_or("");
+    const std::string end = members.String("end").value_or("");
+    format.Adopt(members.status());
     tags["tags"].push_back(
         {{"type", "tag"},
-         {"begin", structure.value("begin", "")},
+         {"begin", begin},
          {"content",
           {{"type", "json_schema"},
            {"json_schema", structure.value("schema", nlohmann::json::object())}}},
-         {"end", structure.value("end", "")}});
+         {"end", end}});
   }
   return tags;
 }
@@ -83,14 +87,14 @@ struct StructureNames {
   const char *json, *regex, *choice, *grammar, *json_object, *structural_tag;
 };
 
-// Reads the only one there is. Says how many there are.
+// Reads the only one there is. Says how many there are; the name of the first goes behind `field`.
 int ReadOneOf(JsonFields& fields, absl::string_view text, const StructureNames& names,
-              v1::StructuredOutput& out) {
+              v1::StructuredOutput& out, std::string& field) {
   int count = 0;
   const auto given = [&](const char* name) {
-    const bool is_given = name != nullptr && fields.Find(name) != nullptr;
-    count += is_given;
-    return is_given && count == 1;
+    if (name == nullptr || fields.Find(name) == nullptr) return false;
+    if (++count == 1) field += name;
+    return count == 1;
   };
   if (given(names.json)) ReadSchema(fields, text, names.json, out);
   if (given(names.regex)) out.set_regex(fields.String(names.regex).value_or(""));
@@ -111,10 +115,14 @@ constexpr StructureNames kStructuredOutputs = {"json",    "regex",       "choice
 constexpr StructureNames kGuided = {"guided_json",    "guided_regex", "guided_choice",
                                     "guided_grammar", nullptr,        nullptr};
 
+nlohmann::json TypeOf(const nlohmann::json& object) {
+  return object.value("type", nlohmann::json());
+}
+
 void AddToolName(JsonFields& fields, const std::string& place, const nlohmann::json& choice,
                  v1::ToolChoice& out) {
   const auto function = choice.find("function");
-  const bool named = choice.value("type", "") == "function" && function != choice.end() &&
+  const bool named = TypeOf(choice) == "function" && function != choice.end() &&
                      function->is_object() && function->contains("name") &&
                      (*function)["name"].is_string();
   if (!named) {
@@ -168,13 +176,17 @@ void ReadStructuredOutput(JsonFields& fields, absl::string_view body, v1::Genera
     JsonFields format(*object, "response_format.");
     ReadResponseFormat(format, RawMember(body, "response_format"), out);
     fields.Adopt(format.status());
-    count += out.kind_case() != v1::StructuredOutput::KIND_NOT_SET;
-    reply.structure_field = "response_format";
+    if (out.kind_case() != v1::StructuredOutput::KIND_NOT_SET) {
+      ++count;
+      reply.structure_field =
+          out.has_json_schema() ? "response_format.json_schema.schema" : "response_format";
+    }
   }
   if (const nlohmann::json* object = fields.Object("structured_outputs")) {
     JsonFields structured(*object, "structured_outputs.");
-    const int kinds =
-        ReadOneOf(structured, RawMember(body, "structured_outputs"), kStructuredOutputs, out);
+    reply.structure_field = "structured_outputs.";
+    const int kinds = ReadOneOf(structured, RawMember(body, "structured_outputs"),
+                                kStructuredOutputs, out, reply.structure_field);
     if (kinds != 1) {
       fields.Fail("structured_outputs",
                   "must have exactly one of json, regex, choice, grammar, json_object and "
@@ -182,12 +194,11 @@ void ReadStructuredOutput(JsonFields& fields, absl::string_view body, v1::Genera
     }
     out.set_compact(structured.Bool("disable_any_whitespace").value_or(false));
     fields.Adopt(structured.status());
-    reply.structure_field = "structured_outputs";
     count += kinds;
   }
-  const int guided = ReadOneOf(fields, body, kGuided, out);
-  if (guided > 0) reply.structure_field = "guided";
-  count += guided;
+  std::string guided;
+  count += ReadOneOf(fields, body, kGuided, out, guided);
+  if (!guided.empty()) reply.structure_field = guided;
   if (count > 1) {
     fields.Fail(reply.structure_field,
                 "must be the only one of response_format, structured_outputs and guided_*");
@@ -204,7 +215,7 @@ void ReadToolChoice(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions&
       parsing.set_tool_calls(false);
     } else if (*choice == "required") {
       out.set_required(true);
-    } else if (choice->is_object() && choice->value("type", "") == "allowed_tools") {
+    } else if (choice->is_object() && TypeOf(*choice) == "allowed_tools") {
       ReadAllowedTools(fields, *choice, out);
     } else if (choice->is_object()) {
       out.set_required(true);
