@@ -69,9 +69,8 @@ std::string FunctionField(absl::string_view field) {
 std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
   static constexpr std::array kGroups = {"sampling.", "stopping.", "output.parsing.", "output.",
                                          "chat."};
-  if (absl::ConsumePrefix(&field, "structured_output")) {
-    // What is left begins with the kind, which the client's name says.
-    if (field.empty()) return reply.structure_field;
+  if (field == "structured_output" || absl::StartsWith(field, "structured_output.")) {
+    // The kind that follows is in the client's name.
     const size_t place = field.find('[');
     return absl::StrCat(reply.structure_field,
                         place == absl::string_view::npos ? "" : field.substr(place));

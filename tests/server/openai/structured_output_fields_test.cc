@@ -98,6 +98,7 @@ TEST(StructuredOutputFields, TheServicesFaultsNameTheClientsField) {
   EXPECT_EQ(param(R"("guided_choice": [""])", "structured_output.choice.texts[0]"),
             "guided_choice[0]");
   EXPECT_EQ(param(R"("n": 2)", "structured_output"), "tools");
+  EXPECT_EQ(param(R"("n": 2)", "structured_outputs.regex"), "structured_outputs.regex");
   EXPECT_EQ(param(R"("n": 2)", "output.parsing.thinking_token_budget"), "thinking_token_budget");
   EXPECT_EQ(param(R"("n": 2)", "output.parsing.tool_choice.names[0]"), "tool_choice.names[0]");
   EXPECT_EQ(param(R"("n": 2)", "chat.tools[3].function.name"), "tools[3].function.name");
