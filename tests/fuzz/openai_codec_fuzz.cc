@@ -34,6 +34,7 @@ void Feed(const tidal::OpenAiRequest& request, const std::string& text, const Ac
     accept(call, event);
     event.mutable_delta()->set_text(text);
     event.mutable_delta()->add_logprobs()->mutable_token()->set_token(text);
+    event.mutable_delta()->add_tool_calls()->set_arguments(text);
     accept(call, event);
     for (uint32_t index = 0; index < request.reply.n; ++index) {
       event.mutable_finish()->set_index(index);

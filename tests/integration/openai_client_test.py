@@ -245,7 +245,7 @@ class ErrorsTest(unittest.TestCase):
         self.assert_bad_request("temperature", complete, temperature="hot")
         self.assert_bad_request("suffix", complete, suffix="end")
         self.assert_bad_request("response_format.type", chat,
-                                response_format={"type": "json_object"})
+                                response_format={"type": "xml"})
         self.assert_bad_request("attention.mode", complete,
                                 extra_body={"attention": {"mode": "fast"}})
         self.assert_bad_request("best_of", complete, best_of=4)
@@ -260,8 +260,9 @@ class ErrorsTest(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError) as caught:
             complete(model="gpt-4")
         self.assertEqual("model_not_found", caught.exception.code)
-        with self.assertRaises(openai.NotFoundError):
+        with self.assertRaises(openai.BadRequestError):
             client.embeddings.create(model=programs.MODEL, input="x")
+        self.assertEqual(404, server.post("/v1/nothing", {})[0])
         with self.assertRaises(openai.NotFoundError):
             client.models.retrieve("gpt-4")
 
