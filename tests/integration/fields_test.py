@@ -189,6 +189,13 @@ BAD_CHATS = [
     ({"tools": [{"type": "function", "function": {
         "name": "f", "strict": True, "parameters": {"type": "object", "not": {}}}}]},
      "tools[0].function.parameters", "enforced"),
+    ({"tools": [{"type": "function", "function": {
+        "name": "f", "strict": True, "parameters": {"type": "nothing"}}}]}, "tools", ""),
+    ({"tools": [{"type": "function", "function": {
+        "name": "f", "parameters": json.loads(deep(70))}}]}, "tools[0]", "64"),
+    ({"response_format": {"type": "json_schema", "json_schema": {
+        "name": "n", "schema": json.loads(deep(70))}}},
+     "response_format.json_schema.schema", "at most 64 levels deep"),
     ({"guided_json": deep(10_000)}, "guided_json", "at most 64 levels deep"),
     ({"guided_json": {"type": "object", "properties": {f"p{i}": {} for i in range(16_000)}}},
      "guided_json", "at most 10000 values"),
@@ -249,6 +256,13 @@ class BadFieldsTest(unittest.TestCase):
                       "structured_outputs", "response_format")
             if next(iter(members)).startswith(shared):
                 self.check("/v1/completions", {"prompt": "x", **members}, param, message)
+
+    def test_a_tools_schema_that_nobody_asks_for_may_be_any(self):
+        many = {"type": "object", "properties": {f"p{i}": {} for i in range(16_000)}}
+        tool = {"type": "function", "function": {"name": "f", "parameters": many}}
+        status, reply = server.post("/v1/chat/completions",
+                                    {"messages": CHAT, "tools": [tool], "max_tokens": 1})
+        self.assertEqual(200, status, reply)
 
     def test_bodies(self):
         for path in ("/v1/chat/completions", "/v1/completions"):
