@@ -48,10 +48,12 @@ constexpr Field kCompletionFields[] = {
     {"min_tokens", "2", kWorks},
     {"priority", "1", kWorks},
     {"prompt_embeds", R"("x")", kRefused},
+    {"prompt_logprobs", "1", kWorks},
     {"repetition_penalty", "1.1", kWorks},
     {"request_id", R"("r")", kWorks},
     {"response_format", R"({"type": "json_object"})", kWorks},
     {"return_token_ids", "true", kWorks},
+    {"return_tokens_as_token_ids", "true", kWorks},
     {"service_tier", R"("auto")", kWorks},  // the reply names one
     {"session_id", R"("s")", kNoEffect},
     {"skip_special_tokens", "false", kWorks},
@@ -60,6 +62,7 @@ constexpr Field kCompletionFields[] = {
     {"stream_interval", "2", kNoEffect},
     {"structured_outputs", R"({"regex": "a+"})", kWorks},
     {"top_k", "5", kWorks},
+    {"truncate_prompt_tokens", "5", kWorks},
     {"use_beam_search", "true", kRefused},
     {"vllm_xargs", R"({"a": 1})", kNoEffect},
 };
