@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -116,16 +117,8 @@ void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
 
 // Given to the template, as vLLM does, unless the client set them: each by its own name, and the
 // effort as the switches that templates have for thinking at all.
-void ReadEffortAndVerbosity(JsonFields& fields, v1::Chat& chat) {
-  const auto effort = fields.String("reasoning_effort"), verbosity = fields.String("verbosity");
-  if (!effort && !verbosity) return;
-  if (effort && std::find(kEfforts.begin(), kEfforts.end(), *effort) == kEfforts.end()) {
-    return fields.Fail("reasoning_effort",
-                       R"("none", "minimal", "low", "medium", "high", "xhigh" or "max")", *effort);
-  }
-  if (verbosity && *verbosity != "low" && *verbosity != "medium" && *verbosity != "high") {
-    return fields.Fail("verbosity", R"("low", "medium" or "high")", *verbosity);
-  }
+void AddEffortAndVerbosity(const std::optional<std::string>& effort,
+                           const std::optional<std::string>& verbosity, v1::Chat& chat) {
   nlohmann::ordered_json variables;
   if (verbosity) variables["verbosity"] = *verbosity;
   if (effort) {
@@ -190,23 +183,54 @@ void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& 
 
 void AddTemplateVariables(const nlohmann::ordered_json& defaults, v1::Chat& chat) {
   if (defaults.empty()) return;
-  auto variables = nlohmann::ordered_json::parse(
-      chat.chat_template_kwargs().empty() ? "{}" : chat.chat_template_kwargs());
+  // Behind what the client wrote, as it wrote it.
+  std::string& variables = *chat.mutable_chat_template_kwargs();
+  if (variables.empty()) variables = "{}";
+  const auto known = nlohmann::json::parse(variables);
+  variables.pop_back();
+  const char* separator = known.empty() ? "" : ",";
   for (const auto& [name, value] : defaults.items()) {
-    if (!variables.contains(name)) variables[name] = value;
+    if (known.contains(name)) continue;
+    absl::StrAppend(&variables, std::exchange(separator, ","), "\"", name, "\":", value.dump());
   }
-  chat.set_chat_template_kwargs(variables.dump());
+  variables += "}";
+}
+
+std::optional<std::string> ReadEffort(JsonFields& fields, const char* name) {
+  auto effort = fields.String(name);
+  if (!effort || std::find(kEfforts.begin(), kEfforts.end(), *effort) != kEfforts.end()) {
+    return effort;
+  }
+  fields.Fail(name, R"("none", "minimal", "low", "medium", "high", "xhigh" or "max")", *effort);
+  return std::nullopt;
+}
+
+std::optional<std::string> ReadVerbosity(JsonFields& fields, const char* name) {
+  auto verbosity = fields.String(name);
+  if (!verbosity || *verbosity == "low" || *verbosity == "medium" || *verbosity == "high") {
+    return verbosity;
+  }
+  fields.Fail(name, R"("low", "medium" or "high")", *verbosity);
+  return std::nullopt;
+}
+
+void ReadTemplateVariables(JsonFields& fields, absl::string_view body,
+                           const std::optional<std::string>& effort,
+                           const std::optional<std::string>& verbosity, v1::Chat& chat) {
+  ReadRawObjects(fields, body, "documents", *chat.mutable_documents());
+  if (fields.Object("chat_template_kwargs") != nullptr) {
+    chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
+  }
+  AddEffortAndVerbosity(effort, verbosity, chat);
 }
 
 void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   ReadMessages(fields, body, chat);
   ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
   ReadFunctions(fields, body, chat);
-  ReadRawObjects(fields, body, "documents", *chat.mutable_documents());
-  if (fields.Object("chat_template_kwargs") != nullptr) {
-    chat.set_chat_template_kwargs(std::string(RawMember(body, "chat_template_kwargs")));
-  }
-  ReadEffortAndVerbosity(fields, chat);
+  const auto effort = ReadEffort(fields, "reasoning_effort");
+  const auto verbosity = ReadVerbosity(fields, "verbosity");
+  ReadTemplateVariables(fields, body, effort, verbosity, chat);
   if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
   if (auto value = fields.Bool("continue_final_message")) {
     chat.set_continue_final_message(*value);

@@ -92,6 +92,12 @@ std::string ClientField(absl::string_view field, const ReplyOptions& reply) {
   return std::string(field);
 }
 
+// What a request that is too long for the model is refused with, prompt or output.
+bool ExceedsContext(absl::string_view message) {
+  return absl::StartsWith(message, "prompt: must have at most ") ||
+         absl::StrContains(message, "maximum context length");
+}
+
 nlohmann::ordered_json StringOrNull(const std::string& text) {
   return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
 }
@@ -113,8 +119,10 @@ ApiError ToApiError(const absl::Status& status, const ReplyOptions& reply) {
     error.message =
         message.empty() ? absl::StatusCodeToString(status.code()) : std::string(message);
   }
+  if (error.http_status == 400 && ExceedsContext(message)) error.code = "context_length_exceeded";
   if (error.http_status == 401) error.code = "invalid_api_key";
   if (error.http_status == 404 && error.param == "model") error.code = "model_not_found";
+  if (error.http_status == 429) error.code = "rate_limit_exceeded";
   return error;
 }
 

@@ -78,18 +78,25 @@ bool IsNamed(absl::string_view quoted, absl::string_view name) {
 
 }  // namespace
 
-absl::string_view RawMember(absl::string_view object, absl::string_view name) {
-  absl::string_view found;
+std::vector<absl::string_view> RawMembers(absl::string_view object,
+                                          const std::vector<const char*>& names) {
+  std::vector<absl::string_view> found(names.size());
   Cursor cursor(object);
   if (!cursor.Skip('{')) return found;
   while (cursor.Peek() == '"') {
     const absl::string_view key = cursor.Value();
     cursor.Skip(':');
     const absl::string_view value = cursor.Value();
-    if (IsNamed(key, name)) found = value;
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (IsNamed(key, names[i])) found[i] = value;
+    }
     cursor.Skip(',');
   }
   return found;
+}
+
+absl::string_view RawMember(absl::string_view object, const char* name) {
+  return RawMembers(object, {name})[0];
 }
 
 std::vector<absl::string_view> RawElements(absl::string_view array) {
@@ -101,6 +108,18 @@ std::vector<absl::string_view> RawElements(absl::string_view array) {
     cursor.Skip(',');
   }
   return elements;
+}
+
+std::string OnOneLine(absl::string_view json) {
+  std::string line;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string && c == '\\') line += json[i++];
+    if (in_string || !absl::ascii_isspace(c)) line += json[i];
+  }
+  return line;
 }
 
 }  // namespace tidal

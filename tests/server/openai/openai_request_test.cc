@@ -126,7 +126,7 @@ TEST(OpenAiRequest, ReasoningEffortReachesTheTemplate) {
             R"({"reasoning_effort":"low","enable_thinking":true,"thinking":true})");
   EXPECT_EQ(variables(R"("reasoning_effort": "none", "chat_template_kwargs":
                          {"z": 1.50, "thinking": true})"),
-            R"({"z":1.5,"thinking":true,"reasoning_effort":"none","enable_thinking":false})");
+            R"({"z": 1.50, "thinking": true,"reasoning_effort":"none","enable_thinking":false})");
   EXPECT_EQ(variables(R"("reasoning_effort": null)"), "");
   const auto wrong = ParseChatRequest(
       R"({"messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": "huge"})");
@@ -431,6 +431,18 @@ TEST(OpenAiError, FieldsLoseTheirPath) {
   EXPECT_EQ(param("attention.budget: must be at least 16", completion), "attention.budget");
   EXPECT_EQ(param("something went wrong: badly", completion), "");
   EXPECT_EQ(param("no field at all", completion), "");
+}
+
+TEST(OpenAiError, CodesThatClientsActOn) {
+  const auto code = [](const absl::Status& status) { return ToApiError(status).code; };
+  EXPECT_EQ(code(absl::InvalidArgumentError("prompt: must have at most 5 tokens, got 6")),
+            "context_length_exceeded");
+  EXPECT_EQ(code(absl::InvalidArgumentError("stopping.max_tokens: must be at most 2 beside a "
+                                            "prompt of 3 tokens, as this model's maximum context "
+                                            "length is 5 tokens, got 6")),
+            "context_length_exceeded");
+  EXPECT_EQ(code(absl::InvalidArgumentError("prompt: must have at least 1 token, got 0")), "");
+  EXPECT_EQ(code(absl::ResourceExhaustedError("the queue is full")), "rate_limit_exceeded");
 }
 
 TEST(OpenAiError, Objects) {

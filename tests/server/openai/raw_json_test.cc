@@ -28,6 +28,17 @@ TEST(RawJsonTest, TheLastOfADoubleAndEscapedNames) {
   EXPECT_EQ(RawMember("\xEF\xBB\xBF{\"a\": 1}", "a"), "1");
 }
 
+TEST(RawJsonTest, SeveralMembers) {
+  EXPECT_THAT(RawMembers(R"({"a": 1, "b": [2], "a": 3})", {"b", "c", "a"}),
+              ElementsAre("[2]", "", "3"));
+  EXPECT_THAT(RawMembers("[1]", {"a"}), ElementsAre(""));
+}
+
+TEST(RawJsonTest, OneLine) {
+  EXPECT_EQ(OnOneLine("{\n \"a b\\\"\\n\\\\\" : [ 1.50 ,\r\n\ttrue ] , \"\": \"\" }"),
+            R"({"a b\"\n\\":[1.50,true],"":""})");
+}
+
 TEST(RawJsonTest, Elements) {
   EXPECT_THAT(RawElements(R"([1, {"a": [2, 3]},"x,y" , [],true ])"),
               ElementsAre("1", R"({"a": [2, 3]})", R"("x,y")", "[]", "true"));
