@@ -42,7 +42,7 @@ FLOORS = {
         ("ranks",),
         ("generation", "http"),
         ("grpc", "openai"),
-        ("anthropic",),
+        ("anthropic", "responses"),
         ("gateway",),
         ("programs",),
     ],
