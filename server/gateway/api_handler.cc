@@ -23,6 +23,7 @@
 #include "server/observe/version.h"
 #include "server/openai/openai_codec.h"
 #include "server/openai/openai_error.h"
+#include "server/responses/responses_api.h"
 
 namespace tidal {
 namespace {
@@ -180,6 +181,7 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
     case Endpoint::kMessages:
+    case Endpoint::kResponses:
       return AnswerGenerate(std::move(connection), request, route, context);
     case Endpoint::kTokenize:
       return AnswerTokenize(connection, request, context);
@@ -190,6 +192,8 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     case Endpoint::kModels:
     case Endpoint::kModel:
       return AnswerModels(std::move(connection), request, std::string(route.tail), context);
+    case Endpoint::kStoredResponse:
+      return connection->Respond(ErrorResponse(NoSuchResponse(route.tail), context));
     case Endpoint::kReady:
       return AnswerReady(std::move(connection), id);
     case Endpoint::kStarted:

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/anthropic/messages_api.h"
+#include "server/responses/responses_api.h"
 
 namespace tidal {
 namespace {
@@ -29,6 +30,7 @@ constexpr const char* kGet = "GET, HEAD";
 constexpr Entry kEntries[] = {
     {"/v1/completions", Endpoint::kCompletions, "POST", false, ReadCompletions},
     {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false, ReadChatCompletions},
+    {"/v1/responses", Endpoint::kResponses, "POST", false, ReadResponses},
     {"/v1/messages", Endpoint::kMessages, "POST", false, ReadMessages},
     {"/v1/messages/count_tokens", Endpoint::kCountTokens, "POST", false},
     {"/tokenize", Endpoint::kTokenize, "POST", false},
@@ -69,7 +71,22 @@ constexpr NotOffered kNotOffered[] = {
     {"/v1/unload_lora_adapter", kNoAdapters},
 };
 
-constexpr const char* kModelPrefix = "/v1/models/";
+// Paths with a name in them: what is before it and behind it.
+struct NamedEntry {
+  const char *prefix, *suffix, *path;
+  Endpoint endpoint;
+  const char* methods;
+};
+
+constexpr NamedEntry kNamedEntries[] = {
+    {"/v1/models/", "", "/v1/models/{model}", Endpoint::kModel, kGet},
+    {"/v1/responses/", "", "/v1/responses/{response_id}", Endpoint::kStoredResponse,
+     "GET, HEAD, DELETE"},
+    {"/v1/responses/", "/cancel", "/v1/responses/{response_id}/cancel", Endpoint::kStoredResponse,
+     "POST"},
+    {"/v1/responses/", "/input_items", "/v1/responses/{response_id}/input_items",
+     Endpoint::kStoredResponse, kGet},
+};
 
 const ApiFormat* FormatOf(absl::string_view path) {
   for (const ApiPrefix& api : kOtherApis) {
@@ -132,12 +149,16 @@ Route FindRoute(absl::string_view method, absl::string_view path) {
     route.allowed_methods = "POST";
     route.refusal = entry.refusal;
   }
-  if (absl::StartsWith(path, kModelPrefix) &&
-      path.size() > absl::string_view(kModelPrefix).size()) {
-    route.endpoint = Endpoint::kModel;
-    route.path = "/v1/models/{model}";
-    route.allowed_methods = kGet;
-    route.tail = absl::StripPrefix(path, kModelPrefix);
+  for (const NamedEntry& entry : kNamedEntries) {
+    absl::string_view name = path;
+    if (!absl::ConsumePrefix(&name, entry.prefix) || !absl::ConsumeSuffix(&name, entry.suffix) ||
+        name.empty()) {
+      continue;
+    }
+    route.endpoint = entry.endpoint;
+    route.path = entry.path;
+    route.allowed_methods = entry.methods;
+    route.tail = name;
   }
   if (route.endpoint != Endpoint::kNotFound && !Allows(route.allowed_methods, method)) {
     route.endpoint = Endpoint::kWrongMethod;

@@ -18,6 +18,8 @@ enum class Endpoint {
   kWrongMethod,
   kCompletions,
   kChatCompletions,
+  kResponses,
+  kStoredResponse,
   kMessages,
   kCountTokens,
   kTokenize,
@@ -40,7 +42,7 @@ struct Route {
   std::string allowed_methods;    // of the path; empty for kNotFound
   bool is_public = false;         // answered without an API key
   const char* refusal = nullptr;  // kNotOffered: what a caller is told
-  absl::string_view tail;         // kModel: the model's name, a view into the path
+  absl::string_view tail;         // kModel, kStoredResponse: the name or id, a view into the path
   ApiParser parse = nullptr;      // not null: of the paths that generate
   const ApiFormat* format = &kOpenAiFormat;
 };

@@ -167,7 +167,7 @@ TEST_F(GatewayHeadersTest, LoadCountsTheGenerationsThatRun) {
   EXPECT_EQ(load(), 0);
   HttpClient one(port()), two(port()), three(port());
   one.Send(PostRequest("/v1/completions", kPrompt));
-  two.Send(PostRequest("/v1/completions", kStream));
+  two.Send(PostRequest("/v1/responses", R"({"input": "Hi", "stream": true})"));
   three.Send(PostRequest("/v1/completions", kPrompt));
   EXPECT_TRUE(Eventually([&] { return load() == 3; }));
   three.Reset();

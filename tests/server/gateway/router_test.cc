@@ -45,6 +45,15 @@ TEST(Router, Routes) {
     EXPECT_FALSE(route.is_public);
     EXPECT_EQ(FindRoute("GET", path).endpoint, Endpoint::kWrongMethod) << path;
   }
+  const Route stored = FindRoute("DELETE", "/v1/responses/resp_1");
+  EXPECT_EQ(stored.endpoint, Endpoint::kStoredResponse);
+  EXPECT_EQ(stored.tail, "resp_1");
+  EXPECT_EQ(stored.path, "/v1/responses/{response_id}");
+  EXPECT_EQ(FindRoute("POST", "/v1/responses/resp_1/cancel").tail, "resp_1");
+  EXPECT_EQ(FindRoute("GET", "/v1/responses/resp_1/input_items").tail, "resp_1");
+  EXPECT_EQ(FindRoute("GET", "/v1/responses/resp_1/cancel").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("POST", "/v1/responses/resp_1").endpoint, Endpoint::kWrongMethod);
+  EXPECT_EQ(FindRoute("GET", "/v1/responses/").endpoint, Endpoint::kNotFound);
   EXPECT_TRUE(FindRoute("GET", "/metrics").is_public);
   EXPECT_FALSE(FindRoute("GET", "/v1/models").is_public);
   EXPECT_EQ(FindRoute("GET", "/secret").path, "other") << "no series a client can make up";
@@ -62,7 +71,7 @@ TEST(Router, EachPathHasTheFormOfItsApi) {
   for (const std::string& path : GeneratingPaths()) {
     EXPECT_NE(FindRoute("POST", path).parse, nullptr) << path;
   }
-  EXPECT_EQ(GeneratingPaths().size(), 3u);
+  EXPECT_EQ(GeneratingPaths().size(), 4u);
 }
 
 }  // namespace
