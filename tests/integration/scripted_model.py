@@ -15,6 +15,16 @@ TEMPLATE = ("{%- for m in messages %}<|user|>{{ m.content or '' }}<|end|>{% endf
             "{%- for t in tools or [] %}{{ t.function.name }}{% endfor -%}"
             "{{ '<|' ~ script ~ '|>' }}")
 
+# Of a model that calls tools: it says script "call" to a user and "answer" to a tool, unless it is
+# told what to say. Like most, it knows one turn of the system, at the beginning. The comment is how
+# its format is found.
+AGENT_TEMPLATE = (
+    "{%- for m in messages %}"
+    "{%- if m.role == 'system' and not loop.first %}{{ raise_exception('a later system') }}"
+    "{% endif %}<|user|>{{ m.content or '' }}<|end|>{% endfor -%}"
+    "{{ '<|' ~ (script or ('answer' if messages[-1].role == 'tool' else 'call')) ~ '|>' }}"
+    "{#- <tool_call>\n{\"name\": ..., \"arguments\": ...}\n</tool_call> <think></think> -#}")
+
 
 def pieces_of(text, taken, size=9):
     """The text cut into tokens that no script has yet."""
