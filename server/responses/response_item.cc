@@ -60,7 +60,7 @@ Json PartJson(const OutputItem& item, const std::string& text) {
 }
 
 Json LogprobsJson(const std::vector<v1::TokenLogprobs>& tokens) {
-  return std::move(ChatLogprobsJson(tokens)["content"]);
+  return std::move(ChatLogprobsJson(tokens, TokenNames::kTexts)["content"]);
 }
 
 std::vector<v1::TokenLogprobs> LogprobsOfText(const v1::OutputDelta& delta) {

@@ -68,6 +68,9 @@ FORBIDDEN_HEADERS = {
     "server": [],
 }
 
+# Where a library asks for an exception of ours.
+MAY_THROW = [pathlib.Path("server/grammar/xgrammar_border.cc")]
+
 # Spelled in two parts, so that this file passes its own check.
 BANNED_WORDS = ["TO" + "DO", "FIX" + "ME", "XX" + "X"]
 MACHINE_PATHS = ["/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", "/op" + "t/"]
@@ -221,7 +224,7 @@ def cpp_form(path, lines):
     found = []
     for number, line in enumerate(lines, 1):
         code = without_comments_and_strings(line)
-        if re.search(r"\bthrow\b", code) and folder_of(path) != "tests":
+        if re.search(r"\bthrow\b", code) and folder_of(path) != "tests" and path not in MAY_THROW:
             found.append((number, "errors are absl::Status, not exceptions"))
         if path.suffix in (".h", ".cuh") and re.search(r"\busing namespace\b", code):
             found.append((number, "using namespace in a header"))
