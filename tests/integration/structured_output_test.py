@@ -74,6 +74,10 @@ def is_recursive(schema):
 
 
 class Schemas(unittest.TestCase):
+    def setUp(self):
+        if not has_chats():  # the project's own may not find the end of a number
+            self.skipTest("there is no chat model here (tools/fetch_smollm2.sh)")
+
     def test_every_answer_is_what_its_schema_accepts(self):
         schemas = all_schemas()
         self.assertGreaterEqual(len(schemas), 200)
