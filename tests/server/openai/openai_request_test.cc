@@ -158,25 +158,6 @@ TEST(OpenAiRequest, Chat) {
   EXPECT_EQ(Chat(R"(, "logprobs": true)").calls[0].output().logprobs(), 0u);
 }
 
-TEST(OpenAiRequest, MessagesOfAnyRoleWithOrWithoutContent) {
-  const auto parsed = ParseChatRequest(R"({"messages": [
-      {"role": "ipython", "content": "4"},
-      {"role": "user", "content": null},
-      {"role": "tool"},
-      {"role": "assistant", "content": null, "refusal": "No.", "audio": null},
-      {"role": "assistant", "content": "Yes.", "refusal": "No.", "tool_calls": null}]})");
-  ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_EQ(Text(parsed->calls[0].chat()), Text(FromText(R"pb(
-                                                  chat {
-                                                    messages { role: "ipython" content: "4" }
-                                                    messages { role: "user" }
-                                                    messages { role: "tool" }
-                                                    messages { role: "assistant" content: "No." }
-                                                    messages { role: "assistant" content: "Yes." }
-                                                  })pb")
-                                                    .chat()));
-}
-
 TEST(OpenAiRequest, WhatTemplatesPrintIsAsTheClientWroteIt) {
   const auto parsed = ParseChatRequest(R"({"tools": [], "messages": [
       {"role": "user", "content": [{"type": "input_text", "text": "a"},
