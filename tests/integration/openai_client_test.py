@@ -220,8 +220,10 @@ class ErrorsTest(unittest.TestCase):
         self.assert_bad_request("temperature", complete, temperature=-1, stream=True)
         self.assert_bad_request("top_p", chat, top_p=0)
         self.assert_bad_request("presence_penalty", chat, presence_penalty=9)
+        self.assert_bad_request("max_tokens", complete, max_tokens=10**9)
         self.assert_bad_request("max_completion_tokens", client.chat.completions.create,
-                                model=programs.MODEL, messages=CHAT, max_completion_tokens=-1)
+                                model=programs.MODEL, messages=CHAT,
+                                max_completion_tokens=10**9)
         self.assert_bad_request("logprobs", complete, logprobs=21)
         self.assert_bad_request("top_logprobs", chat, logprobs=True, top_logprobs=21)
         self.assert_bad_request("stop[0]", complete, stop=[""])
