@@ -78,7 +78,7 @@ void ReadLogprobs(JsonFields& fields, v1::Output& output, ResponsesOptions& opti
 
 // {"format": {"type", ...}, "verbosity"}; gives the verbosity.
 std::optional<std::string> ReadText(JsonFields& fields, absl::string_view body,
-                                    v1::GenerateRequest& call) {
+                                    v1::GenerateRequest& call, ResponsesOptions& options) {
   const nlohmann::json* object = fields.Object("text");
   if (object == nullptr) return std::nullopt;
   JsonFields text(*object, "text.");
@@ -94,8 +94,10 @@ std::optional<std::string> ReadText(JsonFields& fields, absl::string_view body,
       wanted.set_json_schema(
           std::string(RawMember(RawMember(RawMember(body, "text"), "format"), "schema")));
       wanted.set_strict(format.Bool("strict").value_or(false));
+      options.structure_field = "text.format.schema";
     } else if (type == "json_object") {
       wanted.set_json_object(true);
+      options.structure_field = "text.format";
     } else if (type != "text") {
       format.Fail("type", R"("text", "json_object" or "json_schema")", type);
     }
@@ -139,13 +141,12 @@ absl::StatusOr<ResponsesRequest> ParseResponsesRequest(absl::string_view body) {
     call.mutable_stopping()->set_max_tokens(*value);
   }
   ReadLogprobs(fields, *call.mutable_output(), options);
-  shared.reply.structure_field = options.structure_field;
   ReadStructuredOutput(fields, body, call, shared.reply);
-  options.structure_field = shared.reply.structure_field;
+  options.structure_field = std::move(shared.reply.structure_field);
 
   v1::Chat& chat = *call.mutable_chat();
   const auto effort = ReadReasoningEffort(fields);
-  const auto verbosity = ReadText(fields, body, call);
+  const auto verbosity = ReadText(fields, body, call, options);
   ReadTemplateVariables(fields, body, effort, verbosity, chat);
   ReadTools(fields, body, /*path=*/"", chat, options.tools, request.left_out);
   ReadInput(fields, body, chat, options.tools, request.left_out);

@@ -20,8 +20,8 @@ struct ResponsesOptions {
   bool stream = false;
   bool logprobs = false;  // include has "message.output_text.logprobs"
   bool include_reasoning = true;
-  std::string model;                            // as the client names it; empty when it does not
-  std::string structure_field = "text.format";  // where the client says what the text has to be
+  std::string model;            // as the client names it; empty when it does not
+  std::string structure_field;  // where the client says what the text has to be
   std::string echo;  // members of the reply that say what was asked for: "instructions":null,...
   ClientTools tools;
 };

@@ -78,8 +78,8 @@ TEST(ResponsesErrors, ErrorsNameTheClientsFields) {
            Case{"chat.tools[1].function.parameters.type: must be x",
                 "tools[3].tools[1].parameters.type",
                 "tools[3].tools[1].parameters.type: must be x"},
-           Case{"structured_output.json_schema: must be x", "text.format.json_schema",
-                "text.format.json_schema: must be x"},
+           Case{"structured_output.json_schema: must be x", "text.format.schema",
+                "text.format.schema: must be x"},
        }) {
     const ApiError error = reply.ErrorOf(absl::InvalidArgumentError(test.message));
     EXPECT_EQ(error.param, test.param) << test.message;

@@ -87,8 +87,11 @@ TEST(ResponsesRequest, StructuresAsVllmHasThem) {
   const ResponsesRequest request =
       Request(R"(, "structured_outputs": {"regex": "a+"}, "text": {"format": {"type": "text"}})");
   EXPECT_EQ(request.call.structured_output().regex(), "a+");
-  EXPECT_EQ(request.options.structure_field, "structured_outputs");
-  EXPECT_EQ(Request("").options.structure_field, "text.format");
+  EXPECT_EQ(request.options.structure_field, "structured_outputs.regex");
+  EXPECT_EQ(Request("").options.structure_field, "tools");
+  EXPECT_EQ(Request(R"(, "text": {"format": {"type": "json_schema", "schema": {}}})")
+                .options.structure_field,
+            "text.format.schema");
 }
 
 TEST(ResponsesRequest, EchoOfDefaults) {

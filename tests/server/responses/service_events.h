@@ -68,6 +68,7 @@ inline std::shared_ptr<ResponsesOptions> Options() {
   auto options = std::make_shared<ResponsesOptions>();
   options->echo = R"("tools":[],"instructions":null)";
   options->model = "asked";
+  options->structure_field = "text.format.schema";
   options->tools = {{"f", {"", "f", false, "tools[0]", 0}},
                     {"mcp__s__g", {"mcp__s", "g", false, "tools[3].tools[1]", 1}},
                     {"patch", {"", "patch", true, "tools[4]", 2}}};
