@@ -137,7 +137,7 @@ absl::StatusOr<ResponsesRequest> ParseResponsesRequest(absl::string_view body) {
   request.request_id = std::move(shared.request_id);
   options.stream = shared.reply.stream;
   options.model = call.model();
-  if (auto value = fields.Unsigned("max_output_tokens")) {
+  if (auto value = fields.Unsigned("max_output_tokens", 1)) {
     call.mutable_stopping()->set_max_tokens(*value);
   }
   ReadLogprobs(fields, *call.mutable_output(), options);

@@ -151,7 +151,7 @@ constexpr BadField kBadFields[] = {
     {R"("include": "x")", R"(include: must be an array, got "x")"},
     {R"("include": [5])", "include[0]: must be a string, got 5"},
     {R"("instructions": ["x"])", "instructions: must be a string, got "},
-    {R"("max_output_tokens": -1)", "max_output_tokens: must be an integer in [0, "},
+    {R"("max_output_tokens": 0)", "max_output_tokens: must be an integer in [1, "},
     {R"("reasoning": "high")", R"(reasoning: must be an object, got "high")"},
     {R"("reasoning": {"effort": "huge"})", R"(reasoning.effort: must be "none", "minimal", )"},
     {R"("text": {"verbosity": "huge"})", R"(text.verbosity: must be "low", "medium" or "high")"},
