@@ -30,8 +30,8 @@ struct Request {
   StopCriteria stop;
   AttentionPolicy attention;
   std::shared_ptr<TokenConstraint> constraint;  // of this request alone; null: any token may come
-  int32_t priority = 0;         // lower runs earlier, as in vLLM
-  std::string tenant;           // who asked; empty: nobody in particular
+  int32_t priority = 0;                         // lower runs earlier, as in vLLM
+  std::string tenant;                           // who asked; empty: nobody in particular
   int64_t expected_tokens = 0;  // prompt and likely output; its weight among what waits, set there
   std::string cache_salt;       // prefix cache entries are shared only between equal salts
   absl::Time arrival = absl::InfinitePast();     // as SteadyNow(), like all times here

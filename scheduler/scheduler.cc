@@ -12,7 +12,9 @@
 namespace tidal {
 
 Scheduler::Scheduler(const SchedulerConfig& config)
-    : config_(config), blocks_(config.num_blocks, config.block_size, config.enable_prefix_caching) {
+    : config_(config),
+      blocks_(config.num_blocks, config.block_size, config.enable_prefix_caching),
+      mask_threads_(config.mask_threads) {
   TIDAL_CHECK(config.Validate().ok());
   for (int32_t slot = config.max_num_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }

@@ -17,6 +17,7 @@
 #include "scheduler/block_manager.h"
 #include "scheduler/fair_order.h"
 #include "scheduler/invariants.h"
+#include "scheduler/mask_threads.h"
 #include "scheduler/queue_load.h"
 #include "scheduler/request.h"
 #include "scheduler/scheduler_config.h"
@@ -112,7 +113,8 @@ class Scheduler {
   std::optional<StepInput> ScheduleAhead(absl::Time now);
   // What the sequences of the step in flight may sample. Precondition: the one before it has been
   // committed.
-  StepMasks FillMasks();
+  // Good until it is called again.
+  const StepMasks& FillMasks();
   // Records what the older step in flight computed: the only place where sequences advance.
   void Commit(const StepOutput& output, absl::Time now);
 
@@ -204,6 +206,8 @@ class Scheduler {
   int64_t next_arrival_number_ = 0;
   SchedulerEvents events_;
   SchedulerTotals totals_;
+  StepMasks masks_;  // of the step that was masked last: its memory is used again
+  MaskThreads mask_threads_;
 };
 
 }  // namespace tidal

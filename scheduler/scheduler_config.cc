@@ -34,6 +34,7 @@ absl::Status SchedulerConfig::Validate() const {
   if (max_queue_time <= absl::ZeroDuration()) {
     return MustBe("max_queue_time", "more than 0 s", absl::ToInt64Seconds(max_queue_time));
   }
+  if (mask_threads < 1) return MustBe("mask_threads", "at least 1", mask_threads);
   if (correction_period < 0) return MustBe("correction_period", "at least 0", correction_period);
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@ struct SchedulerConfig {
   int32_t block_size = 16;                // tokens
   int32_t max_model_len = 0;              // tokens of prompt and output together
   int32_t vocab_size = 0;                 // of the logits; only constraints of tokens need it
+  int32_t mask_threads = 1;               // that find what they allow; one is the loop's own
   int32_t max_num_seqs = 256;             // sequences in one step
   int32_t max_num_batched_tokens = 2048;  // tokens in one step
   int32_t max_sampled_tokens = 0;         // of one step; 0 = max_num_seqs, which leaves no drafts

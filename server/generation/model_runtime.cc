@@ -93,11 +93,17 @@ int NumServiceThreads() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 4, 2, 8);
 }
 
+// Idle where no output is constrained.
+int NumMaskThreads() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, 8);
+}
+
 SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInfo& info) {
   SchedulerConfig config;
   config.num_blocks = info.num_blocks;
   config.block_size = info.block_size;
   config.vocab_size = info.vocab_size;
+  config.mask_threads = NumMaskThreads();
   config.max_model_len = info.max_model_len;
   config.max_num_seqs = info.max_num_seqs;
   config.max_sampled_tokens = info.max_sampled_tokens;

@@ -17,8 +17,8 @@ namespace {
 constexpr int32_t kVocabSize = 101, kBlockSize = 16;
 
 // By what other batches may change a log probability: on a CPU by nothing, elsewhere by what
-// products of other sizes and other orders of a sum make of bf16 activations.
-float BatchRounding() { return BatchesAreBitwiseEqual() ? 0.0f : 0.02f; }
+// products of other sizes and other orders of a sum make of bf16 activations (0.05 on an H200).
+float BatchRounding() { return BatchesAreBitwiseEqual() ? 0.0f : 0.1f; }
 
 class PromptLogprobsTest : public ::testing::Test {
  protected:

@@ -90,6 +90,7 @@ class Simulation {
 
   SchedulerConfig MakeConfig() {
     SchedulerConfig config;
+    config.mask_threads = 3;
     config.block_size = Uniform(1, 5);
     config.num_blocks = Uniform(4, 40);
     config.max_model_len = std::min(100, config.num_blocks * config.block_size + 1);
