@@ -39,8 +39,6 @@ const char* ErrorType(int http_status) {
 constexpr std::pair<const char*, const char*> kNames[] = {
     {"stop", "stop_sequences"},
     {"thinking_token_budget", "thinking.budget_tokens"},
-    {"structured_output.json_schema", "output_config.format.schema"},
-    {"structured_output", "output_config.format"},
 };
 
 // The client's name of a field, which may have an index or a member behind it.
@@ -73,7 +71,12 @@ std::string PromptTooLong(absl::string_view message) {
 }  // namespace
 
 ApiError ToMessagesError(const absl::Status& status) {
-  ApiError error = ToApiError(status, {.api = OpenAiApi::kChat});
+  // What does not fit together may be the answer's schema or a tool's.
+  const bool in_schema = absl::StartsWith(status.message(), "structured_output.json_schema");
+  ApiError error =
+      ToApiError(status, {.api = OpenAiApi::kChat,
+                          .structure_field = in_schema ? "output_config.format.schema"
+                                                       : "output_config.format or tools"});
   const std::string too_long = PromptTooLong(status.message());
   if (!too_long.empty()) {
     error.message = too_long;

@@ -48,6 +48,7 @@ TEST(MessagesError, FieldsHaveTheClientsNames) {
   EXPECT_EQ(message("chat.tools[3].function.parameters: x"), "tools[3].input_schema: x");
   EXPECT_EQ(message("chat.tools[3].function.name: x"), "tools[3].name: x");
   EXPECT_EQ(message("structured_output.json_schema: x"), "output_config.format.schema: x");
+  EXPECT_EQ(message("structured_output: x"), "output_config.format or tools: x");
   EXPECT_EQ(message("output.parsing.thinking_token_budget: x"), "thinking.budget_tokens: x");
   EXPECT_EQ(message("output.parsing.tool_choice.names[0]: x"), "tool_choice.names[0]: x");
 }
