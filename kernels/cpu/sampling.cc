@@ -75,10 +75,15 @@ void ApplyBiasAndPenalties(const SampledRow& row, int32_t vocab, float* logits,
 // Leaves only the tokens that the mask allows.
 void ApplyMask(const uint32_t* mask, int32_t vocab, float* logits) {
   for (int32_t word = 0; word < TokenMasks::NumWords(vocab); ++word) {
-    if (mask[word] == ~0u) continue;
-    const int32_t end = std::min(vocab, 32 * (word + 1));
-    for (int32_t id = 32 * word; id < end; ++id) {
-      if ((mask[word] >> (id % 32) & 1) == 0) logits[id] = -kInfinity;
+    const int32_t begin = 32 * word, size = std::min(vocab - begin, 32);
+    if (mask[word] == 0) {
+      std::fill_n(logits + begin, size, -kInfinity);
+      continue;
+    }
+    uint32_t forbidden = ~mask[word];
+    if (size < 32) forbidden &= (1u << size) - 1;
+    for (; forbidden != 0; forbidden &= forbidden - 1) {
+      logits[begin + std::countr_zero(forbidden)] = -kInfinity;
     }
   }
 }

@@ -93,9 +93,9 @@ int NumServiceThreads() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 4, 2, 8);
 }
 
-// Idle where no output is constrained.
+// Idle where no output is constrained; a CPU back end waits while they work.
 int NumMaskThreads() {
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, 8);
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
 }
 
 SchedulerConfig MakeSchedulerConfig(const ModelOptions& options, const EngineInfo& info) {
