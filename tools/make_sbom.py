@@ -140,6 +140,14 @@ def cuda_components(headers):
     return components, rest
 
 
+def xgrammar_version(ninja_deps, build_dir):
+    """Of the library whose sources were compiled along; None where they were not."""
+    match = re.search(r"^\s+(\S*/third_party/xgrammar)/include/", ninja_deps, re.MULTILINE)
+    if match is None:
+        return None
+    return (build_dir / match[1] / "version.txt").read_text().strip()  # absolute or relative
+
+
 def declared_licence(package, source):
     """Of the upstream's own code, as Debian's copyright file declares it."""
     if source.startswith("gcc-"):
@@ -268,6 +276,7 @@ def make_document(install_dir, build_dir, ninja_deps):
     library_owner = library_packages([library for library in libraries
                                       if not library.name.startswith(OUR_LIBRARIES)])
     components, headers = cuda_components(of_others(headers_of(ninja_deps), ROOT, build_dir))
+    headers = {header for header in headers if "/third_party/xgrammar/" not in header}
     header_owner = owners(sorted(headers))
     if strangers := headers - header_owner.keys():
         fail(f"no package has {min(strangers)}")
@@ -287,6 +296,9 @@ def make_document(install_dir, build_dir, ninja_deps):
     # The machine's or the image's own.
     document.relate(main, "DYNAMIC_LINK", add_debian_package(document, "libc6", packages["libc6"]))
     add_cuda(document, main, components)
+    if (xgrammar := xgrammar_version(ninja_deps, build_dir)) is not None:
+        document.relate(main, "STATIC_LINK", document.add_package(
+            "xgrammar", xgrammar, "Apache-2.0", supplier="Organization: MLC AI"))
     return document.to_json()
 
 

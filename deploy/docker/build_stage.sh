@@ -23,9 +23,7 @@ done
 readonly install_dir variant
 
 tools/install_dependencies.sh
-if ! command -v python3 >/dev/null; then # for the SBOM
-  apt-get install -y -qq --no-install-recommends python3
-fi
+tools/fetch_xgrammar.sh
 cuda=OFF
 if [[ "${variant}" == cuda ]]; then
   cuda=ON
