@@ -31,31 +31,37 @@ esac
 tools/install_dependencies.sh --with_tests
 tools/fetch_xgrammar.sh
 
-# The official openai and gRPC clients, for the tests that talk to a running server. The stamp makes
-# a second run cheap and a changed list of packages take effect.
-readonly venv=build/test-venv requirements=tools/test_requirements.txt
-if ! cmp -s "${requirements}" "${venv}/installed.txt"; then
-  rm -rf "${venv}"
-  python3 -m venv "${venv}"
-fi
+# The official clients, and frameworks on top of them, for the tests that talk to a running server.
+# The stamps make a second run cheap and a changed list of packages take effect.
+readonly venv=build/test-venv
+make_venv() { # $1: folder, $2: list of packages
+  if ! cmp -s "$2" "$1/installed.txt"; then
+    rm -rf "$1"
+    python3 -m venv "$1"
+  fi
+}
+make_venv "${venv}" tools/test_requirements.txt
+make_venv build/agents-venv tools/agents_requirements.txt
 
 if command -v nvcc >/dev/null && [[ "${preset}" != asan && "${preset}" != tsan ]]; then
   PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_cudnn_frontend.sh || true # It says what is lost.
 fi
 
 # Beside the build, which does not need them.
-fetch_clients_and_model() {
-  if [[ ! -f "${venv}/installed.txt" ]]; then
-    echo "test: installing the Python clients into ${venv}"
-    if "${venv}/bin/pip" install --quiet --disable-pip-version-check --no-compile \
-        -r "${requirements}"; then
-      cp "${requirements}" "${venv}/installed.txt"
-    else
-      rm -rf "${venv}"
-      echo "test: pip could not install $(grep -v '^#' "${requirements}" | paste -sd' ')." >&2
-      echo "test: tests that need them will be SKIPPED; the next run tries again." >&2
-    fi
+fill_venv() { # as make_venv
+  [[ -f "$1/installed.txt" ]] && return
+  echo "test: installing $2 into $1"
+  if "$1/bin/pip" install --quiet --disable-pip-version-check --no-compile -r "$2"; then
+    cp "$2" "$1/installed.txt"
+  else
+    rm -rf "$1"
+    echo "test: pip could not install $(grep -v '^#' "$2" | paste -sd' ')." >&2
+    echo "test: tests that need them will be SKIPPED; the next run tries again." >&2
   fi
+}
+fetch_clients_and_model() {
+  fill_venv "${venv}" tools/test_requirements.txt
+  fill_venv build/agents-venv tools/agents_requirements.txt
   if ! PATH="${PWD}/${venv}/bin:${PATH}" tools/fetch_smollm2.sh; then
     echo "test: tests of a real chat model will be SKIPPED; the next run tries again." >&2
   fi
