@@ -12,7 +12,8 @@ endif()
 file(GLOB_RECURSE xgrammar_sources ${TIDAL_XGRAMMAR}/cpp/*.cc)
 list(FILTER xgrammar_sources EXCLUDE REGEX /tvm_ffi/)  # for Python
 add_library(xgrammar STATIC ${xgrammar_sources})
-set_target_properties(xgrammar PROPERTIES CXX_STANDARD 17 UNITY_BUILD OFF)
+# As C++20, like the rest: the standard library defines some of its templates otherwise for C++17.
+set_target_properties(xgrammar PROPERTIES UNITY_BUILD OFF)
 # Theirs to keep free of warnings. -O3 gains nothing that could be measured.
 target_compile_options(xgrammar PRIVATE -w $<$<CONFIG:Release>:-O2>)
 if(TIDAL_SANITIZE)
