@@ -7,9 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "tests/server/grammar/grammar_walk.h"
 
 namespace tidal {
@@ -36,13 +34,16 @@ GrammarCompilerOptions Options() {
 }
 
 Result Compile(GrammarCompiler& compiler, const std::string& tag) {
+  absl::Mutex mutex;
+  bool done = false;
   Result result = absl::UnknownError("nothing came");
-  absl::Notification done;
   compiler.Compile(tag, [&](Result answer) {
+    absl::MutexLock lock(&mutex);
     result = std::move(answer);
-    done.Notify();
+    done = true;
   });
-  done.WaitForNotification();
+  absl::MutexLock lock(&mutex);
+  mutex.Await(absl::Condition(&done));
   return result;
 }
 
@@ -85,7 +86,6 @@ TEST(GrammarCompilerTest, WhoeverWantsTheSameWaitsForOneCompilation) {
   GrammarCompiler compiler(WalkTokenizer(), Options());
   absl::Mutex mutex;
   std::vector<const CompiledStructure*> seen;
-  absl::BlockingCounter left(40);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
@@ -93,13 +93,14 @@ TEST(GrammarCompilerTest, WhoeverWantsTheSameWaitsForOneCompilation) {
         compiler.Compile(Regex("[a-f]{2,9}"), [&](const Result& result) {
           absl::MutexLock lock(&mutex);
           seen.push_back(result.ok() ? result->get() : nullptr);
-          left.DecrementCount();
         });
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  left.Wait();
+  absl::MutexLock lock(&mutex);
+  const auto all = [&] { return seen.size() == 40; };
+  mutex.Await(absl::Condition(&all));
   for (const CompiledStructure* structure : seen) {
     ASSERT_NE(structure, nullptr);
     EXPECT_EQ(structure, seen.front());
