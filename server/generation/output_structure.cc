@@ -25,8 +25,6 @@ bool IsNameByte(char c) {
 
 std::string FieldOfTool(int index) { return absl::StrCat("chat.tools[", index, "].function"); }
 
-Json AnyArguments() { return {{"type", "object"}, {"additionalProperties", true}}; }
-
 // `constrained`: calls may have to be made, so that the schema counts also where the tool does not
 // ask for that. A schema that only then is found bad leaves the arguments free.
 absl::StatusOr<CallableTool> ReadTool(const std::string& text, int index, bool constrained) {
@@ -36,7 +34,7 @@ absl::StatusOr<CallableTool> ReadTool(const std::string& text, int index, bool c
   tool.name = function.at("name").get<std::string>();
   const auto strict = function.find("strict");
   tool.strict = strict != function.end() && *strict == true;
-  tool.parameters = AnyArguments();
+  tool.parameters = AnyObjectSchema();
   const auto parameters = function.find("parameters");
   if (parameters == function.end() || parameters->is_null()) return tool;
   if (!tool.strict && !constrained) return tool;

@@ -11,11 +11,9 @@ namespace {
 
 constexpr int kMaxChoices = 4096;
 
-StructureFormat SchemaFormat(StructureFormat schema, bool compact) {
+StructureFormat JsonFormat(StructureFormat schema, bool compact) {
   if (compact) return {{"type", kCompactSchema}, {"json_schema", std::move(schema)}};
-  return {{"type", "json_schema"},
-          {"json_schema", std::move(schema)},
-          {"max_whitespace_cnt", kMaxWhitespace}};
+  return SchemaFormat(std::move(schema));
 }
 
 absl::StatusOr<StructureFormat> ChoiceFormat(const v1::Choice& choice) {
@@ -76,13 +74,13 @@ absl::StatusOr<StructureFormat> TagFormat(const std::string& text) {
 absl::StatusOr<StructureFormat> AnswerFormat(const v1::StructuredOutput& wanted) {
   switch (wanted.kind_case()) {
     case v1::StructuredOutput::kJsonObject:
-      return SchemaFormat({{"type", "object"}, {"additionalProperties", true}}, wanted.compact());
+      return JsonFormat(AnyObjectSchema(), wanted.compact());
     case v1::StructuredOutput::kJsonSchema: {
       constexpr char kField[] = "structured_output.json_schema";
       TIDAL_ASSIGN_OR_RETURN(StructureFormat schema,
                              ParseBoundedJson(kField, wanted.json_schema()));
       TIDAL_ASSIGN_OR_RETURN(schema, PrepareSchema(kField, std::move(schema), wanted.strict()));
-      return SchemaFormat(std::move(schema), wanted.compact());
+      return JsonFormat(std::move(schema), wanted.compact());
     }
     case v1::StructuredOutput::kRegex:
       TIDAL_RETURN_IF_ERROR(

@@ -34,20 +34,11 @@ Format OneOf(std::vector<Format> alternatives) {
 
 Format Optional(Format content) { return {{"type", "optional"}, {"content", std::move(content)}}; }
 
-Format AnyObject() { return {{"type", "object"}, {"additionalProperties", true}}; }
-
-Format SchemaOf(Format schema) {
-  return {{"type", "json_schema"},
-          {"json_schema", std::move(schema)},
-          {"max_whitespace_cnt", kMaxWhitespace}};
-}
-
 // Between tags, where the reader takes a line's end at either side of a value for none of it.
-Format TaggedSchemaOf(Format schema, const char* style) {
-  return {{"type", "json_schema"},
-          {"json_schema", std::move(schema)},
-          {"style", style},
-          {"max_whitespace_cnt", 1}};
+Format TaggedSchemaFormat(Format schema, const char* style) {
+  Format format = SchemaFormat(std::move(schema), /*max_whitespace=*/1);
+  format["style"] = style;
+  return format;
 }
 
 class StructureBuilder {
@@ -143,14 +134,14 @@ class StructureBuilder {
   Format KeywordsOf(const Format& schema) const;
 
   Format Arguments(const CallableTool& tool, bool all_strict) const {
-    const Format& schema = tool.strict || all_strict ? tool.parameters : AnyObject();
+    const Format& schema = tool.strict || all_strict ? tool.parameters : AnyObjectSchema();
     switch (writing_.arguments) {
       case ArgumentWriting::kJson:
-        return SchemaOf(schema);
+        return SchemaFormat(schema);
       case ArgumentWriting::kQwenTags:
-        return TaggedSchemaOf(schema, "qwen_xml");
+        return TaggedSchemaFormat(schema, "qwen_xml");
       case ArgumentWriting::kGlmTags:
-        return TaggedSchemaOf(schema, "glm_xml");
+        return TaggedSchemaFormat(schema, "glm_xml");
       case ArgumentWriting::kPythonKeywords:
         return KeywordsOf(tool.parameters);
     }
@@ -224,7 +215,7 @@ Format StructureBuilder::KeywordsOf(const Format& schema) const {
     }
     const bool is_required = std::find(names.begin(), names.end(), name) != names.end();
     (is_required ? required : optional)
-        .push_back(Sequence({Const(name + "="), SchemaOf(std::move(value))}));
+        .push_back(Sequence({Const(name + "="), SchemaFormat(std::move(value))}));
   }
   const auto after_others = [](const Format& item) {
     return Optional(Sequence({Const(", "), item}));
@@ -250,6 +241,14 @@ Format StructureBuilder::KeywordsOf(const Format& schema) const {
 }
 
 }  // namespace
+
+StructureFormat SchemaFormat(StructureFormat schema, int max_whitespace) {
+  return {{"type", "json_schema"},
+          {"json_schema", std::move(schema)},
+          {"max_whitespace_cnt", max_whitespace}};
+}
+
+StructureFormat AnyObjectSchema() { return {{"type", "object"}, {"additionalProperties", true}}; }
 
 std::optional<std::string> StructureOf(const StructureParts& parts) {
   return StructureBuilder(parts).Build();

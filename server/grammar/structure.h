@@ -30,6 +30,10 @@ inline constexpr int kMaxWhitespace = 8;
 // The type of a part that is JSON without any: GrammarLibrary knows it, xgrammar does not.
 inline constexpr char kCompactSchema[] = "compact_json_schema";
 
+// JSON that the prepared schema accepts; and the schema of any object.
+StructureFormat SchemaFormat(StructureFormat schema, int max_whitespace = kMaxWhitespace);
+StructureFormat AnyObjectSchema();
+
 struct CallableTool {
   std::string name;
   nlohmann::ordered_json parameters;  // a prepared schema

@@ -14,22 +14,13 @@ bool IsEmpty(Mask mask) {
   return std::all_of(mask.begin(), mask.end(), [](uint32_t word) { return word == 0; });
 }
 
-// Both say whether the mask is narrower now: it stays as it is where nothing would be left.
+// Says whether the mask is narrower now: it stays as it is where nothing would be left.
 bool Intersect(Mask mask, absl::Span<const uint32_t> with) {
   bool some = false;
   for (size_t i = 0; i < mask.size(); ++i) some = some || (mask[i] & with[i]) != 0;
   if (!some) return false;
   for (size_t i = 0; i < mask.size(); ++i) mask[i] &= with[i];
   return true;
-}
-
-bool Clear(Mask mask, std::vector<TokenId> tokens) {
-  std::erase_if(tokens, [&](TokenId token) { return (mask[token / 32] & Bit(token)) == 0; });
-  if (tokens.empty()) return false;
-  for (const TokenId token : tokens) mask[token / 32] &= ~Bit(token);
-  if (!IsEmpty(mask)) return true;
-  for (const TokenId token : tokens) mask[token / 32] |= Bit(token);
-  return false;
 }
 
 class FilterConstraint : public TokenConstraint {
@@ -49,9 +40,9 @@ class FilterConstraint : public TokenConstraint {
     // Bits past the vocabulary would count as tokens that are left.
     if (filter_->vocab_size % 32 != 0) mask.back() &= Bit(filter_->vocab_size) - 1;
     if (!filter_->allowed.empty()) narrowed |= Intersect(mask, filter_->allowed);
-    if (!filter_->bad_words.empty()) narrowed |= Clear(mask, EndsOfBadWords());
+    if (!filter_->bad_words.empty()) narrowed |= ClearTokens(mask, EndsOfBadWords());
     const bool holds_stop = structure_ == nullptr && num_tokens_ < min_tokens_;
-    if (holds_stop) narrowed |= Clear(mask, stop_tokens_);
+    if (holds_stop) narrowed |= ClearTokens(mask, stop_tokens_);
     return narrowed;
   }
 
@@ -91,6 +82,15 @@ std::vector<uint32_t> MaskOf(absl::Span<const TokenId> ids, int32_t vocab_size) 
   std::vector<uint32_t> mask((static_cast<size_t>(vocab_size) + 31) / 32);
   for (const TokenId id : ids) mask[id / 32] |= Bit(id);
   return mask;
+}
+
+bool ClearTokens(absl::Span<uint32_t> mask, std::vector<TokenId> tokens) {
+  std::erase_if(tokens, [&](TokenId token) { return (mask[token / 32] & Bit(token)) == 0; });
+  if (tokens.empty()) return false;
+  for (const TokenId token : tokens) mask[token / 32] &= ~Bit(token);
+  if (!IsEmpty(mask)) return true;
+  for (const TokenId token : tokens) mask[token / 32] |= Bit(token);
+  return false;
 }
 
 std::shared_ptr<TokenConstraint> MakeFilterConstraint(std::shared_ptr<const TokenFilter> filter,

@@ -22,6 +22,9 @@ struct TokenFilter {
 // The mask of `ids`, which are below `vocab_size`.
 std::vector<uint32_t> MaskOf(absl::Span<const TokenId> ids, int32_t vocab_size);
 
+// Clears the bits of `tokens`, unless none would be left. Says whether the mask is narrower now.
+bool ClearTokens(absl::Span<uint32_t> mask, std::vector<TokenId> tokens);
+
 // For one output. Each rule narrows what those before it leave, and where it would leave nothing it
 // does not count for that token: what `structure` (null: none) asks for, the allowed tokens, the
 // bad words, and without a structure that none of `stop_tokens` is among the first `min_tokens`.

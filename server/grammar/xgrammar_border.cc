@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "server/grammar/structure.h"
+#include "server/grammar/token_filter.h"
 
 // What the library would print, asked to be made here: messages for each schema that it passes
 // something over of.
@@ -100,14 +101,7 @@ class XgrammarConstraint : public TokenConstraint {
  private:
   // Stop tokens wait for the first min_tokens, unless nothing else may come. Says whether any did.
   bool HoldBackStop(absl::Span<uint32_t> mask) const {
-    if (num_tokens_ >= min_tokens_ || stop_tokens_.empty()) return false;
-    std::vector<uint32_t> without(mask.begin(), mask.end());
-    for (const TokenId token : stop_tokens_) without[token / 32] &= ~(1u << (token % 32));
-    if (std::all_of(without.begin(), without.end(), [](uint32_t w) { return w == 0; })) {
-      return false;
-    }
-    std::copy(without.begin(), without.end(), mask.begin());
-    return true;
+    return num_tokens_ < min_tokens_ && ClearTokens(mask, stop_tokens_);
   }
 
   Matcher matcher_;
