@@ -120,7 +120,6 @@ void GuardedConnection::ReadInner() {
 void GuardedConnection::OnInnerBytes(const ErrorCode& error, size_t size) {
   if (closed_) return;
   if (error) return Finish();
-  guard_.Sent(size);
   write_deadline_.Set(options_.write_timeout, shared_from_this());
   // Each part that the socket takes gives the client its time anew.
   const auto progress = [self = shared_from_this()](const ErrorCode& failed, size_t) -> size_t {
@@ -128,6 +127,7 @@ void GuardedConnection::OnInnerBytes(const ErrorCode& error, size_t size) {
     return failed ? 0 : 64 << 10;
   };
   const absl::string_view bytes = from_grpc_.Filled(size);
+  guard_.Sent(bytes);
   transport_.Write(net::buffer(bytes.data(), bytes.size()), progress,
                    [self = shared_from_this()](const ErrorCode& failed, size_t written) {
                      if (self->closed_) return;

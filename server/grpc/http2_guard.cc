@@ -13,8 +13,9 @@ constexpr absl::string_view kNotHttp2Text =
     "This port speaks gRPC over HTTP/2; the HTTP API has a port of its own (http_port).\n";
 
 // Types and flags of RFC 9113, section 6.
-constexpr uint8_t kData = 0x0, kHeaders = 0x1, kGoaway = 0x7, kContinuation = 0x9;
-constexpr uint8_t kEndStream = 0x1, kEndHeaders = 0x4;
+constexpr uint8_t kData = 0x0, kHeaders = 0x1, kSettings = 0x4, kPing = 0x6, kGoaway = 0x7,
+                  kContinuation = 0x9;
+constexpr uint8_t kEndStream = 0x1, kAck = 0x1, kEndHeaders = 0x4;
 constexpr uint32_t kProtocolError = 0x1, kEnhanceYourCalm = 0xb;
 
 uint32_t BigEndian(const uint8_t* bytes, int count) {
@@ -42,51 +43,61 @@ std::string Goaway(uint32_t error, absl::string_view message) {
   return frame;
 }
 
+// With how many frames that carry nothing a client may answer one of ours.
+int64_t AnswersTo(const Http2Frames::Head& head) {
+  if (head.type == kData || head.type == kHeaders) return 4 + head.length / 1024;
+  const bool asks = (head.type == kSettings || head.type == kPing) && (head.flags & kAck) == 0;
+  return asks ? 1 : 0;
+}
+
 }  // namespace
+
+std::optional<Http2Frames::Head> Http2Frames::Next(absl::string_view* bytes) {
+  const size_t payload = std::min<size_t>(bytes->size(), payload_left_);
+  payload_left_ -= static_cast<uint32_t>(payload);
+  bytes->remove_prefix(payload);
+  const size_t size = std::min(bytes->size(), kHeadBytes - head_bytes_);
+  std::memcpy(head_ + head_bytes_, bytes->data(), size);
+  head_bytes_ += size;
+  bytes->remove_prefix(size);
+  if (head_bytes_ < kHeadBytes) return std::nullopt;
+  head_bytes_ = 0;
+  payload_left_ = BigEndian(head_, 3);
+  return Head{payload_left_, head_[3], head_[4], BigEndian(head_ + 5, 4) & 0x7fffffff};
+}
 
 Http2Guard::Http2Guard(const Http2Limits& limits)
     : limits_(limits), credit_(static_cast<double>(limits.max_idle_frames)) {}
 
 Http2Guard::Verdict Http2Guard::Receive(absl::string_view bytes, absl::Time now) {
-  while (!bytes.empty()) {
-    if (state_ == State::kPreface) {
-      const size_t size = std::min(bytes.size(), kPreface.size() - preface_bytes_);
-      if (bytes.substr(0, size) != kPreface.substr(preface_bytes_, size)) return Verdict::kNotHttp2;
-      preface_bytes_ += size;
-      bytes.remove_prefix(size);
-      if (preface_bytes_ == kPreface.size()) state_ = State::kHead;
-    } else if (state_ == State::kHead) {
-      const size_t size = std::min(bytes.size(), kHeadBytes - head_bytes_);
-      std::memcpy(head_ + head_bytes_, bytes.data(), size);
-      head_bytes_ += size;
-      bytes.remove_prefix(size);
-      if (head_bytes_ < kHeadBytes) continue;
-      head_bytes_ = 0;
-      if (const Verdict verdict = OnHead(now); verdict != Verdict::kOk) return verdict;
-    } else {
-      const size_t size = std::min<size_t>(bytes.size(), payload_left_);
-      payload_left_ -= static_cast<uint32_t>(size);
-      bytes.remove_prefix(size);
-      if (payload_left_ == 0) state_ = State::kHead;
-    }
+  if (preface_bytes_ < kPreface.size()) {
+    const size_t size = std::min(bytes.size(), kPreface.size() - preface_bytes_);
+    if (bytes.substr(0, size) != kPreface.substr(preface_bytes_, size)) return Verdict::kNotHttp2;
+    preface_bytes_ += size;
+    bytes.remove_prefix(size);
+  }
+  while (const std::optional<Http2Frames::Head> head = received_.Next(&bytes)) {
+    if (const Verdict verdict = OnHead(*head, now); verdict != Verdict::kOk) return verdict;
   }
   return Verdict::kOk;
 }
 
-Http2Guard::Verdict Http2Guard::OnHead(absl::Time now) {
-  const uint32_t length = BigEndian(head_, 3);
-  const uint8_t type = head_[3], flags = head_[4];
-  const uint32_t stream = BigEndian(head_ + 5, 4) & 0x7fffffff;
+void Http2Guard::Sent(absl::string_view bytes) {
+  while (const std::optional<Http2Frames::Head> head = sent_.Next(&bytes)) {
+    answers_ += AnswersTo(*head);
+  }
+}
+
+Http2Guard::Verdict Http2Guard::OnHead(const Http2Frames::Head& head, absl::Time now) {
+  const auto [length, type, flags, stream] = head;
   has_begun_ = true;
-  payload_left_ = length;
-  if (length > 0) state_ = State::kPayload;
 
   if (type == kHeaders || type == kContinuation) {
     const uint32_t continued = type == kContinuation ? stream : 0;
     // A stream of 0 is gRPC's to refuse; here it would be no block.
     if (header_stream_ != continued || stream == 0) return Verdict::kHeaderCut;
     if (type == kHeaders) header_bytes_ = 0;
-    header_bytes_ += static_cast<int64_t>(kHeadBytes) + length;
+    header_bytes_ += static_cast<int64_t>(Http2Frames::kHeadBytes) + length;
     if (header_bytes_ > limits_.max_header_block_bytes) return Verdict::kHeaderTooLarge;
     header_stream_ = (flags & kEndHeaders) != 0 ? 0 : stream;
     return Verdict::kOk;
@@ -97,6 +108,10 @@ Http2Guard::Verdict Http2Guard::OnHead(absl::Time now) {
 }
 
 Http2Guard::Verdict Http2Guard::Charge(absl::Time now) {
+  if (answers_ > 0) {
+    --answers_;
+    return Verdict::kOk;
+  }
   if (refilled_ < now) {
     if (refilled_ != absl::InfinitePast()) {
       credit_ += absl::ToDoubleSeconds(now - refilled_) *

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -17,10 +18,32 @@ struct Http2Limits {
   // Bytes of one header block, HEADERS and its CONTINUATION frames, with their heads.
   int64_t max_header_block_bytes = 16 << 10;
   // Frames that carry nothing forward: SETTINGS, PING, RST_STREAM, PRIORITY, WINDOW_UPDATE, empty
-  // DATA, unknown ones. So many may come at once, and so many a second after that. One more is
-  // allowed for every 32 bytes that the client is sent, which it may have to answer.
+  // DATA, unknown ones. So many may come at once, and so many a second after that. Those do not
+  // count with which a client answers what it is sent: four for each frame of a reply (both windows
+  // are opened again, the stream is reset) and one more for each KiB of it, one for a PING or
+  // SETTINGS of the server.
   int64_t max_idle_frames = 10'000;
   int64_t idle_frames_per_second = 1'000;
+};
+
+// Cuts one direction of a connection into frames (RFC 9113, section 4.1). Not thread-safe.
+class Http2Frames {
+ public:
+  static constexpr size_t kHeadBytes = 9;
+
+  struct Head {
+    uint32_t length;  // bytes of the payload, which follows
+    uint8_t type, flags;
+    uint32_t stream;
+  };
+
+  // Takes the bytes up to the end of the next frame's head; nullopt when `bytes` ends before.
+  std::optional<Head> Next(absl::string_view* bytes);
+
+ private:
+  uint8_t head_[kHeadBytes];
+  size_t head_bytes_ = 0;
+  uint32_t payload_left_ = 0;
 };
 
 // One connection's. Not thread-safe.
@@ -39,8 +62,8 @@ class Http2Guard {
   // The next bytes of the client, cut anywhere. Anything but kOk is final, and `bytes` then must
   // not reach gRPC.
   Verdict Receive(absl::string_view bytes, absl::Time now);
-  // So many bytes went to the client.
-  void Sent(size_t bytes) { credit_ += static_cast<double>(bytes) / kBytesForAFrame; }
+  // The next bytes to the client, cut anywhere.
+  void Sent(absl::string_view bytes);
 
   // The client has begun something that it must bring to an end in time: its preface with the first
   // frame, or a header block.
@@ -48,24 +71,17 @@ class Http2Guard {
   bool in_header_block() const { return header_stream_ != 0; }
 
  private:
-  enum class State : uint8_t { kPreface, kHead, kPayload };
-
-  static constexpr int kBytesForAFrame = 32;
-  static constexpr size_t kHeadBytes = 9;
-
-  Verdict OnHead(absl::Time now);
+  Verdict OnHead(const Http2Frames::Head& head, absl::Time now);
   Verdict Charge(absl::Time now);
 
   const Http2Limits limits_;
-  State state_ = State::kPreface;
   size_t preface_bytes_ = 0;
-  uint8_t head_[kHeadBytes];
-  size_t head_bytes_ = 0;
-  uint32_t payload_left_ = 0;
+  Http2Frames received_, sent_;
   bool has_begun_ = false;      // a frame has come
   uint32_t header_stream_ = 0;  // of the header block that is open; 0: none
   int64_t header_bytes_ = 0;    // of it, so far
-  double credit_;               // frames without content that may come now
+  int64_t answers_ = 0;         // that the client may still owe to what it was sent
+  double credit_;               // frames without content that may come now besides
   absl::Time refilled_ = absl::InfinitePast();
 };
 

@@ -21,12 +21,14 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-Outcome Receive(absl::string_view bytes, size_t piece) {
+// An answered client is sent its own bytes.
+Outcome Receive(absl::string_view bytes, size_t piece, bool answered) {
   Http2Guard guard(kLimits);
   Outcome outcome;
   while (!bytes.empty() && outcome.verdict == Http2Guard::Verdict::kOk) {
     const size_t size = std::min(piece, bytes.size());
     outcome.verdict = guard.Receive(bytes.substr(0, size), absl::UnixEpoch());
+    if (answered) guard.Sent(bytes.substr(0, size));
     bytes.remove_prefix(size);
   }
   outcome.is_opening = guard.is_opening();
@@ -39,8 +41,9 @@ Outcome Receive(absl::string_view bytes, size_t piece) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const absl::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  const Outcome whole = Receive(bytes, bytes.size() + 1);
-  if (!(whole == Receive(bytes, size_t{1} + data[0] % 32))) __builtin_trap();
+  const Outcome whole = Receive(bytes, bytes.size() + 1, false);
+  if (!(whole == Receive(bytes, size_t{1} + data[0] % 32, false))) __builtin_trap();
+  Receive(bytes, size_t{1} + data[0] % 32, true);
   tidal::Farewell(whole.verdict, kLimits);
   return 0;
 }

@@ -3,10 +3,10 @@ at once, and afterwards nothing is left.
 
 The server computes on one thread and the clients have a core of their own, where there are two: in
 real life they are on other machines. Each attempt finds out how many requests a second the server
-carries, sends it so many (full load, next to nothing is refused) and right after it ten times as
-many, both at random times, and compares the two; on a machine that others use as well the best of a
-few attempts counts. TIDAL_OVERLOAD_SECONDS sets how long the overload lasts; with 60 or more there
-is one attempt.
+carries, sends it so many (full load, next to nothing is refused), right after it ten times as many,
+and full load again, all at random times, and compares; on a machine that others use as well, or
+whose clock changes, the best of a few attempts counts. TIDAL_OVERLOAD_SECONDS sets how long the
+overload lasts; with 60 or more there is one attempt.
 """
 
 import json
@@ -30,7 +30,8 @@ PROMPT_TOKENS, MAX_TOKENS = 64, 32
 # Whom it serves without a refusal must fit in half of it.
 MAX_QUEUE_TIME_S = 4 if programs.MEASURES else 20
 
-MAX_SLOWDOWN = 1.2
+# On two cores the clients' work, ten times as much, takes time from the server's as well.
+MAX_SLOWDOWN = 1.2 if len(os.sched_getaffinity(0)) > 2 else 1.6
 MAX_REFUSAL_MS = 50
 MAX_GROWTH_BYTES = 64 << 20
 BODY = {"prompt": "Once upon a time", "max_tokens": MAX_TOKENS}
@@ -110,9 +111,9 @@ class OverloadTest(unittest.TestCase):
                            f"--num_requests={max(10, SECONDS) * SEATS}")
         self.assertEqual((0, 0), (carried["failed"], carried["refused"]), carried)
         full_rate = carried["requests_per_second"]
-        full = run_load(self.server, f"--concurrency={CLIENTS}", f"--request_rate={full_rate}",
-                        f"--num_requests={int(full_rate * SECONDS)}")
-        self.assertEqual(0, full["failed"], full["first_error"])
+        full_load = [f"--concurrency={CLIENTS}", f"--request_rate={full_rate}",
+                     f"--num_requests={int(full_rate * SECONDS)}"]
+        full = [run_load(self.server, *full_load)]
         before = self.server.resident_bytes()
         rate = TIMES * full_rate
         watch = Watch(self.server)
@@ -120,17 +121,20 @@ class OverloadTest(unittest.TestCase):
         over = run_load(self.server, f"--concurrency={CLIENTS}", f"--request_rate={rate}",
                         f"--num_requests={int(rate * SECONDS)}")
         watch.stop()
-        slowdown = over["tpot_ms"]["p99"] / full["tpot_ms"]["p99"]
         growth = watch.peak_bytes - before
-        print(f"full load: {full_rate:.1f} requests/s, {full['refused']} refused, "
-              f"{full['tpot_ms']['p99']:.2f} ms a token at p99; {rate:.0f} requests/s for "
+        full.append(run_load(self.server, *full_load))
+        full_ms = sum(load["tpot_ms"]["p99"] for load in full) / 2
+        slowdown = over["tpot_ms"]["p99"] / full_ms
+        print(f"full load: {full_rate:.1f} requests/s, {full[0]['refused']} refused, "
+              f"{full_ms:.2f} ms a token at p99; {rate:.0f} requests/s for "
               f"{over['seconds']:.1f} s: {over['requests_per_second']:.1f} served a second, "
               f"{over['refused']} refused in "
               f"{over['refused_ms']['p99']:.1f} ms at p99, {over['tpot_ms']['p99']:.2f} ms a token "
               f"at p99 ({slowdown:.2f}x), first token after {over['ttft_ms']['p99']:.0f} ms at "
               f"p99; {growth / 2**20:+.1f} MiB", flush=True)
 
-        self.assertEqual(0, over["failed"], over["first_error"])
+        for load in [*full, over]:
+            self.assertEqual(0, load["failed"], load["first_error"])
         self.assertGreater(over["refused"], over["completed"], "the load must be worth the name")
         self.assertEqual({200}, set(watch.live), "a busy server is a live one")
         self.assertIn((429, True), [(code, int(seconds) >= 1) for code, seconds in watch.refusals])

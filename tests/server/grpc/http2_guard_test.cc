@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "tests/server/grpc/http2_frames.h"
 
@@ -95,16 +97,55 @@ TEST(Http2GuardTest, FramesThatCarryNothingHaveALimit) {
   EXPECT_EQ(Verdict::kOk, Receive(kOpening + Repeat(Http2Frame(kData, "d", 0, 1), 1000)));
 }
 
-TEST(Http2GuardTest, TimeAndRepliesMakeRoomForMoreOfThem) {
+TEST(Http2GuardTest, TimeMakesRoomForMoreOfThem) {
   Http2Guard guard(SmallLimits());
   const std::string ping = Http2Frame(kPing, "12345678");
   ASSERT_EQ(Verdict::kOk, guard.Receive(kOpening + Repeat(ping, 9), kBegin));
   // Five a second, but never more than ten at once.
   ASSERT_EQ(Verdict::kOk, guard.Receive(Repeat(ping, 5), kBegin + absl::Seconds(1)));
   ASSERT_EQ(Verdict::kOk, guard.Receive(Repeat(ping, 10), kBegin + absl::Seconds(100)));
-  guard.Sent(64);
-  ASSERT_EQ(Verdict::kOk, guard.Receive(Repeat(ping, 2), kBegin + absl::Seconds(100)));
   EXPECT_EQ(Verdict::kTooManyIdleFrames, guard.Receive(ping, kBegin + absl::Seconds(100)));
+}
+
+// How many frames that carry nothing a client may send which was sent `bytes`, in pieces.
+int AnswersAllowed(absl::string_view bytes, size_t piece) {
+  Http2Guard guard(SmallLimits());
+  EXPECT_EQ(Verdict::kOk,
+            guard.Receive(kOpening + Repeat(Http2Frame(kPing, "12345678"), 9), kBegin));
+  while (!bytes.empty()) {
+    guard.Sent(bytes.substr(0, piece));
+    bytes.remove_prefix(std::min(piece, bytes.size()));
+  }
+  const std::string update = Http2Frame(kWindowUpdate, "1234");
+  int allowed = 0;
+  while (guard.Receive(update, kBegin) == Verdict::kOk) ++allowed;
+  return allowed;
+}
+
+TEST(Http2GuardTest, AnswersToWhatAClientIsSentDoNotCount) {
+  constexpr uint8_t kAck = 0x1;
+  const struct {
+    std::string sent;
+    int answers;
+  } cases[] = {
+      {Http2Frame(kData, std::string(22, 'd'), 0, 1), 4},
+      {Http2Frame(kData, std::string(5000, 'd'), 0, 1), 4 + 4},
+      {Http2Frame(kHeaders, "status", kEndHeaders, 1), 4},
+      {Http2Frame(kSettings, ""), 1},
+      {Http2Frame(kPing, "12345678"), 1},
+      // The rest is a client's own, or wants no answer: who asks without end must come to his
+      // limit.
+      {Http2Frame(kSettings, "", kAck), 0},
+      {Http2Frame(kPing, "12345678", kAck), 0},
+      {Http2Frame(kWindowUpdate, "1234"), 0},
+      {Http2Frame(kRstStream, "1234", 0, 1), 0},
+  };
+  for (const auto& [sent, answers] : cases) {
+    for (const size_t piece : {1, 7, 100'000}) {
+      EXPECT_EQ(answers, AnswersAllowed(sent, piece)) << absl::CHexEscape(sent.substr(0, 9));
+      EXPECT_EQ(300 * answers, AnswersAllowed(Repeat(sent, 300), piece));
+    }
+  }
 }
 
 TEST(Http2GuardTest, KnowsWhatMustEndInTime) {
