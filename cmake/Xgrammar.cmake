@@ -13,7 +13,11 @@ file(GLOB_RECURSE xgrammar_sources ${TIDAL_XGRAMMAR}/cpp/*.cc)
 list(FILTER xgrammar_sources EXCLUDE REGEX /tvm_ffi/)  # for Python
 add_library(xgrammar STATIC ${xgrammar_sources})
 # As C++20, like the rest: the standard library defines some of its templates otherwise for C++17.
+# Debian 12's clang takes its variants of unfinished types for C++17 only.
 set_target_properties(xgrammar PROPERTIES UNITY_BUILD OFF)
+if(CMAKE_CXX_COMPILER_ID STREQUAL Clang AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15)
+  set_target_properties(xgrammar PROPERTIES CXX_STANDARD 17)
+endif()
 # Theirs to keep free of warnings. -O3 gains nothing that could be measured.
 target_compile_options(xgrammar PRIVATE -w $<$<CONFIG:Release>:-O2>)
 if(TIDAL_SANITIZE)

@@ -201,6 +201,9 @@ std::shared_ptr<const ArgumentTypes> TypesOf(const v1::Chat& chat) {
   return types;
 }
 
+// For calls that must be made by a model whose own way to write them is not known: plain JSON.
+constexpr char kForcedCallFormat[] = "llama3_json";
+
 // `prompt`: of a chat, rendered.
 ReplyParsing ParseReplyParsing(const v1::GenerateRequest& request, const std::string& prompt,
                                const ServedModel& model) {
@@ -209,6 +212,9 @@ ReplyParsing ParseReplyParsing(const v1::GenerateRequest& request, const std::st
   const v1::ReplyParsing& in = request.output().parsing();
   if (in.reasoning()) parsing.reasoning = model.reply_formats.reasoning;
   if (in.tool_calls()) parsing.calls = model.reply_formats.calls;
+  if (in.tool_calls() && parsing.calls == nullptr && in.tool_choice().required()) {
+    parsing.calls = FindCallFormat(kForcedCallFormat);
+  }
   if (!parsing.enabled()) return parsing;
   parsing.special = model.reply_formats.special;
   if (parsing.reasoning != nullptr) {

@@ -76,13 +76,7 @@ absl::Status AddCalls(const v1::GenerateRequest& request, const ReplyParsing& pa
   if (choice.required() && request.chat().tools().empty()) {
     return InvalidField("output.parsing.tool_choice", "not be required without tools", "no tools");
   }
-  if (parsing.calls == nullptr) {
-    if (!choice.required()) return absl::OkStatus();
-    return InvalidField("output.parsing.tool_choice",
-                        "be auto or none for this model: how it writes calls is not known "
-                        "(--tool_call_parser)",
-                        "required");
-  }
+  if (parsing.calls == nullptr) return absl::OkStatus();
   parts->calls = parsing.calls;
   parts->calls_required = choice.required();
   parts->single_call = choice.single();

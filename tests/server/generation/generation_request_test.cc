@@ -379,6 +379,26 @@ TEST_F(GenerationRequestTest, ABudgetForReasoningThatNobodyKnowsIsRefusedOrHasNo
   EXPECT_FALSE(parsed->structure.has_value());
 }
 
+TEST_F(GenerationRequestTest, CallsThatMustBeMadeArePlainJsonWhereTheModelsOwnAreNotKnown) {
+  ASSERT_EQ(nullptr, model_->reply_formats.calls);
+  v1::GenerateRequest request;
+  request.mutable_chat()->add_messages()->set_role("user");
+  request.mutable_chat()->mutable_messages(0)->set_content("Where is the dog?");
+  request.mutable_chat()->add_tools(R"({"type": "function", "function": {"name": "look_for"}})");
+  request.mutable_output()->mutable_parsing()->set_tool_calls(true);
+  const auto free = Parse(request);
+  ASSERT_TRUE(free.ok()) << free.status();
+  EXPECT_EQ(nullptr, free->output.parsing.calls);
+  EXPECT_EQ(std::nullopt, free->structure);
+
+  request.mutable_output()->mutable_parsing()->mutable_tool_choice()->set_required(true);
+  const auto forced = Parse(request);
+  ASSERT_TRUE(forced.ok()) << forced.status();
+  EXPECT_EQ(FindCallFormat("llama3_json"), forced->output.parsing.calls);
+  ASSERT_TRUE(forced->structure.has_value());
+  EXPECT_THAT(*forced->structure, HasSubstr("look_for"));
+}
+
 TEST_F(GenerationRequestTest, EchoIsTheTextAsGivenElseTheDecodedPrompt) {
   v1::GenerateRequest request = Text("Hello <|end|>");
   request.mutable_output()->set_echo(true);
