@@ -57,6 +57,10 @@ std::optional<std::vector<uint32_t>> ToTokenIds(const Json& value, uint32_t max)
   return ids;
 }
 
+bool IsJson(absl::string_view text) {
+  return text.find('\0') == text.npos && nlohmann::json::accept(text.begin(), text.end());
+}
+
 std::string QuoteJson(const Json& value) {
   if (value.is_array() || value.is_object()) {
     return absl::StrCat("an ", value.type_name(), " of ", value.size());

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+
 namespace tidal {
 
 // The member of that name; null when there is none or it is null. Null, too, unless `object` is
@@ -26,6 +28,9 @@ std::optional<double> ToNumber(const nlohmann::json& value, double min, double m
 // An array of token ids: integers in [0, max], nothing else.
 std::optional<std::vector<uint32_t>> ToTokenIds(
     const nlohmann::json& value, uint32_t max = std::numeric_limits<uint32_t>::max());
+
+// Whether the text is JSON, whole: the library takes a NUL byte for the end of a text.
+bool IsJson(absl::string_view text);
 
 // The value as a message may quote it: JSON, cut short; containers by their size alone.
 std::string QuoteJson(const nlohmann::json& value);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
+#include "engine/json/json_value.h"
 #include "nlohmann/json.hpp"
 #include "server/anthropic/messages_json.h"
 #include "server/anthropic/messages_reply.h"
@@ -17,7 +18,7 @@ namespace {
 // A call that was cut off, or makes no object, has none.
 std::string InputText(absl::string_view arguments) {
   arguments = absl::StripAsciiWhitespace(arguments);
-  if (!absl::StartsWith(arguments, "{") || !Json::accept(arguments)) return "{}";
+  if (!absl::StartsWith(arguments, "{") || !IsJson(arguments)) return "{}";
   return std::string(arguments);
 }
 

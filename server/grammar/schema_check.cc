@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "engine/base/status_macros.h"
@@ -318,7 +319,9 @@ absl::StatusOr<nlohmann::ordered_json> ParseBoundedJson(absl::string_view field,
     return fail(absl::StrCat("be at most ", kMaxSchemaDepth, " levels deep"), depth);
   }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return fail("be valid JSON in UTF-8", "a syntax error");
+  // The library takes a NUL byte for the end.
+  if (json.is_discarded() || absl::StrContains(text, '\0'))
+    return fail("be valid JSON in UTF-8", "a syntax error");
   if (const int nodes = CountNodes(json); nodes > kMaxSchemaNodes) {
     return fail(absl::StrCat("have at most ", kMaxSchemaNodes, " values"), nodes);
   }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/json/json_value.h"
 #include "nlohmann/json.hpp"
 #include "server/openai/raw_json.h"
 
@@ -81,7 +82,7 @@ void FunctionHistory::ReadMessage(JsonFields& message, size_t index, v1::ChatMes
   const auto name = call.String("name");
   const std::string arguments = call.String("arguments").value_or("");
   if (!name) call.Fail("name", "must be given");
-  if (!arguments.empty() && !nlohmann::json::accept(arguments)) {
+  if (!arguments.empty() && !IsJson(arguments)) {
     call.Fail("arguments", "must be valid JSON");
   }
   message.Adopt(call.status());

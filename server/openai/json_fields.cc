@@ -60,6 +60,12 @@ absl::Status CheckShape(absl::string_view text) {
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body) {
   TIDAL_RETURN_IF_ERROR(CheckShape(body));
+  const auto syntax_error = [](size_t byte) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("body: must be valid JSON in UTF-8, got a syntax error at byte ", byte));
+  };
+  // The library would take it for the end.
+  if (const size_t nul = body.find('\0'); nul != body.npos) return syntax_error(nul + 1);
   try {
     nlohmann::json value = nlohmann::json::parse(body.begin(), body.end());
     if (!value.is_object()) {
@@ -68,8 +74,7 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view body) {
     }
     return value;
   } catch (const nlohmann::json::parse_error& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("body: must be valid JSON in UTF-8, got a syntax error at byte ", error.byte));
+    return syntax_error(error.byte);
   } catch (const nlohmann::json::exception&) {
     return absl::InvalidArgumentError("body: must be valid JSON, got a number out of range");
   }

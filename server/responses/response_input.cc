@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/json/json_value.h"
 #include "nlohmann/json.hpp"
 #include "server/openai/raw_json.h"
 
@@ -29,8 +30,7 @@ constexpr TextPart kTextParts[] = {{"input_text", "text"},     {"output_text", "
 
 // Without building it: what is in a string is not counted among the values of a body.
 bool IsJsonObject(const std::string& text) {
-  return absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{") &&
-         nlohmann::json::accept(text);
+  return absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{") && IsJson(text);
 }
 
 // Builds the turns of a chat.

@@ -19,7 +19,7 @@ void CheckAccepted(const tidal::GenerationRequest& request, const tidal::ServedM
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   Check(prompt_tokens >= 1);
   Check(prompt_tokens + request.stop.max_tokens <= model.info.max_model_len);
-  Check(request.stop.max_tokens >= 1 && request.stop.min_tokens <= request.stop.max_tokens);
+  Check(request.stop.max_tokens >= 0 && request.stop.min_tokens <= request.stop.max_tokens);
   Check(request.n >= 1 && request.n <= static_cast<int32_t>(tidal::kMaxOutputs));
   for (const tidal::TokenId id : request.prompt) {
     Check(id < static_cast<uint32_t>(model.info.vocab_size));

@@ -269,6 +269,7 @@ class BadFieldsTest(unittest.TestCase):
             self.check(path, ('{"guided_json": ' + deep(10_000) + "}").encode(), None,
                        "nested at most 80 deep")
             self.check(path, b'{"prompt": "a\0b"}', None, "syntax error at byte")
+            self.check(path, b'{"prompt": "ab"}\0', None, "syntax error at byte 17")
 
     def test_other_models(self):
         for path in ("/v1/chat/completions", "/v1/completions"):

@@ -28,6 +28,8 @@ std::string Prepared(const std::string& text, bool strict = false) {
 
 TEST(SchemaCheckTest, BoundsOfJson) {
   EXPECT_EQ(Prepared("{"), "schema: must be valid JSON in UTF-8, got a syntax error");
+  EXPECT_EQ(Prepared(std::string("{}\0", 3)),
+            "schema: must be valid JSON in UTF-8, got a syntax error");
   EXPECT_EQ(Prepared("{} x"), "schema: must be valid JSON in UTF-8, got a syntax error");
   EXPECT_EQ(Prepared(Repeat(10'000, "{\"items\":") + "{}" + Repeat(10'000, "}")),
             "schema: must be at most 64 levels deep, got 10001");

@@ -113,6 +113,8 @@ TEST(FunctionFields, BadFields) {
        "messages[0].function_call.arguments: must be a string"},
       {R"({"name": "f", "arguments": "x"})",
        "messages[0].function_call.arguments: must be valid JSON"},
+      {R"({"name": "f", "arguments": "{}\u0000"})",
+       "messages[0].function_call.arguments: must be valid JSON"},
       {R"({"name": "f"}, "tool_calls": [{}])",
        "messages[0].function_call: must be absent where tool_calls are"},
   };

@@ -342,6 +342,8 @@ TEST(OpenAiRequest, BadJson) {
       {"{\"prompt\": \"a\nb\"}", "body: must be valid JSON in UTF-8"},
       {R"({"prompt": "a", "temperature": Infinity})", "body: must be valid JSON"},
       {R"({"prompt": "a", "temperature": 1e999})", "body: must be valid JSON, got a number"},
+      {std::string("{\"prompt\": \"a\"}\0 more", 21),
+       "body: must be valid JSON in UTF-8, got a syntax error at byte 16"},
       {std::string(100'000, '['), "body: must be JSON nested at most 80 deep"},
       {absl::StrCat("{\"x\": ", std::string(80, '['), std::string(80, ']'), "}"),
        "body: must be JSON nested"},
