@@ -1,29 +1,26 @@
-"""What lm-evaluation-harness asks of a server, and what it makes of the replies: multiple choice
-and the likelihood of whole texts, against transformers (tests/golden/scores.json).
-
-The client here sends what lm_eval 0.4.13's `local-completions` with the remote tokenizer sends, and
-reads replies as it does. With the harness itself, which brings pyarrow, pandas and scikit-learn and
-so is not among the packages of the other tests, run_lm_eval.py answers the same questions:
-
-    python3 -m venv VENV && VENV/bin/pip install 'lm_eval[api]==0.4.13'
-    TIDAL_LM_EVAL_PYTHON=VENV/bin/python python3 tests/integration/lm_eval_test.py
+"""lm-evaluation-harness itself, unchanged, over a server: what it reports of questions and of whole
+texts is what it reports with transformers in float32 (tests/golden/lm_eval). Then what surrounds
+the log probabilities of prompts.
 """
 
 import asyncio
 import json
-import os
-import pathlib
-import subprocess
 import unittest
 
 import http_stream
+import lm_eval_harness
 import programs
 
-GOLDEN = json.loads((programs.ROOT / "tests/golden/scores.json").read_text())
-# Ours has a bf16 cache and, on AVX-512, bf16 activations; transformers computes in float32. Bounds
-# are about twice what was seen: by token, over a text's some 40 tokens.
-CHOICE_TOLERANCE = 0.2
-TOKEN_TOLERANCE = 0.02
+GOLDEN = json.loads(lm_eval_harness.SCORES.read_text())
+QUESTIONS = [json.loads(line) for line in
+             (lm_eval_harness.FOLDER / "questions.jsonl").read_text().splitlines()]
+TEXTS = [json.loads(line)["text"] for line in
+         (lm_eval_harness.FOLDER / "texts.jsonl").read_text().splitlines()]
+METRIC_TOLERANCE = 1e-3
+# By token, of a single choice, which has 5 to 30, or text, some 180. Ours has a bf16 cache and, on
+# AVX-512, bf16 activations; transformers computes in float32. Bounds are twice what was seen.
+CHOICE_TOLERANCE = 0.08
+TEXT_TOLERANCE = 0.005
 # On a CPU a batch changes no bit; elsewhere products of other sizes are rounded otherwise.
 BATCH_TOLERANCE = 0 if programs.DEVICE == "cpu" else CHOICE_TOLERANCE
 
@@ -43,67 +40,61 @@ def encode(text):
     return reply["tokens"]
 
 
-def encode_pair(context, continuation):
-    """Spaces at the end of a context belong to what follows."""
-    spaces = len(context) - len(context.rstrip())
-    if spaces > 0:
-        context, continuation = context[:-spaces], context[-spaces:] + continuation
-    whole, context_ids = encode(context + continuation), encode(context)
-    return context_ids, whole[len(context_ids):]
+class HarnessTest(unittest.TestCase):
+    """Two tasks by its command line, with its `local-completions` and the server's tokenizer."""
 
+    @classmethod
+    def setUpClass(cls):
+        # It takes a prefix token with the id 0 for none.
+        [bos] = encode("<|bos|>")
+        cls.report = lm_eval_harness.run(
+            "local-completions",
+            f"base_url={server.url}/v1/completions,model={programs.MODEL},max_retries=1,"
+            f"tokenizer_backend=remote,num_concurrent=4,custom_prefix_token_id={bos}",
+            "--batch_size", "8")
 
-def score(pairs, **more):
-    """(log probability, is greedy) of each (context ids, continuation ids), in one request."""
-    status, reply = server.post("/v1/completions", {
-        "model": programs.MODEL, "prompt": [context + rest for context, rest in pairs],
-        "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True, **more})
-    assert status == 200, reply
-    results = []
-    choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-    for choice, (context, rest) in zip(choices, pairs, strict=True):
-        logprobs = choice["logprobs"]
-        size = len(context) + len(rest)
-        for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
-            assert len(logprobs[name]) == size + 1, "the prompt's and the one that is generated"
-        assert logprobs["token_logprobs"][0] is None and logprobs["top_logprobs"][0] is None
-        own = logprobs["token_logprobs"][len(context):-1]
-        top = logprobs["top_logprobs"][len(context):-1]
-        results.append((sum(own), all(o == max(t.values()) for o, t in zip(own, top))))
-    return results
+    def test_metrics_are_those_of_transformers(self):
+        self.assertEqual(GOLDEN["metrics"].keys(), self.report.metrics.keys())
+        for name in ("acc", "acc_norm", "bits_per_byte", "byte_perplexity"):
+            want, got = GOLDEN["metrics"][name], self.report.metrics[name]
+            print(f"{name}: {got:.5f}, of transformers {want:.5f}")
+            self.assertLess(abs(want - got), METRIC_TOLERANCE, name)
 
-
-def question_pairs():
-    return [encode_pair(question["context"], choice) for question in GOLDEN["questions"]
-            for choice in question["choices"]]
-
-
-def text_pairs():
-    prefix = encode(GOLDEN["prefix_token"])
-    return [(prefix, encode(text["text"])) for text in GOLDEN["texts"]]
-
-
-class ScoresTest(unittest.TestCase):
-    def check_choices(self, results):
-        results = iter(results)
-        difference = right = greedy = 0
-        for question in GOLDEN["questions"]:
-            scores = [next(results) for _ in question["choices"]]
-            for (got, is_greedy), (want, want_greedy) in zip(scores, question["scores"]):
-                difference = max(difference, abs(got - want))
-                self.assertEqual(want_greedy, is_greedy, question["context"])
+    def test_choices(self):
+        worst = greedy = others = 0
+        for question, want, got in zip(QUESTIONS, GOLDEN["questions"], self.report.questions,
+                                       strict=True):
+            for choice, (want_score, want_greedy), (score, is_greedy) in zip(
+                    question["choices"], want, got, strict=True):
+                worst = max(worst, abs(score - want_score) / len(encode(choice)))
                 greedy += is_greedy
-            best = max(range(len(scores)), key=lambda i: scores[i][0])
-            right += best == question["gold"]
-        print(f"choices: largest difference {difference:.4f}")
-        self.assertLess(difference, CHOICE_TOLERANCE)
-        self.assertEqual(len(GOLDEN["questions"]), right)
+                others += is_greedy != want_greedy
+        print(f"choices: largest difference {worst:.4f} a token; {greedy} are greedy, "
+              f"{others} against transformers")
+        self.assertLess(worst, CHOICE_TOLERANCE)
         self.assertGreater(greedy, 0, "some answer is what the model would say")
+        self.assertLessEqual(others, 3, "but for two tokens that are about as likely")
 
-    def check_texts(self, results):
-        for text, got in zip(GOLDEN["texts"], results, strict=True):
-            difference = abs(got - text["score"]) / text["tokens"]
-            print(f"text: {difference:.5f} a token")
-            self.assertLess(difference, TOKEN_TOLERANCE, text["text"])
+    def test_texts(self):
+        worst = 0
+        for text, want, got in zip(TEXTS, GOLDEN["texts"], self.report.texts, strict=True):
+            worst = max(worst, abs(got - want) / len(encode(text)))
+        print(f"texts: largest difference {worst:.5f} a token")
+        self.assertLess(worst, TEXT_TOLERANCE)
+
+
+def score(prompts):
+    """The log probabilities of each prompt's tokens, as the harness asks for them."""
+    status, reply = server.post("/v1/completions", {
+        "model": programs.MODEL, "prompt": prompts, "temperature": 0, "max_tokens": 1,
+        "logprobs": 1, "seed": 1234, "echo": True})
+    assert status == 200, reply
+    choices = sorted(reply["choices"], key=lambda choice: choice["index"])
+    return [choice["logprobs"]["token_logprobs"][:-1] for choice in choices]
+
+
+class PromptLogprobsTest(unittest.TestCase):
+    """What the harness does not look at."""
 
     def test_the_tokenizer_is_told(self):
         status, body = server.get("/tokenizer_info")
@@ -113,42 +104,16 @@ class ScoresTest(unittest.TestCase):
         self.assertEqual("<|bos|>", info["bos_token"])
         self.assertIn("messages", info["chat_template"])
 
-    def test_multiple_choice(self):
-        self.check_choices(score(question_pairs()))
-
-    def test_likelihood_of_texts(self):
-        pairs = text_pairs()
-        for (_, ids), text in zip(pairs, GOLDEN["texts"]):
-            self.assertEqual(text["tokens"], len(ids))
-        self.check_texts([result[0] for result in score(pairs)])
-
     def test_alone_or_together_scores_are_the_same(self):
-        pairs = question_pairs()[:8]
-        together = score(pairs)
+        prompts = [encode(text) for text in TEXTS[:8]]
+        together = score(prompts)
         # What the prefix cache holds by now changes nothing either.
-        for results in (score(pairs), [score([pair])[0] for pair in pairs]):
-            for want, got in zip(together, results, strict=True):
-                self.assertAlmostEqual(want[0], got[0], delta=BATCH_TOLERANCE)
-                self.assertEqual(want[1], got[1])
-
-    def test_the_harness_itself(self):
-        python = os.environ.get("TIDAL_LM_EVAL_PYTHON")
-        if not python:
-            self.skipTest("TIDAL_LM_EVAL_PYTHON names no python with lm_eval")
-        for batch_size, concurrent in ((1, 1), (8, 4)):
-            result = subprocess.run(
-                [python, pathlib.Path(__file__).with_name("run_lm_eval.py"), server.url,
-                 programs.MODEL, str(batch_size), str(concurrent)],
-                capture_output=True, text=True, check=False)
-            self.assertEqual(0, result.returncode, result.stderr)
-            out = json.loads(result.stdout.splitlines()[-1])
-            self.assertEqual(1.0, out["accuracy"])
-            self.check_choices([tuple(pair) for pair in out["choices"]])
-            self.check_texts(out["texts"])
-
-
-class PromptLogprobsTest(unittest.TestCase):
-    """The other way to the same numbers, and what surrounds it."""
+        for results in (score(prompts), [score([prompt])[0] for prompt in prompts]):
+            for prompt, want, got in zip(prompts, together, results, strict=True):
+                self.assertEqual(len(prompt), len(got))
+                self.assertIsNone(got[0])
+                for a, b in zip(want[1:], got[1:]):
+                    self.assertAlmostEqual(a, b, delta=BATCH_TOLERANCE)
 
     def complete(self, **fields):
         status, reply = server.post("/v1/completions", {
@@ -185,7 +150,7 @@ class PromptLogprobsTest(unittest.TestCase):
             self.assertEqual(values, more[name][:-1], name)
 
     def test_a_prompt_of_many_chunks_beside_others(self):
-        text = GOLDEN["texts"][0]["text"]
+        text = TEXTS[0]
         lone = self.complete(prompt=text, max_tokens=0, echo=True, logprobs=3)["choices"][0]
         many = self.complete(prompt=[text * 60, text, "x"], max_tokens=0, echo=True, logprobs=3)
         self.assertEqual(3, len(many["choices"]))
