@@ -11,6 +11,25 @@ absl::Status InRange(const char* field, double value, bool ok, const char* range
   return absl::InvalidArgumentError(absl::StrCat(field, ": must be ", range, ", got ", value));
 }
 
+absl::Status CheckLogprobTokenIds(const std::vector<TokenId>& ids, int32_t vocab_size) {
+  constexpr int32_t kMost = SamplingParams::kMaxLogprobTokenIds;
+  if (ids.size() > kMost) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("logprob_token_ids: must have at most ", kMost, " ids, got ", ids.size()));
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size) {
+      return absl::InvalidArgumentError(absl::StrCat("logprob_token_ids: token ids must be in [0, ",
+                                                     vocab_size, "), got ", ids[i]));
+    }
+    if (i > 0 && ids[i - 1] >= ids[i]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("logprob_token_ids: must rise, got ", ids[i], " after ", ids[i - 1]));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status SamplingParams::Validate(int32_t vocab_size) const {
@@ -27,6 +46,7 @@ absl::Status SamplingParams::Validate(int32_t vocab_size) const {
                         frequency_penalty >= -2 && frequency_penalty <= 2, "in [-2, 2]"));
   status.Update(InRange("logprobs", num_logprobs, num_logprobs >= 0 && num_logprobs <= kMaxLogprobs,
                         "in [0, 20]"));
+  status.Update(CheckLogprobTokenIds(logprob_token_ids, vocab_size));
   if (logit_bias.size() > kMaxLogitBias) {
     status.Update(absl::InvalidArgumentError(absl::StrCat(
         "logit_bias: must have at most ", kMaxLogitBias, " entries, got ", logit_bias.size())));

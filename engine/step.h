@@ -127,7 +127,7 @@ struct TokenLogprob {
 struct SampledToken {
   TokenId id;
   float logprob;                  // of the raw distribution; NaN of a corrupt row
-  std::vector<TokenLogprob> top;  // sampling->num_logprobs entries, best first
+  std::vector<TokenLogprob> top;  // sampling->num_alternatives() entries, best first
 
   // The logits were no numbers (kernels/sampling_params.h): the token is valid and means nothing,
   // and what the sequence has in the KV cache may be as bad. Other sequences are not touched.

@@ -19,8 +19,10 @@ struct SamplingSettings {
   float presence_penalty;    // 0 = off
   float frequency_penalty;   // 0 = off
   int32_t num_logprobs;  // 0 .. max_logprobs alternatives wanted, besides the sampled token's own
-  int32_t num_biases;    // the first of the slot's biases
-  int32_t num_bans;      // those after them: tokens that none of the first min_tokens may be
+  // Positive: the alternatives wanted are the first so many of the slot's logprob_ids instead.
+  int32_t num_logprob_ids;
+  int32_t num_biases;  // the first of the slot's biases
+  int32_t num_bans;    // those after them: tokens that none of the first min_tokens may be
   int32_t min_tokens;
   // The draw is a pure function of (seed, number of tokens generated before): a request with a seed
   // repeats whatever its batch mates.
@@ -60,10 +62,14 @@ struct TokenCount {
 struct SamplingSlots {
   const SamplingSettings* settings;  // [slots]
   const TokenBias* biases;           // [slots, max_biases]
+  const int32_t* logprob_ids;        // [slots, max_logprob_ids], of each slot rising
   TokenCount* counts;                // [slots, vocab], of sequences with penalties
   int32_t* last_tokens;              // [slots], each slot's last sampled token
-  int32_t max_biases;
+  int32_t max_biases, max_logprob_ids;
 
+  constexpr const int32_t* LogprobIdsOf(int32_t slot) const {
+    return logprob_ids + int64_t{slot} * max_logprob_ids;
+  }
   // `token` was sampled for the slot.
   constexpr void TakeOver(int32_t slot, int32_t token, int32_t vocab) const {
     last_tokens[slot] = token;
@@ -123,7 +129,7 @@ struct SampleParams {
   SamplingSlots slots;
   int32_t* token_ids;   // [num_rows] out
   float* logprobs;      // [num_rows] out, of the sampled token; NaN: a corrupt row
-  int32_t* top_ids;     // [num_rows, max_logprobs] out, best first
+  int32_t* top_ids;     // [num_rows, max_logprobs] out, best first; -1 where there is no more
   float* top_logprobs;  // [num_rows, max_logprobs] out
   int32_t num_rows, vocab, max_logprobs;
   DraftRows drafts = {};

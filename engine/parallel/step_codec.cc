@@ -28,7 +28,7 @@ struct SequenceHead {
 struct SamplingHead {
   float temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int32_t top_k, num_logprobs, num_prompt_logprobs, min_tokens;
-  int32_t num_biases, num_banned;
+  int32_t num_biases, num_banned, num_logprob_ids;
   uint64_t seed;
 };
 
@@ -68,6 +68,7 @@ void AppendSampling(const SamplingParams& sampling, std::vector<char>* out) {
   head.min_tokens = sampling.min_tokens;
   head.num_biases = static_cast<int32_t>(sampling.logit_bias.size());
   head.num_banned = static_cast<int32_t>(sampling.banned_tokens.size());
+  head.num_logprob_ids = static_cast<int32_t>(sampling.logprob_token_ids.size());
   head.seed = sampling.seed;
   Append(&head, 1, out);
   for (const auto& [token, bias] : sampling.logit_bias) {
@@ -75,6 +76,7 @@ void AppendSampling(const SamplingParams& sampling, std::vector<char>* out) {
     Append(&wire, 1, out);
   }
   Append(absl::MakeConstSpan(sampling.banned_tokens), out);
+  Append(absl::MakeConstSpan(sampling.logprob_token_ids), out);
 }
 
 }  // namespace
@@ -231,8 +233,10 @@ absl::Status StepDecoder::DecodeSampling(Reader& reader, SamplingParams* samplin
   TIDAL_RETURN_IF_ERROR(
       reader.TakeTail(0, head.num_biases, SamplingParams::kMaxLogitBias, &biases));
   for (const WireBias& bias : biases) sampling->logit_bias.emplace_back(bias.token, bias.bias);
-  return reader.TakeTail(0, head.num_banned, SamplingParams::kMaxBannedTokens,
-                         &sampling->banned_tokens);
+  TIDAL_RETURN_IF_ERROR(reader.TakeTail(0, head.num_banned, SamplingParams::kMaxBannedTokens,
+                                        &sampling->banned_tokens));
+  return reader.TakeTail(0, head.num_logprob_ids, SamplingParams::kMaxLogprobTokenIds,
+                         &sampling->logprob_token_ids);
 }
 
 void EncodeMasks(const StepMasks& masks, std::vector<char>* out) {

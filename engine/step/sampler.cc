@@ -15,7 +15,8 @@ absl::StatusOr<Sampler> Sampler::Create(const MemoryPlan& plan, int32_t vocab_si
   sampler.backend_ = backend;
   sampler.vocab_size_ = vocab_size;
   const int64_t elements =
-      int64_t{2} * plan.max_sampled_tokens * (1 + SamplingParams::kMaxLogprobs);
+      int64_t{2} * plan.max_sampled_tokens * (1 + SamplingParams::kMaxLogprobTokenIds);
+  static_assert(SamplingParams::kMaxLogprobTokenIds >= SamplingParams::kMaxLogprobs);
   TIDAL_ASSIGN_OR_RETURN(
       sampler.output_buffer_,
       DeviceBuffer::Allocate(backend, elements * static_cast<int64_t>(sizeof(int32_t)), "sampler"));
@@ -35,7 +36,7 @@ void Sampler::CountRows(const StepInput& input) {
   logprobs_of_sequence_.clear();
   mask_of_sequence_.clear();
   for (const ScheduledSequence& sequence : input.sequences) {
-    const int32_t num_logprobs = std::min(sequence.sampling->num_logprobs, vocab_size_);
+    const int32_t num_logprobs = sequence.sampling->num_alternatives(vocab_size_);
     logprobs_of_sequence_.push_back(num_logprobs);
     if (sequence.num_wanted() == 0) continue;
     num_rows_ += sequence.num_wanted();

@@ -10,6 +10,7 @@ namespace tidal {
 namespace {
 
 constexpr SequenceId kNobody = std::numeric_limits<SequenceId>::max();
+constexpr int32_t kMaxLogprobIds = SamplingParams::kMaxLogprobTokenIds;
 constexpr int32_t kMaxBiases = SamplingParams::kMaxLogitBias + SamplingParams::kMaxBannedTokens;
 
 SamplingSettings SettingsOf(const SamplingParams& sampling, int32_t vocab_size) {
@@ -22,6 +23,7 @@ SamplingSettings SettingsOf(const SamplingParams& sampling, int32_t vocab_size) 
   settings.presence_penalty = sampling.presence_penalty;
   settings.frequency_penalty = sampling.frequency_penalty;
   settings.num_logprobs = std::min(sampling.num_logprobs, vocab_size);
+  settings.num_logprob_ids = static_cast<int32_t>(sampling.logprob_token_ids.size());
   settings.num_biases = static_cast<int32_t>(sampling.logit_bias.size());
   settings.num_bans = static_cast<int32_t>(sampling.banned_tokens.size());
   settings.min_tokens = sampling.min_tokens;
@@ -50,6 +52,7 @@ absl::StatusOr<SequenceSlots> SequenceSlots::Create(const MemoryPlan& plan, int3
       {&slots.last_tokens_, count * size(TokenId{}), "last tokens"},
       {&slots.settings_, count * size(SamplingSettings{}), "sampling settings"},
       {&slots.biases_, count * kMaxBiases * size(TokenBias{}), "logit biases"},
+      {&slots.logprob_ids_, count * kMaxLogprobIds * size(TokenId{}), "logprob token ids"},
       {&slots.counts_, count * vocab_size * size(TokenCount{}), "token counts"},
       {&slots.known_tokens_, plan.max_model_len * size(TokenId{}), "tokens to count"},
   };
@@ -60,8 +63,13 @@ absl::StatusOr<SequenceSlots> SequenceSlots::Create(const MemoryPlan& plan, int3
 }
 
 SamplingSlots SequenceSlots::sampling() const {
-  return {settings_.As<SamplingSettings>(), biases_.As<TokenBias>(), counts_.As<TokenCount>(),
-          last_tokens_.As<int32_t>(), kMaxBiases};
+  return {.settings = settings_.As<SamplingSettings>(),
+          .biases = biases_.As<TokenBias>(),
+          .logprob_ids = logprob_ids_.As<TokenId>(),
+          .counts = counts_.As<TokenCount>(),
+          .last_tokens = last_tokens_.As<TokenId>(),
+          .max_biases = kMaxBiases,
+          .max_logprob_ids = kMaxLogprobIds};
 }
 
 void SequenceSlots::Update(const ScheduledSequence& sequence, std::vector<int32_t>* listed) {
@@ -98,6 +106,13 @@ void SequenceSlots::WriteSampling(const ScheduledSequence& sequence) {
   TIDAL_CHECK(biases.size() <= static_cast<size_t>(kMaxBiases));
   backend_->CopyToDevice(biases_.As<TokenBias>() + slot * kMaxBiases, biases.data(),
                          biases.size() * sizeof(TokenBias));
+  const std::vector<TokenId>& ids = sampling.logprob_token_ids;
+  TIDAL_CHECK(ids.size() <= static_cast<size_t>(kMaxLogprobIds));
+  for (const TokenId token : ids) TIDAL_CHECK(token >= 0 && token < vocab_size_);
+  if (!ids.empty()) {
+    backend_->CopyToDevice(logprob_ids_.As<TokenId>() + slot * kMaxLogprobIds, ids.data(),
+                           ids.size() * sizeof(TokenId));
+  }
   if (!settings.has_penalties()) return;
   TIDAL_CHECK(sequence.num_pending_tokens == 0);
   backend_->CopyToDevice(known_tokens_.As<void>(), sequence.tokens.data(),

@@ -47,6 +47,7 @@ class SequenceSlots {
   DeviceBuffer tables_, last_tokens_;
   DeviceBuffer settings_;      // SamplingSettings [slots]
   DeviceBuffer biases_;        // TokenBias [slots, kMaxBiases]
+  DeviceBuffer logprob_ids_;   // TokenId [slots, kMaxLogprobTokenIds]
   DeviceBuffer counts_;        // TokenCount [slots, vocab]
   DeviceBuffer known_tokens_;  // int32 [max_model_len], of the sequence whose tokens are counted
   std::vector<SequenceId> owners_;  // [slots]

@@ -49,6 +49,17 @@ void WriteTopLogprobs(const float* logits, int32_t vocab, float log_sum, int32_t
   std::fill(values + held, values + out.size, -kInfinity);
 }
 
+void WriteGivenLogprobs(const float* logits, float log_sum, const int32_t* tokens, int32_t count,
+                        const TopLogprobs& out) {
+  std::copy_n(tokens, count, out.ids);
+  std::sort(out.ids, out.ids + count, [&](int32_t a, int32_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  });
+  for (int32_t i = 0; i < count; ++i) out.values[i] = logits[out.ids[i]] - log_sum;
+  std::fill(out.ids + count, out.ids + out.size, -1);
+  std::fill(out.values + count, out.values + out.size, -kInfinity);
+}
+
 void TokenLogprobs(const TokenLogprobsParams& p, const RowKernels& kernels, ThreadPool& pool) {
   pool.ParallelFor(p.num_rows, [&](int32_t row, int /*worker*/) {
     float* const logits = p.logits + int64_t{row} * p.vocab;

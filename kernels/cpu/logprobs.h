@@ -25,6 +25,11 @@ struct TopLogprobs {
 void WriteTopLogprobs(const float* logits, int32_t vocab, float log_sum, int32_t wanted,
                       const TopLogprobs& out);
 
+// The given tokens, [count] rising ids, best first, ties to the lower id; the rest of `out`, which
+// is at least as large, says none.
+void WriteGivenLogprobs(const float* logits, float log_sum, const int32_t* tokens, int32_t count,
+                        const TopLogprobs& out);
+
 void TokenLogprobs(const TokenLogprobsParams& params, const RowKernels& kernels, ThreadPool& pool);
 
 }  // namespace tidal::cpu

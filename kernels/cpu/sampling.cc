@@ -170,14 +170,25 @@ int32_t Draw(const SampledRow& row, const float* logits, int32_t vocab, float ma
   return scratch.ids.back();
 }
 
+// Of the raw logits: the likeliest tokens, or those that the slot names.
+void WriteAlternatives(const SampleParams& p, int32_t row, const SamplingSettings& settings,
+                       const float* logits, float log_sum) {
+  const int64_t top = int64_t{row} * p.max_logprobs;
+  const TopLogprobs out = {p.top_ids + top, p.top_logprobs + top, p.max_logprobs};
+  if (settings.num_logprob_ids == 0) {
+    WriteTopLogprobs(logits, p.vocab, log_sum, settings.num_logprobs, out);
+    return;
+  }
+  WriteGivenLogprobs(logits, log_sum, p.slots.LogprobIdsOf(p.sequence_slots[row]),
+                     settings.num_logprob_ids, out);
+}
+
 void SampleRow(const SampleParams& p, int32_t row_index, const RowKernels& kernels,
                SamplingScratch& scratch) {
   const SampledRow row(p, row_index);
   float* logits = p.logits + int64_t{row_index} * p.vocab;
   const float log_sum = LogSum(logits, p.vocab, kernels);
-  WriteTopLogprobs(logits, p.vocab, log_sum, row.settings.num_logprobs,
-                   {p.top_ids + int64_t{row_index} * p.max_logprobs,
-                    p.top_logprobs + int64_t{row_index} * p.max_logprobs, p.max_logprobs});
+  WriteAlternatives(p, row_index, row.settings, logits, log_sum);
   ApplyBiasAndPenalties(row, p.vocab, logits, scratch.raw_logits);
   const uint32_t* const mask = p.masks.Of(row_index, p.vocab);
   if (mask != nullptr) ApplyMask(mask, p.vocab, logits);

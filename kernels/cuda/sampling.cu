@@ -202,7 +202,14 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const float temperature = row.settings.temperature;
   const RawRow raw = ReadRow(s, logits, p.vocab, RowsAreAligned(p));
   LetNextKernelStart();
-  WriteTopLogprobs(s, p, index, num_logprobs, raw);
+  int32_t listed = row.settings.num_logprob_ids;
+  if (listed > 0) {
+    ListGiven(s, logits, p.slots.LogprobIdsOf(row.slot), listed);
+  } else {
+    listed = min(min(num_logprobs, p.max_logprobs), p.vocab);
+    ListBest(s, p.vocab, listed, raw);
+  }
+  WriteListed(s, p, index, listed, raw);
   const bool adjusted = Adjust(s, row, p.masks.Of(index, p.vocab), p.vocab);
   const Best best = adjusted ? FindBest(s) : raw.best;
 
@@ -257,7 +264,9 @@ __global__ void __launch_bounds__(kThreads, kScratch ? 1 : 2)
   const RawRow raw = ReadRow(s, logits, p.vocab, RowsAreAligned(p));
   LetNextKernelStart();
   const int32_t before = NumBefore(s, token, logit);
-  WriteTopLogprobs(s, p, index, p.max_logprobs, raw);
+  const int32_t listed = min(p.max_logprobs, p.vocab);
+  ListBest(s, p.vocab, listed, raw);
+  WriteListed(s, p, index, listed, raw);
   if (s.rank != 0 || threadIdx.x != 0) return;
   p.ranks[index] = before + 1;
   p.logprobs[index] = logit - raw.LogSum();

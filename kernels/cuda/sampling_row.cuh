@@ -152,24 +152,20 @@ __device__ inline RawRow ReadRow(Slice& s, const float* logits, int32_t vocab, b
   return row;
 }
 
-// The best `wanted` tokens by raw logit, ties to the lower id; the rest of the row's alternatives,
-// up to max_logprobs, says none. Params have top_ids, top_logprobs, max_logprobs and vocab.
-template <typename Params>
-__device__ inline void WriteTopLogprobs(Slice& s, const Params& p, int32_t row, int32_t wanted,
-                                        const RawRow& raw) {
-  wanted = min(min(wanted, p.max_logprobs), p.vocab);
-  int32_t* const ids = p.top_ids + int64_t{row} * p.max_logprobs;
-  float* const values = p.top_logprobs + int64_t{row} * p.max_logprobs;
-  if (s.rank == 0) {
-    for (int32_t i = max(wanted, 0) + static_cast<int32_t>(threadIdx.x); i < p.max_logprobs;
-         i += kThreads) {
-      ids[i] = -1;
-      values[i] = -Infinity();
-    }
+// The given tokens, [count] rising ids, into rank 0's list.
+__device__ inline void ListGiven(Slice& s, const float* logits, const int32_t* tokens,
+                                 int32_t count) {
+  if (s.rank != 0) return;
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {
+    s.shared.list[i] = {Clean(logits[tokens[i]]), tokens[i]};
   }
+}
+
+// The best `wanted` tokens by raw logit, ties to the lower id, into rank 0's list by rising id.
+__device__ inline void ListBest(Slice& s, int32_t vocab, int32_t wanted, const RawRow& raw) {
   if (wanted <= 0) return;
   const int32_t above_all = raw.best.key + 1;
-  Bracket b = {KeyOf(-Infinity()), above_all, p.vocab, 0, 0};
+  Bracket b = {KeyOf(-Infinity()), above_all, vocab, 0, 0};
   Narrow<false>(RowValues{s}, wanted, kListSize, b);
   const int32_t listed =
       MakeList(s, {OfKey(b.lo), b.count_lo <= kListSize ? INT_MAX : wanted - b.count_hi});
@@ -196,17 +192,32 @@ __device__ inline void WriteTopLogprobs(Slice& s, const Params& p, int32_t row, 
   for (int j = 0; j < 4; ++j) {
     if (kept >> j & 1) s.shared.list[place++] = {part.values[j], kept_ids[j]};
   }
+}
+
+// Makes what is in rank 0's list the row's alternatives, best first, ties to the lower id; the rest
+// of them, up to max_logprobs, says none. Params have top_ids, top_logprobs and max_logprobs.
+template <typename Params>
+__device__ inline void WriteListed(Slice& s, const Params& p, int32_t row, int32_t listed,
+                                   const RawRow& raw) {
+  if (s.rank != 0 || p.max_logprobs <= 0) return;
   __syncthreads();
+  int32_t* const ids = p.top_ids + int64_t{row} * p.max_logprobs;
+  float* const values = p.top_logprobs + int64_t{row} * p.max_logprobs;
   const float log_sum = raw.LogSum();
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < wanted; i += kThreads) {
-    const Entry mine = s.shared.list[i];
-    int32_t rank = 0;
-    for (int32_t j = 0; j < wanted; ++j) {
-      const float other = s.shared.list[j].value;
-      rank += other > mine.value || (other == mine.value && j < i);
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < p.max_logprobs; i += kThreads) {
+    if (i >= listed) {
+      ids[i] = -1;
+      values[i] = -Infinity();
+      continue;
     }
-    ids[rank] = mine.id;
-    values[rank] = mine.value - log_sum;
+    const Entry mine = s.shared.list[i];
+    int32_t place = 0;
+    for (int32_t j = 0; j < listed; ++j) {
+      const float other = s.shared.list[j].value;
+      place += other > mine.value || (other == mine.value && j < i);
+    }
+    ids[place] = mine.id;
+    values[place] = mine.value - log_sum;
   }
   __syncthreads();
 }

@@ -58,6 +58,7 @@ class Driver {
     sequences_[2].sampling.logit_bias = {{4, 3.0f}};
     sequences_[3].attention = {AttentionMode::kTidal, 16, 0};
     sequences_[0].sampling.repetition_penalty = 1.3f;
+    sequences_[0].sampling.logprob_token_ids = {1, 4, 9, 30};
     sequences_[3].sampling.frequency_penalty = 0.4f;
     sequences_[3].sampling.temperature = 0.7f;
     sequences_[3].sampling.top_p = 0.8f;

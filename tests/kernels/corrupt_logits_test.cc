@@ -77,6 +77,17 @@ TEST_P(CorruptLogitsTest, AreNotThoseWithMinusInfinities) {
   }
 }
 
+TEST_P(CorruptLogitsTest, HaveNoLogprobsOfGivenTokens) {
+  for (const float bad : {std::nanf(""), kInf}) {
+    std::vector<float> logits(20000, 1.0f);
+    logits[17000] = bad;
+    SamplingRow row = PlainRow(1);
+    row.logprob_ids = {3, 17000, 19999};
+    const Sampled s = Sample(logits, {row}, 3);
+    for (const float logprob : s.top_logprobs) EXPECT_TRUE(std::isnan(logprob));
+  }
+}
+
 TEST_P(CorruptLogitsTest, YieldTheFirstOfTheBest) {
   for (const int32_t vocab : {20, 3000, 20001}) {
     for (const float temperature : {0.0f, 1.0f}) {

@@ -31,10 +31,11 @@ inline constexpr TokenCount kInPrompt = {TokenCount::kInPrompt};
 
 // What a sequence wants and has.
 struct SamplingRow {
-  SamplingSettings settings;  // without num_biases and num_bans, which follow from these:
+  SamplingSettings settings;  // without num_biases, num_bans, num_logprob_ids: they follow from
   std::vector<TokenBias> biases;
   std::vector<int32_t> bans;
-  std::vector<CountedToken> counts;  // those of all other tokens are 0
+  std::vector<int32_t> logprob_ids = {};  // rising
+  std::vector<CountedToken> counts;       // those of all other tokens are 0
   int32_t generated = 0;
   std::optional<std::vector<int32_t>> allowed = {};  // of its mask; nothing: it has none
 };
@@ -83,6 +84,7 @@ class SamplingCase {
         device_generated_(backend, num_rows_),
         device_settings_(backend, settings_.size()),
         device_biases_(backend, settings_.size() * max_biases_),
+        device_logprob_ids_(backend, settings_.size() * kMaxLogprobIds),
         device_counts_(backend, counts_.size()),
         device_last_tokens_(backend, last_tokens_),
         tokens_(backend, num_rows_ + 1),
@@ -104,9 +106,11 @@ class SamplingCase {
             .generated = device_generated_.get(),
             .slots = {.settings = device_settings_.get(),
                       .biases = device_biases_.get(),
+                      .logprob_ids = device_logprob_ids_.get(),
                       .counts = device_counts_.get(),
                       .last_tokens = device_last_tokens_.get(),
-                      .max_biases = max_biases_},
+                      .max_biases = max_biases_,
+                      .max_logprob_ids = kMaxLogprobIds},
             .token_ids = tokens_.get(),
             .logprobs = logprobs_.get(),
             .top_ids = top_ids_.get(),
@@ -148,6 +152,7 @@ class SamplingCase {
 
  private:
   static constexpr int32_t kPoison = -5;
+  static constexpr int32_t kMaxLogprobIds = 128;
 
   static int32_t MostBiases(const std::vector<SamplingRow>& rows) {
     size_t most = 1;
@@ -205,7 +210,7 @@ class SamplingCase {
     foreign.num_biases = max_biases_;
     std::fill(settings_.begin(), settings_.end(), foreign);
     std::vector<TokenBias> biases(settings_.size() * max_biases_, {0, 1e6f});
-    std::vector<int32_t> generated;
+    std::vector<int32_t> generated, logprob_ids(settings_.size() * kMaxLogprobIds);
     for (int32_t i = 0; i < num_rows_; ++i) {
       const SamplingRow& row = rows[i];
       const int32_t slot = slots_[i];
@@ -216,6 +221,8 @@ class SamplingCase {
       auto bias = std::copy(row.biases.begin(), row.biases.end(),
                             biases.begin() + int64_t{slot} * max_biases_);
       for (int32_t token : row.bans) *bias++ = {token, -kInf};
+      settings.num_logprob_ids = static_cast<int32_t>(row.logprob_ids.size());
+      std::ranges::copy(row.logprob_ids, logprob_ids.begin() + int64_t{slot} * kMaxLogprobIds);
       generated.push_back(row.generated);
       if (!settings.has_penalties()) continue;
       const auto counts = counts_.begin() + int64_t{slot} * vocab_;
@@ -224,6 +231,7 @@ class SamplingCase {
     }
     device_settings_.Write(settings_);
     device_biases_.Write(biases);
+    device_logprob_ids_.Write(logprob_ids);
     device_generated_.Write(generated);
     device_counts_.Write(counts_);
   }
@@ -254,6 +262,7 @@ class SamplingCase {
   DeviceArray<int32_t> device_slots_, device_generated_;
   DeviceArray<SamplingSettings> device_settings_;
   DeviceArray<TokenBias> device_biases_;
+  DeviceArray<int32_t> device_logprob_ids_;
   DeviceArray<TokenCount> device_counts_;
   DeviceArray<int32_t> device_last_tokens_;
   DeviceArray<int32_t> tokens_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <numeric>
 #include <vector>
 
@@ -149,6 +150,41 @@ TEST_P(TokenLogprobsTest, CorruptRowsHaveNone) {
         EXPECT_TRUE(std::isnan(s.logprobs[1])) << s.logprobs[1];
       }
     }
+  }
+}
+
+// Every so many tokens of vocabularies of many sizes, beside a row with the likeliest and one with
+// none. Logits tie.
+TEST_P(TokenLogprobsTest, AreTheAlternativesOfASampledToken) {
+  for (const int32_t vocab : {1, 19, 1037, 16385, 50257, 151936}) {
+    SCOPED_TRACE(vocab);
+    std::vector<float> logits = RandomFloats(vocab, 7, 3);
+    for (float& x : logits) x = std::round(x * 4) / 4;
+    SamplingRow given = PlainRow(1.7f);
+    given.biases = {{0, 1000}};  // of the draw, not of log probabilities
+    for (int32_t i = 0; i < 128 && i < vocab; ++i) {
+      given.logprob_ids.push_back(static_cast<int32_t>(int64_t{i} * vocab / std::min(vocab, 128)));
+    }
+    std::vector<int32_t> order = given.logprob_ids;
+    std::ranges::stable_sort(order, std::greater<>(), [&](int32_t id) { return logits[id]; });
+    order.resize(128, -1);
+    SamplingRow likeliest = PlainRow(0);
+    likeliest.settings.num_logprobs = 1;
+    const SamplingCase on_host(*host_, {given}, logits, 0);
+    const std::vector<double> want = reference::LogProbabilities(on_host.Params(), 0);
+    const Sampled s = Sample(logits, {likeliest, given, PlainRow(0)}, 128);
+    EXPECT_EQ(s.tokens[1], 0);
+    for (int32_t i = 0; i < 128; ++i) {
+      EXPECT_EQ(s.top_ids[128 + i], order[i]) << i;
+      if (order[i] < 0) {
+        EXPECT_EQ(s.top_logprobs[128 + i], -kInf);
+      } else {
+        EXPECT_NEAR(s.top_logprobs[128 + i], want[order[i]], 1e-5) << i;
+      }
+      EXPECT_EQ(s.top_ids[i], i == 0 ? s.tokens[0] : -1) << i;
+      EXPECT_EQ(s.top_ids[256 + i], -1) << i;
+    }
+    EXPECT_EQ(s.top_logprobs[0], s.logprobs[0]);
   }
 }
 

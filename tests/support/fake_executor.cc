@@ -217,8 +217,12 @@ SequenceOutput FakeExecutor::SampleRow(const ScheduledSequence& sequence) const 
     const auto before = absl::MakeConstSpan(tokens).first(tokens.size() - row);
     sampled.id = NextToken(before, *sequence.sampling);
     sampled.logprob = -0.5f;
-    for (int32_t i = 0; i < sequence.sampling->num_logprobs; ++i) {
-      sampled.top.push_back({(sampled.id + i) % options_.vocab_size, -0.5f - i});
+    const SamplingParams& sampling = *sequence.sampling;
+    for (int32_t i = 0; i < sampling.num_alternatives(options_.vocab_size); ++i) {
+      const TokenId other = sampling.logprob_token_ids.empty()
+                                ? (sampled.id + i) % options_.vocab_size
+                                : sampling.logprob_token_ids[i];
+      sampled.top.push_back({other, -0.5f - i});
     }
     output.sampled.push_back(std::move(sampled));
   }

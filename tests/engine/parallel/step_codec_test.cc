@@ -29,6 +29,7 @@ SamplingParams SomeSampling() {
   sampling.logit_bias = {{7, 1.5f}, {9, -100}};
   sampling.min_tokens = 4;
   sampling.banned_tokens = {2, 3};
+  sampling.logprob_token_ids = {0, 5, 8};
   return sampling;
 }
 
@@ -115,6 +116,7 @@ TEST_F(StepCodecTest, ASequenceArrivesWhole) {
   EXPECT_EQ(sampling.logit_bias, sampling_.logit_bias);
   EXPECT_EQ(sampling.min_tokens, 4);
   EXPECT_EQ(sampling.banned_tokens, sampling_.banned_tokens);
+  EXPECT_EQ(sampling.logprob_token_ids, sampling_.logprob_token_ids);
 }
 
 TEST_F(StepCodecTest, LaterStepsBringWhatIsNew) {

@@ -137,6 +137,30 @@ TEST_F(SamplerTest, LogprobsAreOfTheRawDistribution) {
   EXPECT_EQ(tokens[1].top[0].id, 2);
 }
 
+TEST_F(SamplerTest, GivenTokensAreTheAlternatives) {
+  Create(4, 4);
+  std::vector<TestSequence> sequences(3, PromptAndOutput());
+  sequences[0].sampling.num_logprobs = 1;
+  sequences[1].sampling.num_logprobs = 2;
+  sequences[1].sampling.logprob_token_ids = {0, 1, 3};
+  const std::vector<float> logits = {std::log(1.0f), std::log(2.0f), std::log(4.0f),
+                                     std::log(1.0f)};
+  const auto tokens = Sample(sequences, logits);
+  ASSERT_EQ(tokens[0].top.size(), 1u);
+  EXPECT_EQ(tokens[0].top[0].id, 2);
+  ASSERT_EQ(tokens[1].top.size(), 3u);
+  EXPECT_EQ(tokens[1].id, 2) << "whatever is given";
+  const std::vector<TokenId> best = {1, 0, 3};
+  const std::vector<double> shares = {0.25, 0.125, 0.125};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(tokens[1].top[i].id, best[i]);
+    EXPECT_NEAR(tokens[1].top[i].logprob, std::log(shares[i]), 1e-5);
+  }
+  EXPECT_TRUE(tokens[2].top.empty());
+  // Nobody's next: what the slot held is forgotten.
+  EXPECT_TRUE(Sample({PromptAndOutput()}, logits)[0].top.empty());
+}
+
 TEST_F(SamplerTest, ASeedRepeatsWhateverTheBatchAndMovesWithTheOutput) {
   Create(50, 4);
   const std::vector<float> logits(50, 0);

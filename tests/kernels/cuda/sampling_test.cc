@@ -78,6 +78,11 @@ TEST_P(CudaSamplingTest, ChoosesTheTokensOfTheCpuBackend) {
         row.settings.top_p = pick(std::vector<float>{1, 1, 0.1f, 0.9f, 0.999f});
         row.settings.min_p = pick(std::vector<float>{0, 0, 0.001f, 0.1f});
         row.settings.num_logprobs = pick(std::vector<int32_t>{0, 1, 5, 20});
+        if (i % 5 == 0) {
+          for (int32_t id = i; id < vocab && row.logprob_ids.size() < 20; id += vocab / 25 + 1) {
+            row.logprob_ids.push_back(id);
+          }
+        }
         row.settings.seed = random();
         row.generated = static_cast<int32_t>(random() % 100);
         if (i % 3 == 0) {
