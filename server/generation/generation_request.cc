@@ -50,6 +50,44 @@ absl::Status CheckNumPromptLogprobs(const GenerationRequest& request, const v1::
   return InvalidField(field, must, request.sampling.num_prompt_logprobs);
 }
 
+// Rising, each once.
+absl::StatusOr<std::vector<TokenId>> ParseLogprobTokenIds(const v1::GenerateRequest& request,
+                                                          const ServedModel& model) {
+  const auto& in = request.output().logprob_token_ids();
+  std::vector<TokenId> out;
+  if (in.empty()) return out;
+  constexpr const char* kField = "output.logprob_token_ids";
+  constexpr int kMost = SamplingParams::kMaxLogprobTokenIds;
+  if (in.size() > kMost) {
+    return InvalidField(kField, absl::StrCat("have at most ", kMost, " ids"), in.size());
+  }
+  if (!request.output().has_logprobs()) {
+    return InvalidField(kField, "be absent where logprobs is", absl::StrCat(in.size(), " ids"));
+  }
+  if (request.stopping().has_max_tokens() && request.stopping().max_tokens() == 0) {
+    return InvalidField(kField, "be absent where max_tokens is 0, as no token is generated",
+                        absl::StrCat(in.size(), " ids"));
+  }
+  for (int i = 0; i < in.size(); ++i) {
+    TIDAL_RETURN_IF_ERROR(CheckTokenId(kField, i, in[i], model));
+    out.push_back(static_cast<TokenId>(in[i]));
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+// What is kept of all outputs, at most.
+absl::Status CheckNumGivenLogprobs(const GenerationRequest& request) {
+  const auto ids = static_cast<int64_t>(request.sampling.logprob_token_ids.size());
+  const int64_t each = int64_t{request.n} * (1 + ids);
+  if (ids == 0 || each * request.stop.max_tokens <= kMaxGivenLogprobs) return absl::OkStatus();
+  return InvalidField("stopping.max_tokens",
+                      absl::StrCat("be at most ", kMaxGivenLogprobs / each, " for ", request.n,
+                                   " outputs with ", ids, " logprob_token_ids"),
+                      request.stop.max_tokens);
+}
+
 absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
                                              const ServedModel& model) {
   const v1::Sampling& in = request.sampling();
@@ -75,6 +113,7 @@ absl::StatusOr<SamplingParams> ParseSampling(const v1::GenerateRequest& request,
                         request.output().logprobs());
   }
   out.num_logprobs = static_cast<int32_t>(request.output().logprobs());
+  TIDAL_ASSIGN_OR_RETURN(out.logprob_token_ids, ParseLogprobTokenIds(request, model));
   TIDAL_ASSIGN_OR_RETURN(out.num_prompt_logprobs, ParsePromptLogprobs(request.output()));
   TIDAL_RETURN_IF_ERROR(Within("sampling.", out.Validate(model.info.vocab_size)));
   out.seed = in.has_seed() ? in.seed() : absl::Uniform<uint64_t>(absl::BitGen());
@@ -270,6 +309,7 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   out.request_id = request.request_id().empty() ? MakeRequestId() : request.request_id();
   out.n = std::max(1, static_cast<int32_t>(request.n()));
   TIDAL_RETURN_IF_ERROR(CheckNumPromptLogprobs(out, request.output()));
+  TIDAL_RETURN_IF_ERROR(CheckNumGivenLogprobs(out));
   out.priority = request.priority();
   out.cache_salt = request.cache_salt();
   out.output = ParseOutput(request);

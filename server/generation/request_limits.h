@@ -20,6 +20,9 @@ inline constexpr size_t kMaxCacheSaltBytes = 256;
 // bytes each; and of a reply to several prompts.
 inline constexpr int64_t kMaxPromptLogprobs = 1 << 20;
 inline constexpr int64_t kMaxReplyLogprobs = 1 << 22;
+// Of a request with logprob_token_ids: its max_tokens times the log probabilities of each times its
+// outputs.
+inline constexpr int64_t kMaxGivenLogprobs = 1 << 20;
 // Of what Tokenize and Detokenize are sent, as gRPC or as HTTP carries it.
 inline constexpr size_t kMaxTokenQueryBytes = 8 << 20;
 

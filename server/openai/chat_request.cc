@@ -167,6 +167,7 @@ void ReadLogprobs(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& r
   } else if (top && *top > 0) {
     fields.Fail("top_logprobs", "must be absent unless logprobs is true");
   }
+  ReadLogprobTokenIds(fields, *call.mutable_output());
 }
 
 void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {

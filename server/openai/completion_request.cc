@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "server/generation/request_limits.h"
 #include "server/openai/openai_codec.h"
 #include "server/openai/request_fields.h"
 #include "server/openai/structured_output_fields.h"
@@ -55,6 +56,19 @@ void ReadPrompts(JsonFields& fields, const v1::GenerateRequest& call, OpenAiRequ
   }
 }
 
+// What all calls may make of them; each call is checked for itself.
+void CheckNumGivenLogprobs(JsonFields& fields, const OpenAiRequest& request) {
+  if (request.calls.empty()) return;
+  const v1::GenerateRequest& call = request.calls.front();
+  const int64_t ids = call.output().logprob_token_ids_size();
+  const auto calls = static_cast<int64_t>(request.calls.size());
+  const int64_t each = calls * call.n() * (1 + ids);
+  if (ids == 0 || each * call.stopping().max_tokens() <= kMaxReplyLogprobs) return;
+  fields.Fail("logprob_token_ids",
+              absl::StrCat("must make at most ", kMaxReplyLogprobs,
+                           " log probabilities in a reply, not ", each, " times max_tokens"));
+}
+
 void RefuseBestOf(JsonFields& fields, uint32_t n) {
   const auto best_of = fields.Unsigned("best_of");
   if (best_of && *best_of != n) {
@@ -83,11 +97,13 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
     call.mutable_output()->set_logprobs(*value);
     request.reply.logprobs = true;
   }
+  ReadLogprobTokenIds(fields, *call.mutable_output());
   request.reply.echo = fields.Bool("echo").value_or(false);
   call.mutable_output()->set_echo(request.reply.echo);
   if (auto value = fields.Bool("add_special_tokens")) call.set_add_special_tokens(*value);
   ReadStructuredOutput(fields, body, call, request.reply);
   ReadPrompts(fields, call, request);
+  CheckNumGivenLogprobs(fields, request);
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.reply.num_calls = request.calls.size();
   return request;

@@ -15,9 +15,8 @@ namespace {
 constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
-constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search",    "prompt_embeds",
-                                                "kv_transfer_params", "logits_processors",
-                                                "logprob_token_ids",  nullptr};
+constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search", "prompt_embeds",
+                                                "kv_transfer_params", "logits_processors", nullptr};
 
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
   const nlohmann::json* bias = fields.Object("logit_bias");
@@ -128,6 +127,16 @@ void ReadAttention(JsonFields& fields, v1::GenerateRequest& call) {
   }
   if (auto budget = attention.Unsigned("budget")) call.mutable_attention()->set_budget(*budget);
   fields.Adopt(attention.status());
+}
+
+void ReadLogprobTokenIds(JsonFields& fields, v1::Output& output) {
+  const auto ids = fields.TokenIds("logprob_token_ids");
+  if (!ids) return;
+  if (ids->empty()) fields.Fail("logprob_token_ids", "must have at least one token id");
+  if (!output.has_logprobs()) {
+    fields.Fail("logprob_token_ids", "must be absent where no logprobs are asked for");
+  }
+  output.mutable_logprob_token_ids()->Add(ids->begin(), ids->end());
 }
 
 void RefuseUnsupported(JsonFields& fields, const char* const* names) {

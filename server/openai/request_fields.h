@@ -18,6 +18,9 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
 // "attention", which chooses between full and sparse attention.
 void ReadAttention(JsonFields& fields, v1::GenerateRequest& call);
 
+// "logprob_token_ids", once output.logprobs is known: which alternatives each token comes with.
+void ReadLogprobTokenIds(JsonFields& fields, v1::Output& output);
+
 // Fails on the first of the null-terminated `names` that asks for something: not null, false, or
 // empty. For fields that would change what the reply means.
 void RefuseUnsupported(JsonFields& fields, const char* const* names);

@@ -74,6 +74,7 @@ void ReadLogprobs(JsonFields& fields, v1::Output& output, ResponsesOptions& opti
   }
   const auto top = fields.Unsigned("top_logprobs");
   if (options.logprobs) output.set_logprobs(top.value_or(0));
+  ReadLogprobTokenIds(fields, output);
 }
 
 // {"format": {"type", ...}, "verbosity"}; gives the verbosity.

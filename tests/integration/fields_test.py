@@ -100,6 +100,62 @@ class TokenListsTest(unittest.TestCase):
                          refused.exception.details())
 
 
+class LogprobTokenIdsTest(unittest.TestCase):
+    """Log probabilities of chosen tokens at each position, whatever is likely there."""
+
+    def setUp(self):
+        self.ids = tokens_of(", and was little yes")
+        self.names = {f"token_id:{i}" for i in self.ids}
+
+    def test_completions(self):
+        fields = {"return_tokens_as_token_ids": True, "return_token_ids": True}
+        plain = complete(**fields, logprobs=20).choices[0]
+        given = complete(**fields, logprobs=0, logprob_token_ids=self.ids).choices[0]
+        self.assertEqual(plain.text, given.text)
+        self.assertEqual(plain.logprobs.token_logprobs, given.logprobs.token_logprobs)
+        compared = 0
+        for token, own, likeliest, top in zip(
+                given.logprobs.tokens, given.logprobs.token_logprobs, plain.logprobs.top_logprobs,
+                given.logprobs.top_logprobs, strict=True):
+            self.assertEqual(self.names | {token}, set(top))
+            self.assertEqual(own, top[token])
+            for name in self.names & set(likeliest):
+                self.assertEqual(likeliest[name], top[name], "to the bit")
+                compared += 1
+        self.assertGreater(compared, 0)
+
+    def test_with_those_of_the_prompt(self):
+        logprobs = complete(logprobs=2, echo=True, return_tokens_as_token_ids=True, max_tokens=3,
+                            logprob_token_ids=self.ids).choices[0].logprobs
+        *prompt, first, second, third = logprobs.top_logprobs
+        self.assertIsNone(prompt[0])
+        for top in prompt[1:]:
+            self.assertIn(len(top), (2, 3), "of the prompt the likeliest")
+        for top in (first, second, third):
+            self.assertLessEqual(self.names, set(top))
+
+    def test_chats(self):
+        fields = {"return_tokens_as_token_ids": True, "logprob_token_ids": self.ids}
+        whole = chat(fields, logprobs=True, top_logprobs=1, max_tokens=8).choices[0]
+        for entry in whole.logprobs.content:
+            self.assertEqual(self.names, {other.token for other in entry.top_logprobs})
+            values = [other.logprob for other in entry.top_logprobs]
+            self.assertEqual(sorted(values, reverse=True), values)
+        streamed = []
+        for chunk in chat(fields, logprobs=True, max_tokens=8, stream=True):
+            for choice in chunk.choices:
+                streamed += choice.logprobs.content if choice.logprobs else []
+        self.assertEqual(whole.logprobs.content, streamed)
+
+    def test_responses(self):
+        reply = client.responses.create(
+            model=programs.MODEL, input="Tell me a story.", max_output_tokens=8, temperature=0,
+            include=["message.output_text.logprobs"],
+            extra_body={"logprob_token_ids": self.ids})
+        for entry in reply.output[0].content[0].logprobs:
+            self.assertEqual(len(self.names), len(entry.top_logprobs))
+
+
 class StructuresTest(unittest.TestCase):
     def test_several_outputs_each_have_their_own(self):
         reply = chat(n=3, temperature=1, seed=1, response_format={
@@ -170,6 +226,14 @@ BAD_CHATS = [
     ({"allowed_token_ids": [1] * 4097}, "allowed_token_ids", "at most 4096 ids, got 4097"),
     ({"bad_words": [""]}, "bad_words[0]", "1 to 256 bytes, got 0"),
     ({"bad_words": ["x"] * 129}, "bad_words", "at most 128 texts, got 129"),
+    ({"logprobs": True, "logprob_token_ids": [1, 4096]}, "logprob_token_ids[1]",
+     "below 4096, got 4096"),
+    ({"logprobs": True, "logprob_token_ids": [1] * 129}, "logprob_token_ids",
+     "at most 128 ids, got 129"),
+    ({"logprobs": True, "logprob_token_ids": []}, "logprob_token_ids", "at least one"),
+    ({"logprob_token_ids": [1]}, "logprob_token_ids", "absent where no logprobs"),
+    ({"logprobs": True, "max_tokens": 0, "logprob_token_ids": [1]}, "logprob_token_ids",
+     "no token is generated"),
     ({"kv_transfer_params": {"do_remote_decode": True}}, "kv_transfer_params", "not supported"),
     ({"audio": {"voice": "x", "format": "wav"}}, "audio", "not supported"),
     ({"prediction": {"type": "content", "content": "x"}}, "prediction", "not supported"),

@@ -128,10 +128,13 @@ class RanksTest(unittest.TestCase):
             # Beside each other, with penalties and draws, which all ranks must make alike.
             drawn = {**BODY, "seed": 7, "temperature": 1, "n": 4, "frequency_penalty": 0.5,
                      "logprobs": 3}
+            drawn["logprob_token_ids"] = list(range(0, 4096, 32))  # of all ranks' parts
             first, again = (server.post("/v1/completions", drawn) for _ in range(2))
             self.assertEqual(200, first[0], first)
             self.assertEqual([choice["text"] for choice in first[1]["choices"]],
                              [choice["text"] for choice in again[1]["choices"]])
+            for top in first[1]["choices"][0]["logprobs"]["top_logprobs"]:
+                self.assertGreaterEqual(len(top), 100, "several tokens may have one text")
             _, metrics = server.get("/metrics")
             for rank in range(ranks):
                 self.assertRegex(metrics, rf'tidal:device_memory_bytes{{[^}}]*rank="{rank}"')

@@ -282,6 +282,43 @@ TEST_F(GenerationRequestTest, AnEchoedPromptIsScoredAsTheOutputIs) {
   EXPECT_EQ(Parse(request)->sampling.num_logprobs, 3);
 }
 
+TEST_F(GenerationRequestTest, TokensWhoseLogprobsAreWanted) {
+  v1::GenerateRequest request = Text("Hello");
+  v1::Output& output = *request.mutable_output();
+  for (const uint32_t id : {9, 3, 4095, 3}) output.add_logprob_token_ids(id);
+  EXPECT_EQ(Parse(request).status().message(),
+            "output.logprob_token_ids: must be absent where logprobs is, got 4 ids");
+  output.set_logprobs(2);
+  EXPECT_THAT(Parse(request)->sampling.logprob_token_ids, ElementsAre(3, 9, 4095));
+  output.add_logprob_token_ids(4096);
+  EXPECT_EQ(Parse(request).status().message(),
+            "output.logprob_token_ids[4]: must be below 4096, got 4096");
+  output.clear_logprob_token_ids();
+  for (int i = 0; i < 128; ++i) output.add_logprob_token_ids(i);
+  EXPECT_EQ(Parse(request)->sampling.logprob_token_ids.size(), 128u);
+  request.mutable_stopping()->set_max_tokens(0);
+  EXPECT_THAT(std::string(Parse(request).status().message()),
+              HasSubstr("output.logprob_token_ids: must be absent where max_tokens is 0"));
+  request.mutable_stopping()->clear_max_tokens();
+  output.add_logprob_token_ids(1);
+  EXPECT_EQ(Parse(request).status().message(),
+            "output.logprob_token_ids: must have at most 128 ids, got 129");
+}
+
+TEST_F(GenerationRequestTest, LogprobsOfGivenTokensAreBounded) {
+  model_->info.max_model_len = 1 << 20;
+  v1::GenerateRequest request = Text("Hello");
+  request.mutable_output()->set_logprobs(0);
+  for (int i = 0; i < 127; ++i) request.mutable_output()->add_logprob_token_ids(i);
+  request.set_n(2);
+  request.mutable_stopping()->set_max_tokens(4096);
+  EXPECT_TRUE(Parse(request).ok());
+  request.mutable_stopping()->set_max_tokens(4097);
+  EXPECT_EQ(Parse(request).status().message(),
+            "stopping.max_tokens: must be at most 4096 for 2 outputs with 127 logprob_token_ids, "
+            "got 4097");
+}
+
 // So many that a reply would take a gigabyte.
 TEST_F(GenerationRequestTest, LogProbabilitiesOfAPromptAreBounded) {
   model_->info.max_model_len = 1 << 20;

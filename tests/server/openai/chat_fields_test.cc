@@ -72,7 +72,7 @@ constexpr Field kChatFields[] = {
     {"include_stop_str_in_output", "true", kWorks},
     {"kv_transfer_params", R"({"do_remote_decode": true})", kRefused},
     {"logits_processors", R"(["x"])", kRefused},
-    {"logprob_token_ids", "[1]", kRefused},
+    {"logprob_token_ids", "[1]", kWorks, R"(, "logprobs": true)"},
     {"min_p", "0.1", kWorks},
     {"min_tokens", "2", kWorks},
     {"priority", "1", kWorks},

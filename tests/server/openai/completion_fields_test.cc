@@ -43,6 +43,7 @@ constexpr Field kCompletionFields[] = {
     {"include_stop_str_in_output", "true", kWorks},
     {"kv_transfer_params", R"({"do_remote_decode": true})", kRefused},
     {"logits_processors", R"(["x"])", kRefused},
+    {"logprob_token_ids", "[1]", kWorks, R"(, "logprobs": 0)"},
     {"metadata", R"({"a": "b"})", kNoEffect},
     {"min_p", "0.1", kWorks},
     {"min_tokens", "2", kWorks},

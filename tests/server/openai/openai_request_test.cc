@@ -243,7 +243,9 @@ const BadField kBadShared[] = {
     {R"("truncate_prompt_tokens": "all")", "truncate_prompt_tokens: must be an integer"},
     {R"("truncation_side": "right")", R"(truncation_side: must be "left", got "right")"},
     {R"("return_tokens_as_token_ids": 5)", "return_tokens_as_token_ids: must be true or false"},
-    {R"("logprob_token_ids": [5])", "logprob_token_ids: not supported"},
+    {R"("logprob_token_ids": [5])", "logprob_token_ids: must be absent where no logprobs"},
+    {R"("logprob_token_ids": [])", "logprob_token_ids: must have at least one token id"},
+    {R"("logprob_token_ids": ["a"])", "logprob_token_ids: must be an array of token ids"},
 };
 
 TEST(OpenAiRequest, BadFieldsOfBoth) {

@@ -75,6 +75,7 @@ constexpr Field kFields[] = {
     {"include_reasoning", "false", kWorks},
     {"include_stop_str_in_output", "true", kWorks},
     {"logit_bias", R"({"5": 1})", kWorks},
+    {"logprob_token_ids", "[1]", kRefused},  // without include
     {"min_p", "0.1", kWorks},
     {"min_tokens", "2", kWorks},
     {"n", "2", kRefused},
