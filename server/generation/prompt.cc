@@ -69,7 +69,7 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, bool ad
   return tokens;
 }
 
-// Of a request that has truncate_prompt_tokens: how many of the prompt's last tokens are taken.
+// Of a request that has truncate_prompt_tokens: how many of the prompt's tokens are taken.
 absl::StatusOr<int64_t> NumTokensToKeep(const v1::GenerateRequest& request, int64_t limit) {
   const int32_t wanted = request.truncate_prompt_tokens();
   if (wanted == kAsManyAsFit) {
@@ -123,7 +123,11 @@ absl::StatusOr<Prompt> ParsePrompt(const v1::GenerateRequest& request, const Ser
   TIDAL_ASSIGN_OR_RETURN(Prompt prompt, Encode(request, limit, model));
   std::vector<TokenId>& tokens = prompt.tokens;
   if (kept > 0 && static_cast<int64_t>(tokens.size()) > kept) {
-    tokens.erase(tokens.begin(), tokens.end() - kept);
+    if (request.truncate_prompt_end()) {
+      tokens.erase(tokens.begin() + kept, tokens.end());
+    } else {
+      tokens.erase(tokens.begin(), tokens.end() - kept);
+    }
     prompt.truncated = true;
   }
   TIDAL_RETURN_IF_ERROR(CheckPromptLength(static_cast<int64_t>(tokens.size()), limit));

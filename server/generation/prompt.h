@@ -18,7 +18,7 @@ namespace tidal {
 struct Prompt {
   std::vector<TokenId> tokens;  // at least one, and no more than have room
   std::string text;             // that they come from; of token ids none
-  bool truncated = false;       // tokens of the text's beginning are not among them
+  bool truncated = false;       // not all tokens of the text are among them
 };
 
 // INVALID_ARGUMENT "field: must be ..., got ...", by the field's path in the proto.

@@ -99,13 +99,16 @@ void ReadPromptLogprobs(JsonFields& fields, v1::Output& output, ReplyOptions& re
   reply.prompt_logprobs = true;
 }
 
-// Of a longer prompt its end is taken.
+// Of a longer prompt its end is taken, or its beginning.
 void ReadTruncation(JsonFields& fields, v1::GenerateRequest& call) {
   if (auto value = fields.Integer("truncate_prompt_tokens", kMinInt32, kMaxInt32)) {
     call.set_truncate_prompt_tokens(*value);
   }
   const auto side = fields.String("truncation_side");
-  if (side && *side != "left") fields.Fail("truncation_side", R"("left")", *side);
+  if (side && *side != "left" && *side != "right") {
+    return fields.Fail("truncation_side", R"("left" or "right")", *side);
+  }
+  call.set_truncate_prompt_end(side == "right");
 }
 
 }  // namespace

@@ -340,11 +340,14 @@ TEST_F(GenerationRequestTest, LogProbabilitiesOfAPromptAreBounded) {
               HasSubstr("output.logprobs: must be absent"));
 }
 
-TEST_F(GenerationRequestTest, ALongPromptIsCutToItsEnd) {
+TEST_F(GenerationRequestTest, ALongPromptIsCutToOneOfItsEnds) {
   v1::GenerateRequest request;
   for (int i = 0; i < 300; ++i) request.mutable_token_ids()->add_ids(100 + i);
   request.set_truncate_prompt_tokens(3);
   EXPECT_THAT(Parse(request)->prompt, ElementsAre(397, 398, 399));
+  request.set_truncate_prompt_end(true);
+  EXPECT_THAT(Parse(request)->prompt, ElementsAre(100, 101, 102));
+  request.set_truncate_prompt_end(false);
   request.set_truncate_prompt_tokens(-1);
   EXPECT_EQ(Parse(request)->prompt.size(), 199u);
   EXPECT_EQ(Parse(request)->prompt.back(), 399);

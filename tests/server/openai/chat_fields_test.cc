@@ -90,7 +90,7 @@ constexpr Field kChatFields[] = {
     {"thinking_token_budget", "100", kWorks},
     {"top_k", "5", kWorks},
     {"truncate_prompt_tokens", "5", kWorks},
-    {"truncation_side", R"("left")", kNoEffect},
+    {"truncation_side", R"("right")", kWorks},
     {"use_beam_search", "true", kRefused},
     {"vllm_xargs", R"({"a": 1})", kNoEffect},
 };

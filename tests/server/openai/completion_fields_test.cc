@@ -64,6 +64,7 @@ constexpr Field kCompletionFields[] = {
     {"structured_outputs", R"({"regex": "a+"})", kWorks},
     {"top_k", "5", kWorks},
     {"truncate_prompt_tokens", "5", kWorks},
+    {"truncation_side", R"("right")", kWorks},
     {"use_beam_search", "true", kRefused},
     {"vllm_xargs", R"({"a": 1})", kNoEffect},
 };

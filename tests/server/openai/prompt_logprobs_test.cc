@@ -32,12 +32,16 @@ TEST(OpenAiPromptLogprobs, LogProbabilitiesOfPrompts) {
   EXPECT_TRUE(call.stopping().has_max_tokens());
   EXPECT_EQ(call.stopping().max_tokens(), 0);
   EXPECT_EQ(call.truncate_prompt_tokens(), -1);
+  EXPECT_FALSE(call.truncate_prompt_end());
   EXPECT_TRUE(completion->reply.echo);
   EXPECT_TRUE(completion->reply.prompt_logprobs);
   EXPECT_EQ(completion->reply.token_names, TokenNames::kIds);
   const auto plain = ParseCompletionRequest(R"({"prompt": "Hi"})");
   EXPECT_FALSE(plain->calls[0].output().has_prompt_logprobs());
   EXPECT_FALSE(plain->calls[0].has_truncate_prompt_tokens());
+  const auto beginning = ParseCompletionRequest(
+      R"({"prompt": "Hi", "truncate_prompt_tokens": 1, "truncation_side": "right"})");
+  EXPECT_TRUE(beginning->calls[0].truncate_prompt_end());
   EXPECT_EQ(plain->reply.token_names, TokenNames::kTexts);
 }
 
