@@ -180,6 +180,8 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
       return connection->Respond(fail(400, route.refusal));
     case Endpoint::kCompletions:
     case Endpoint::kChatCompletions:
+    case Endpoint::kChatBatch:
+    case Endpoint::kInvocations:
     case Endpoint::kMessages:
     case Endpoint::kResponses:
       return AnswerGenerate(std::move(connection), request, route, context);

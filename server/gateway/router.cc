@@ -30,6 +30,8 @@ constexpr const char* kGet = "GET, HEAD";
 constexpr Entry kEntries[] = {
     {"/v1/completions", Endpoint::kCompletions, "POST", false, ReadCompletions},
     {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false, ReadChatCompletions},
+    {"/v1/chat/completions/batch", Endpoint::kChatBatch, "POST", false, ReadChatBatch},
+    {"/invocations", Endpoint::kInvocations, "POST", false, ReadInvocation},
     {"/v1/responses", Endpoint::kResponses, "POST", false, ReadResponses},
     {"/v1/messages", Endpoint::kMessages, "POST", false, ReadMessages},
     {"/v1/messages/count_tokens", Endpoint::kCountTokens, "POST", false},

@@ -18,6 +18,8 @@ enum class Endpoint {
   kWrongMethod,
   kCompletions,
   kChatCompletions,
+  kChatBatch,
+  kInvocations,
   kResponses,
   kStoredResponse,
   kMessages,

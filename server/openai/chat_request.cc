@@ -21,6 +21,10 @@ namespace {
 
 constexpr const char* kUnsupportedInChats[] = {"audio", "prediction", "web_search_options",
                                                "chat_template", nullptr};
+constexpr const char* kUnsupportedInChatBatches[] = {"stream", "echo", nullptr};
+
+// A request may have several conversations; each is a call of its own.
+constexpr size_t kMaxChats = 128;
 
 constexpr std::array kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
 
@@ -95,24 +99,48 @@ void ReadMessage(JsonFields& message, absl::string_view text, v1::ChatMessage& o
   ReadContent(message, out);
 }
 
-void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
-  const nlohmann::json* messages = fields.Array("messages");
-  if (messages == nullptr || messages->empty()) {
-    return fields.Fail("messages", "must be an array of at least one message");
+// `text` is what `messages` was parsed from, and `field` where it stands.
+void ReadConversation(JsonFields& fields, const std::string& field, const nlohmann::json& messages,
+                      absl::string_view text, v1::Chat& chat) {
+  if (!messages.is_array() || messages.empty()) {
+    return fields.Fail(field, "must be an array of at least one message");
   }
-  const std::vector<absl::string_view> texts = RawElements(RawMember(body, "messages"));
-  TIDAL_CHECK(texts.size() == messages->size());
+  const std::vector<absl::string_view> texts = RawElements(text);
+  TIDAL_CHECK(texts.size() == messages.size());
   FunctionHistory history;
-  for (size_t i = 0; i < messages->size(); ++i) {
-    const nlohmann::json& element = (*messages)[i];
-    const std::string name = absl::StrCat("messages[", i, "]");
-    if (!element.is_object()) return fields.Fail(name, "an object", element);
-    JsonFields message(element, name + ".");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string name = absl::StrCat(field, "[", i, "]");
+    if (!messages[i].is_object()) return fields.Fail(name, "an object", messages[i]);
+    JsonFields message(messages[i], name + ".");
     v1::ChatMessage& out = *chat.add_messages();
     ReadMessage(message, texts[i], out);
     history.ReadMessage(message, i, out);
     fields.Adopt(message.status());
   }
+}
+
+void ReadMessages(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  const nlohmann::json* messages = fields.Array("messages");
+  ReadConversation(fields, "messages", messages == nullptr ? nlohmann::json() : *messages,
+                   RawMember(body, "messages"), chat);
+}
+
+// Each of the conversations into a copy of `call`, which has all else.
+void ReadConversations(JsonFields& fields, absl::string_view body, const v1::GenerateRequest& call,
+                       OpenAiRequest& request) {
+  const nlohmann::json* chats = fields.Array("messages");
+  if (chats == nullptr || chats->empty() || chats->size() > kMaxChats) {
+    return fields.Fail("messages",
+                       absl::StrCat("must be an array of 1 to ", kMaxChats, " conversations"));
+  }
+  const std::vector<absl::string_view> texts = RawElements(RawMember(body, "messages"));
+  TIDAL_CHECK(texts.size() == chats->size());
+  for (size_t i = 0; i < chats->size(); ++i) {
+    request.calls.push_back(call);
+    ReadConversation(fields, absl::StrCat("messages[", i, "]"), (*chats)[i], texts[i],
+                     *request.calls.back().mutable_chat());
+  }
+  request.reply.num_calls = request.calls.size();
 }
 
 // Given to the template, as vLLM does, unless the client set them: each by its own name, and the
@@ -180,6 +208,35 @@ void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& 
   if (value) call.mutable_stopping()->set_max_tokens(*value);
 }
 
+// All of a chat but its messages.
+void ReadChatOptions(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
+  ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
+  ReadFunctions(fields, body, chat);
+  const auto effort = ReadEffort(fields, "reasoning_effort");
+  const auto verbosity = ReadVerbosity(fields, "verbosity");
+  ReadTemplateVariables(fields, body, effort, verbosity, chat);
+  if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
+  if (auto value = fields.Bool("continue_final_message")) {
+    chat.set_continue_final_message(*value);
+    // The default prompt for a new turn would contradict it.
+    if (*value && !chat.has_add_generation_prompt()) chat.set_add_generation_prompt(false);
+  }
+}
+
+// All of a request but its messages.
+void ReadRequestOptions(JsonFields& fields, absl::string_view body, v1::GenerateRequest& call,
+                        OpenAiRequest& request) {
+  request.reply.api = OpenAiApi::kChat;
+  RefuseUnsupported(fields, kUnsupportedInChats);
+  RefuseModalities(fields);
+  ReadSharedFields(fields, call, request);
+  ReadLogprobs(fields, call, request.reply);
+  ReadMaxTokens(fields, call, request.reply);
+  ReadChatOptions(fields, body, *call.mutable_chat());
+  ReadParsing(fields, call, request.reply);
+  ReadStructuredOutput(fields, body, call, request.reply);
+}
+
 }  // namespace
 
 void AddTemplateVariables(const nlohmann::ordered_json& defaults, v1::Chat& chat) {
@@ -227,36 +284,32 @@ void ReadTemplateVariables(JsonFields& fields, absl::string_view body,
 
 void ReadChat(JsonFields& fields, absl::string_view body, v1::Chat& chat) {
   ReadMessages(fields, body, chat);
-  ReadRawObjects(fields, body, "tools", *chat.mutable_tools());
-  ReadFunctions(fields, body, chat);
-  const auto effort = ReadEffort(fields, "reasoning_effort");
-  const auto verbosity = ReadVerbosity(fields, "verbosity");
-  ReadTemplateVariables(fields, body, effort, verbosity, chat);
-  if (auto value = fields.Bool("add_generation_prompt")) chat.set_add_generation_prompt(*value);
-  if (auto value = fields.Bool("continue_final_message")) {
-    chat.set_continue_final_message(*value);
-    // The default prompt for a new turn would contradict it.
-    if (*value && !chat.has_add_generation_prompt()) chat.set_add_generation_prompt(false);
-  }
+  ReadChatOptions(fields, body, chat);
 }
 
 absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   TIDAL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJsonObject(body));
   JsonFields fields(json);
   OpenAiRequest request;
-  request.reply.api = OpenAiApi::kChat;
   v1::GenerateRequest call;
-  RefuseUnsupported(fields, kUnsupportedInChats);
-  RefuseModalities(fields);
-  ReadSharedFields(fields, call, request);
-  ReadLogprobs(fields, call, request.reply);
-  ReadMaxTokens(fields, call, request.reply);
-  ReadChat(fields, body, *call.mutable_chat());
+  ReadMessages(fields, body, *call.mutable_chat());
+  ReadRequestOptions(fields, body, call, request);
   ReadEcho(fields, call.chat(), request.reply);
-  ReadParsing(fields, call, request.reply);
-  ReadStructuredOutput(fields, body, call, request.reply);
   TIDAL_RETURN_IF_ERROR(fields.status());
   request.calls.push_back(std::move(call));
+  return request;
+}
+
+absl::StatusOr<OpenAiRequest> ParseChatBatchRequest(absl::string_view body) {
+  TIDAL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJsonObject(body));
+  JsonFields fields(json);
+  OpenAiRequest request;
+  v1::GenerateRequest call;
+  RefuseUnsupported(fields, kUnsupportedInChatBatches);
+  ReadRequestOptions(fields, body, call, request);
+  ReadConversations(fields, body, call, request);
+  TIDAL_RETURN_IF_ERROR(fields.status());
+  request.reply.several_chats = true;
   return request;
 }
 

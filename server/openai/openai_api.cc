@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+#include "server/openai/json_fields.h"
 #include "server/openai/openai_codec.h"
 #include "server/openai/openai_reply.h"
 
@@ -36,6 +38,16 @@ absl::StatusOr<ApiRequest> ReadCompletions(absl::string_view body) {
 absl::StatusOr<ApiRequest> ReadChatCompletions(absl::string_view body) {
   TIDAL_ASSIGN_OR_RETURN(OpenAiRequest request, ParseChatRequest(body));
   return ToApiRequest(std::move(request));
+}
+
+absl::StatusOr<ApiRequest> ReadChatBatch(absl::string_view body) {
+  TIDAL_ASSIGN_OR_RETURN(OpenAiRequest request, ParseChatBatchRequest(body));
+  return ToApiRequest(std::move(request));
+}
+
+absl::StatusOr<ApiRequest> ReadInvocation(absl::string_view body) {
+  TIDAL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJsonObject(body));
+  return json.contains("messages") ? ReadChatCompletions(body) : ReadCompletions(body);
 }
 
 const ApiFormat kOpenAiFormat = {

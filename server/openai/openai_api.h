@@ -10,6 +10,9 @@ namespace tidal {
 
 absl::StatusOr<ApiRequest> ReadCompletions(absl::string_view body);
 absl::StatusOr<ApiRequest> ReadChatCompletions(absl::string_view body);
+absl::StatusOr<ApiRequest> ReadChatBatch(absl::string_view body);
+// SageMaker's one path: a chat where there are messages, else a completion.
+absl::StatusOr<ApiRequest> ReadInvocation(absl::string_view body);
 
 extern const ApiFormat kOpenAiFormat;
 

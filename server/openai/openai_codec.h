@@ -34,6 +34,7 @@ struct ReplyOptions {
   bool prompt_logprobs = false;  // in vLLM's form
   bool echo = false;             // of completions: with logprobs, those of the prompt come first
   std::string echo_text = "";    // of chats: comes before each content
+  bool several_chats = false;    // each gives choices, as a prompt of a completion does
   bool include_reasoning = true;
   bool function_calls = false;  // a call is told of as a function_call, OpenAI's first form
   bool service_tier = false;    // asked for, so that the reply names one
@@ -53,6 +54,9 @@ struct OpenAiRequest {
 
 absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body);
 absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body);
+// vLLM's: `messages` is an array of conversations, each of which gives choices as a prompt of a
+// completion does.
+absl::StatusOr<OpenAiRequest> ParseChatBatchRequest(absl::string_view body);
 
 absl::StatusOr<v1::TokenizeRequest> ParseTokenizeRequest(absl::string_view body);
 absl::StatusOr<v1::DetokenizeRequest> ParseDetokenizeRequest(absl::string_view body);

@@ -158,14 +158,20 @@ Json CollectedReply::RenderChoice(size_t index) const {
   json["logprobs"] = std::move(logprobs);
   json["finish_reason"] = FinishReasonJson(choice.finish.reason(), state_.options);
   json["stop_reason"] = StopReasonJson(choice.finish);
-  if (state_.options.prompt_logprobs && !chat) {
-    json["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[index / state_.options.n]);
+  json["token_ids"] = state_.options.return_token_ids ? Json(choice.token_ids) : Json(nullptr);
+  if (state_.prompt_by_choice()) AddPrompt(index / state_.options.n, &json);
+  return json;
+}
+
+void CollectedReply::AddPrompt(size_t call, Json* json) const {
+  (*json)["prompt_logprobs"] = nullptr;
+  (*json)["prompt_token_ids"] = nullptr;
+  if (state_.options.prompt_logprobs) {
+    (*json)["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[call]);
   }
   if (state_.options.return_token_ids) {
-    json["token_ids"] = choice.token_ids;
-    if (!chat) json["prompt_token_ids"] = state_.prompt_token_ids[index / state_.options.n];
+    (*json)["prompt_token_ids"] = state_.prompt_token_ids[call];
   }
-  return json;
 }
 
 absl::Status CollectedReply::Finish(std::string* out) {
@@ -179,13 +185,8 @@ absl::Status CollectedReply::Finish(std::string* out) {
                {"model", state_.model},
                {"choices", std::move(choices)},
                {"usage", UsageJson(state_.usage)}};
-  if (chat && state_.options.prompt_logprobs) {
-    json["prompt_logprobs"] = PromptLogprobsJson(state_.prompt_logprobs[0]);
-  }
+  if (!state_.prompt_by_choice()) AddPrompt(0, &json);
   if (state_.options.service_tier) json["service_tier"] = "default";
-  if (chat && state_.options.return_token_ids) {
-    json["prompt_token_ids"] = state_.prompt_token_ids[0];
-  }
   out->append(DumpJson(json));
   return absl::OkStatus();
 }

@@ -28,6 +28,10 @@ struct ReplyState {
   size_t ChoiceOf(size_t call, uint32_t index) const { return call * options.n + index; }
   // Do the log probabilities of each output begin with the prompt's?
   bool echoes_logprobs() const { return options.echo && options.logprobs; }
+  // Does what is told of the prompt stand in each choice? Else beside them: there is one prompt.
+  bool prompt_by_choice() const {
+    return options.api == OpenAiApi::kCompletions || options.several_chats;
+  }
   // INTERNAL where the event does not fit the request: the service broke the contract.
   // INVALID_ARGUMENT where the log probabilities of all prompts are too many for one reply.
   absl::Status Accept(size_t call, const v1::GenerateResponse& event);
@@ -104,6 +108,8 @@ class CollectedReply : public ApiReply {
     v1::OutputFinish finish;
   };
   nlohmann::ordered_json RenderChoice(size_t index) const;
+  // What vLLM tells of the prompt, null where it is not asked for.
+  void AddPrompt(size_t call, nlohmann::ordered_json* json) const;
 
   ReplyState state_;
   std::vector<Choice> choices_;

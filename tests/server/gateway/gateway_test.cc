@@ -76,6 +76,21 @@ TEST_F(GatewayTest, SeveralPromptsGiveOneChoiceEach) {
   EXPECT_EQ(fake_.calls, 3);
 }
 
+TEST_F(GatewayTest, AnInvocationIsAChatOrACompletion) {
+  StartGateway();
+  const std::string messages = R"({"messages": [{"role": "user", "content": "Hi"}]})";
+  for (const auto& [body, object] :
+       {std::pair<std::string, std::string>(kPrompt, "text_completion"),
+        {messages, "chat.completion"}}) {
+    const HttpReply reply = Fetch(port(), PostRequest("/invocations", body));
+    EXPECT_EQ(reply.status, 200) << reply.body;
+    EXPECT_EQ(json::parse(reply.body)["object"], object);
+  }
+  const HttpReply neither = Fetch(port(), PostRequest("/invocations", "{}"));
+  EXPECT_EQ(neither.status, 400);
+  EXPECT_THAT(neither.body, HasSubstr("prompt: must be given"));
+}
+
 TEST_F(GatewayTest, OtherEndpoints) {
   options_.render_metrics = [] { return std::string("vllm:num_requests_running 0\n"); };
   StartGateway();

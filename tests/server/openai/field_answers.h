@@ -34,7 +34,8 @@ inline std::string EffectOf(const OpenAiRequest& request) {
   return absl::StrCat(request.calls[0].DebugString(), request.request_id, reply.stream,
                       reply.include_usage, reply.continuous_usage_stats, reply.include_reasoning,
                       reply.logprobs, reply.function_calls, reply.service_tier, reply.named_tool,
-                      reply.echo_text, reply.prompt_logprobs, static_cast<int>(reply.token_names));
+                      reply.echo_text, reply.several_chats, reply.prompt_logprobs,
+                      static_cast<int>(reply.token_names));
 }
 
 // `required`: the members of the smallest request. `parse`: the API's.

@@ -29,7 +29,10 @@ TEST(OpenAiReply, Completion) {
                                             {"text", "Héllo"},
                                             {"logprobs", nullptr},
                                             {"finish_reason", "stop"},
-                                            {"stop_reason", "END"}}})},
+                                            {"stop_reason", "END"},
+                                            {"token_ids", nullptr},
+                                            {"prompt_logprobs", nullptr},
+                                            {"prompt_token_ids", nullptr}}})},
                   {"usage", kUsage}}));
 }
 
@@ -46,8 +49,11 @@ TEST(OpenAiReply, Chat) {
                                   {{"role", "assistant"}, {"content", "Hi"}, {"refusal", nullptr}}},
                                  {"logprobs", nullptr},
                                  {"finish_reason", "length"},
-                                 {"stop_reason", nullptr}}})},
-                  {"usage", kUsage}}));
+                                 {"stop_reason", nullptr},
+                                 {"token_ids", nullptr}}})},
+                  {"usage", kUsage},
+                  {"prompt_logprobs", nullptr},
+                  {"prompt_token_ids", nullptr}}));
 }
 
 TEST(OpenAiReply, CompletionLogprobs) {
