@@ -14,6 +14,7 @@
 #include "server/gateway/call_metadata.h"
 #include "server/gateway/generate_call.h"
 #include "server/gateway/generate_exchange.h"
+#include "server/gateway/load_report.h"
 #include "server/generation/request_limits.h"
 #include "server/http/connection.h"
 #include "server/http/cors.h"
@@ -224,6 +225,7 @@ void ApiHandler::AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequ
     span->End(error.http_status);
     return connection->Respond(ErrorResponse(error, context));
   }
+  AddLoadReport(request.load_report_format, *parsed);
   if (!parsed->request_id.empty()) context.request_id = RequestId(parsed->request_id);
   for (size_t i = 0; i < parsed->calls.size(); ++i) {
     parsed->calls[i].set_request_id(
@@ -232,6 +234,12 @@ void ApiHandler::AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequ
   const CallMetadata metadata = MetadataOf(request, span->context());
   GenerateExchange::Start(std::move(connection), channel_->stubs(), *std::move(parsed), metadata,
                           std::move(context), options_.max_unsent_bytes, std::move(span));
+}
+
+void ApiHandler::AddLoadReport(const std::string& format, ApiRequest& request) const {
+  if (format.empty() || !options_.render_metrics) return;
+  std::string report = LoadReport(format, options_.render_metrics());
+  if (!report.empty()) request.headers.emplace_back(kLoadReportHeader, std::move(report));
 }
 
 void ApiHandler::AnswerOnQueryThread(const std::shared_ptr<Connection>& connection,

@@ -40,6 +40,8 @@ class ApiHandler {
   void Answer(std::shared_ptr<Connection> connection, HttpRequest& request, const Route& route);
   void AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequest& request,
                       const Route& route, ResponseContext context);
+  // To the headers of the reply, where the client asks for one and this process knows its load.
+  void AddLoadReport(const std::string& format, ApiRequest& request) const;
   void AnswerTokenize(const std::shared_ptr<Connection>& connection, HttpRequest& request,
                       const ResponseContext& context);
   void AnswerCountTokens(const std::shared_ptr<Connection>& connection, HttpRequest& request,

@@ -22,8 +22,9 @@ struct HttpRequest {
   std::string origin;        // header "Origin"; empty when absent
   // Headers "Access-Control-Request-Method" and "-Headers"; empty when absent.
   std::string preflight_method, preflight_headers;
-  std::string trace_parent;  // headers "traceparent", joined with commas; empty when absent
-  std::string trace_state;   // headers "tracestate", likewise
+  std::string load_report_format;  // header "endpoint-load-metrics-format"; empty when absent
+  std::string trace_parent;        // headers "traceparent", joined with commas; empty when absent
+  std::string trace_state;         // headers "tracestate", likewise
   std::string body;
   bool keep_alive = true;  // the client wants the connection kept
   bool chunked_ok = true;  // HTTP/1.1: a reply may be chunked

@@ -159,6 +159,7 @@ HttpRequest RequestParser::Release() {
   request.authorization = AuthorizationOf(message);
   request.content_type = ToString(message[http::field::content_type]);
   request.request_id = ToString(message["X-Request-Id"]);
+  request.load_report_format = ToString(message["endpoint-load-metrics-format"]);
   request.origin = ToString(message[http::field::origin]);
   request.preflight_method = ToString(message[http::field::access_control_request_method]);
   request.preflight_headers = ToString(message[http::field::access_control_request_headers]);

@@ -285,5 +285,17 @@ TEST_F(GatewayHeadersTest, ClientsThatLeaveBeforeTheHeadAreForgotten) {
   gateway_->Stop(absl::Seconds(10));
 }
 
+TEST_F(GatewayHeadersTest, RepliesTellOfTheLoadWhereTheyAreAskedTo) {
+  options_.render_metrics = [] { return std::string("vllm:num_requests_waiting 2\n"); };
+  StartGateway();
+  const std::string asks = "endpoint-load-metrics-format: TEXT\r\n";
+  for (const std::string& body : {std::string(kPrompt), std::string(kStream)}) {
+    EXPECT_THAT(Fetch(port(), PostRequest("/v1/completions", body, asks)).head,
+                HasSubstr("endpoint-load-metrics: TEXT named_metrics.num_requests_waiting=2\r\n"));
+    EXPECT_THAT(Fetch(port(), PostRequest("/v1/completions", body)).head,
+                Not(HasSubstr("endpoint-load-metrics")));
+  }
+}
+
 }  // namespace
 }  // namespace tidal
