@@ -33,6 +33,7 @@ struct DoorConfig {
   int32_t health_port = 0;                   // plain HTTP for probes and metrics; 0: none
   std::vector<std::string> allowed_origins;  // of pages that may use the API, or "*"; empty: none
   std::string root_path;                     // a proxy's prefix of all paths; empty: none
+  bool enable_force_include_usage = false;   // OpenAI's streams tell of their usage unasked
   HttpLimits http;
 
   // INVALID_ARGUMENT "flag: must be ..., got ...". The files are read later.

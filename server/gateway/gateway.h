@@ -52,6 +52,7 @@ struct GatewayOptions {
   std::vector<std::string> allowed_origins;
   // Where a proxy offers the API ("/llm"): paths below it are those without it. Empty: none.
   std::string root_path;
+  bool force_include_usage = false;  // OpenAI's streams tell of their usage in every chunk
 
   HttpLimits limits;
   size_t max_body_bytes = 10 << 20;

@@ -43,7 +43,8 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
       stream_(request.stream),
       max_unsent_bytes_(max_unsent_bytes),
       span_(std::move(span)),
-      reply_(request.make_reply({context_.request_id, absl::ToUnixSeconds(absl::Now())})),
+      reply_(request.make_reply(
+          {context_.request_id, absl::ToUnixSeconds(absl::Now()), request.force_include_usage})),
       paused_(request.calls.size()),
       started_(request.calls.size()),
       head_timer_(connection_->executor()) {}

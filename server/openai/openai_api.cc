@@ -18,7 +18,11 @@ ApiRequest ToApiRequest(OpenAiRequest request) {
   result.request_id = std::move(request.request_id);
   result.stream = request.reply.stream;
   result.make_reply = [options = std::move(request.reply)](
-                          const ReplyIdentity& identity) -> std::unique_ptr<ApiReply> {
+                          const ReplyIdentity& identity) mutable -> std::unique_ptr<ApiReply> {
+    if (identity.force_include_usage) {
+      options.include_usage = true;
+      options.continuous_usage_stats = true;
+    }
     const std::string id = ReplyId(options.api, identity.request_id);
     if (options.stream) {
       return std::make_unique<StreamedReply>(options, id, identity.created_seconds);

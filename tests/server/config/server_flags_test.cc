@@ -88,6 +88,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"health_port", "3"},
        {"allowed_origins", "https://a,https://b"},
        {"root_path", "/llm"},
+       {"enable_force_include_usage", "true"},
        {"enable_tokenizer_info_endpoint", "true"},
        {"max_connections", "11"},
        {"max_header_bytes", "8KiB"},
@@ -143,6 +144,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_EQ(config->doors.health_port, 3);
   EXPECT_THAT(config->doors.allowed_origins, ElementsAre("https://a", "https://b"));
   EXPECT_EQ(config->doors.root_path, "/llm");
+  EXPECT_TRUE(config->doors.enable_force_include_usage);
   EXPECT_TRUE(model.enable_tokenizer_info_endpoint);
   EXPECT_EQ(config->doors.http.max_connections, 11);
   EXPECT_EQ(config->doors.http.max_header_bytes, 8 << 10);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "server/observe/tracer.h"
@@ -62,6 +63,20 @@ TEST_F(GatewayTest, StreamsAChat) {
   EXPECT_THAT(reply.body, HasSubstr(R"("delta":{"role":"assistant","content":""})"));
   EXPECT_THAT(reply.body, HasSubstr(R"("delta":{"content":" world"})"));
   EXPECT_TRUE(absl::EndsWith(reply.body, "data: [DONE]\n\n")) << reply.body;
+}
+
+TEST_F(GatewayTest, StreamsTellOfTheirUsageUnaskedWhereTheOperatorWantsIt) {
+  options_.force_include_usage = true;
+  StartGateway();
+  const std::string body = Fetch(port(), PostRequest("/v1/completions", kStream)).body;
+  const std::vector<std::string> events = absl::StrSplit(body, "\n\n", absl::SkipEmpty());
+  ASSERT_GT(events.size(), 2u);
+  EXPECT_EQ(events.back(), "data: [DONE]");
+  for (size_t i = 0; i + 1 < events.size(); ++i) {
+    const json chunk = json::parse(events[i].substr(6));
+    EXPECT_EQ(chunk["usage"]["prompt_tokens"], 3) << events[i];
+    EXPECT_EQ(chunk["choices"].empty(), i + 2 == events.size());
+  }
 }
 
 TEST_F(GatewayTest, SeveralPromptsGiveOneChoiceEach) {
