@@ -34,6 +34,7 @@ struct DoorConfig {
   std::vector<std::string> allowed_origins;  // of pages that may use the API, or "*"; empty: none
   std::string root_path;                     // a proxy's prefix of all paths; empty: none
   bool enable_force_include_usage = false;   // OpenAI's streams tell of their usage unasked
+  bool return_tokens_as_token_ids = false;   // unless a request says it
   HttpLimits http;
 
   // INVALID_ARGUMENT "flag: must be ..., got ...". The files are read later.

@@ -34,6 +34,10 @@ ABSL_FLAG(
     bool, enable_force_include_usage, false,
     "Streams of OpenAI's completions and chats tell of their usage in every chunk, also where "
     "stream_options does not ask for it.");
+ABSL_FLAG(
+    bool, return_tokens_as_token_ids, false,
+    "Log probabilities of completions and chats name tokens by their ids (token_id:123) where "
+    "the request does not say how.");
 ABSL_FLAG(int32_t, max_connections, tidal::HttpLimits().max_connections,
           "Connections held, of HTTP and of gRPC each; more are answered 503, or closed.");
 ABSL_FLAG(tidal::ByteSize, max_header_bytes, {tidal::HttpLimits().max_header_bytes},
@@ -64,6 +68,7 @@ DoorConfig DoorConfigFromFlags() {
   config.health_port = absl::GetFlag(FLAGS_health_port);
   config.allowed_origins = absl::GetFlag(FLAGS_allowed_origins);
   config.root_path = absl::GetFlag(FLAGS_root_path);
+  config.return_tokens_as_token_ids = absl::GetFlag(FLAGS_return_tokens_as_token_ids);
   config.enable_force_include_usage = absl::GetFlag(FLAGS_enable_force_include_usage);
   config.http.max_connections = absl::GetFlag(FLAGS_max_connections);
   config.http.max_header_bytes = absl::GetFlag(FLAGS_max_header_bytes).bytes;

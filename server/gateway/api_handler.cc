@@ -225,7 +225,7 @@ void ApiHandler::AnswerGenerate(std::shared_ptr<Connection> connection, HttpRequ
     span->End(error.http_status);
     return connection->Respond(ErrorResponse(error, context));
   }
-  parsed->force_include_usage = options_.force_include_usage;
+  parsed->defaults = options_.reply_defaults;
   AddLoadReport(request.load_report_format, *parsed);
   if (!parsed->request_id.empty()) context.request_id = RequestId(parsed->request_id);
   for (size_t i = 0; i < parsed->calls.size(); ++i) {

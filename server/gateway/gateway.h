@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/config/door_config.h"
+#include "server/openai/api_reply.h"
 #include "server/security/api_keys.h"
 #include "server/security/tls_files.h"
 
@@ -52,7 +53,7 @@ struct GatewayOptions {
   std::vector<std::string> allowed_origins;
   // Where a proxy offers the API ("/llm"): paths below it are those without it. Empty: none.
   std::string root_path;
-  bool force_include_usage = false;  // OpenAI's streams tell of their usage in every chunk
+  ReplyDefaults reply_defaults;
 
   HttpLimits limits;
   size_t max_body_bytes = 10 << 20;

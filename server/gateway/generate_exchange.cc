@@ -44,7 +44,7 @@ GenerateExchange::GenerateExchange(std::shared_ptr<Connection> connection,
       max_unsent_bytes_(max_unsent_bytes),
       span_(std::move(span)),
       reply_(request.make_reply(
-          {context_.request_id, absl::ToUnixSeconds(absl::Now()), request.force_include_usage})),
+          {context_.request_id, absl::ToUnixSeconds(absl::Now()), request.defaults})),
       paused_(request.calls.size()),
       started_(request.calls.size()),
       head_timer_(connection_->executor()) {}

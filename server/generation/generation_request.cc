@@ -317,9 +317,10 @@ absl::StatusOr<GenerationRequest> ParseGenerationRequest(const v1::GenerateReque
   TIDAL_ASSIGN_OR_RETURN(out.structure, OutputStructure(request, out.output.parsing, model));
   if (request.output().echo()) {
     const bool is_whole_text = request.has_text() && !prompt.truncated;
+    // As in vLLM, the prompt as it is, with its special tokens.
     out.output.echo = is_whole_text
                           ? std::move(prompt.text)
-                          : model.tokenizer->Decode(out.prompt, out.output.skip_special_tokens);
+                          : model.tokenizer->Decode(out.prompt, /*skip_special_tokens=*/false);
   }
   return out;
 }

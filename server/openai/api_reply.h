@@ -23,13 +23,18 @@
 
 namespace tidal {
 
-// What every name in a reply is made of, and what the operator wants of all. An id is the same
-// wherever it stands in the reply, so it is made of these and of places (the second item), once.
+// What the operator wants of the replies of completions and chats.
+struct ReplyDefaults {
+  bool force_include_usage = false;  // streams tell of their usage in every chunk, asked to or not
+  bool return_tokens_as_token_ids = false;  // unless the request says it: tokens by their ids
+};
+
+// What every name in a reply is made of. An id is the same wherever it stands in the reply, so it
+// is made of these and of places (the second item), once.
 struct ReplyIdentity {
   std::string request_id;       // fits a header and a log line
   int64_t created_seconds = 0;  // Unix time
-  // OpenAI's streams tell of their usage in every chunk, also where it is not asked for.
-  bool force_include_usage = false;
+  ReplyDefaults defaults = {};
 };
 
 // The reply to one request, from the events of its calls: server-sent events where the request asks
@@ -63,7 +68,7 @@ struct ApiRequest {
   bool stream = false;                     // the reply is server-sent events
   // Headers of the reply besides the usual ones, where it is none of an error.
   std::vector<std::pair<std::string, std::string>> headers;
-  bool force_include_usage = false;  // for the ReplyIdentity
+  ReplyDefaults defaults;  // for the ReplyIdentity
   // Called once.
   std::function<std::unique_ptr<ApiReply>(const ReplyIdentity&)> make_reply;
 };

@@ -19,9 +19,12 @@ ApiRequest ToApiRequest(OpenAiRequest request) {
   result.stream = request.reply.stream;
   result.make_reply = [options = std::move(request.reply)](
                           const ReplyIdentity& identity) mutable -> std::unique_ptr<ApiReply> {
-    if (identity.force_include_usage) {
+    if (identity.defaults.force_include_usage) {
       options.include_usage = true;
       options.continuous_usage_stats = true;
+    }
+    if (identity.defaults.return_tokens_as_token_ids && !options.token_names) {
+      options.token_names = TokenNames::kIds;
     }
     const std::string id = ReplyId(options.api, identity.request_id);
     if (options.stream) {

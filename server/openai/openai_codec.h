@@ -8,6 +8,7 @@
 #define TIDAL_SERVER_OPENAI_OPENAI_CODEC_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,11 @@ struct ReplyOptions {
   bool continuous_usage_stats = false;  // stream, with include_usage: usage so far in every chunk
   bool logprobs = false;
   bool return_token_ids = false;
-  TokenNames token_names = TokenNames::kTexts;
-  bool prompt_logprobs = false;  // in vLLM's form
-  bool echo = false;             // of completions: with logprobs, those of the prompt come first
-  std::string echo_text = "";    // of chats: comes before each content
-  bool several_chats = false;    // each gives choices, as a prompt of a completion does
+  std::optional<TokenNames> token_names = std::nullopt;  // or the operator's, else texts
+  bool prompt_logprobs = false;                          // in vLLM's form
+  bool echo = false;           // of completions: with logprobs, those of the prompt come first
+  std::string echo_text = "";  // of chats: comes before each content
+  bool several_chats = false;  // each gives choices, as a prompt of a completion does
   bool include_reasoning = true;
   bool function_calls = false;  // a call is told of as a function_call, OpenAI's first form
   bool service_tier = false;    // asked for, so that the reply names one

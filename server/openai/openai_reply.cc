@@ -128,7 +128,7 @@ Json CollectedReply::RenderChoice(size_t index) const {
   const bool chat = state_.options.api == OpenAiApi::kChat;
   Json logprobs = nullptr;
   if (state_.options.logprobs) {
-    const TokenNames names = state_.options.token_names;
+    const TokenNames names = state_.options.token_names.value_or(TokenNames::kTexts);
     if (chat) {
       logprobs = ChatLogprobsJson(choice.logprobs, names);
     } else if (state_.options.echo) {

@@ -115,14 +115,13 @@ Json CompletionLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens,
   for (const v1::TokenLogprobs& token : tokens) {
     texts.push_back(NameOf(token.token(), names));
     logprobs.push_back(FiniteLogprob(token.token().logprob()));
-    Json top = Json::object();
-    // The better of two tokens with the same text comes first and stays.
-    const auto add = [&](const v1::Logprob& other) {
-      const std::string name = NameOf(other, names);
-      if (!top.contains(name)) top[name] = FiniteLogprob(other.logprob());
-    };
-    for (const v1::Logprob& other : token.top()) add(other);
-    add(token.token());
+    // As in vLLM, the token itself comes first; then the others, best first.
+    Json top = {{NameOf(token.token(), names), FiniteLogprob(token.token().logprob())}};
+    for (const v1::Logprob& other : token.top()) {
+      const double logprob = FiniteLogprob(other.logprob());
+      Json& value = top.emplace(NameOf(other, names), logprob).first.value();
+      value = std::max(value.get<double>(), logprob);  // of two tokens with one text
+    }
     top_logprobs.push_back(std::move(top));
   }
   return {{"text_offset", text_offsets},

@@ -2,10 +2,14 @@
 
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/json/json_value.h"
 #include "nlohmann/json.hpp"
 #include "server/generation/request_limits.h"
 
@@ -18,19 +22,26 @@ constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 constexpr const char* kUnsupportedAnywhere[] = {"use_beam_search", "prompt_embeds",
                                                 "kv_transfer_params", "logits_processors", nullptr};
 
+constexpr size_t kMaxBadKeys = 8;  // that an error names
+
 void ReadLogitBias(JsonFields& fields, v1::Sampling& sampling) {
   const nlohmann::json* bias = fields.Object("logit_bias");
   if (bias == nullptr) return;
+  std::vector<std::string> bad_keys;
   for (const auto& [key, value] : bias->items()) {
     uint32_t token = 0;
     if (!absl::SimpleAtoi(key, &token)) {
-      return fields.Fail("logit_bias", "an object whose keys are token ids", key);
+      if (bad_keys.size() < kMaxBadKeys) bad_keys.push_back(QuoteJson(key));
+      continue;
     }
     if (!value.is_number()) {
       return fields.Fail(absl::StrCat("logit_bias[", token, "]"), "a number", value);
     }
     (*sampling.mutable_logit_bias())[token] = value.get<float>();
   }
+  if (bad_keys.empty()) return;
+  fields.Fail("logit_bias", absl::StrCat("must be an object whose keys are token ids, got ",
+                                         absl::StrJoin(bad_keys, ", ")));
 }
 
 // Which tokens may come.
@@ -173,8 +184,9 @@ void ReadSharedFields(JsonFields& fields, v1::GenerateRequest& call, OpenAiReque
   if (auto value = fields.Bool("skip_special_tokens")) output.set_skip_special_tokens(*value);
   if (auto value = fields.Bool("return_token_ids")) output.set_return_token_ids(*value);
   request.reply.return_token_ids = output.return_token_ids();
-  const bool as_ids = fields.Bool("return_tokens_as_token_ids").value_or(false);
-  request.reply.token_names = as_ids ? TokenNames::kIds : TokenNames::kTexts;
+  if (auto as_ids = fields.Bool("return_tokens_as_token_ids")) {
+    request.reply.token_names = *as_ids ? TokenNames::kIds : TokenNames::kTexts;
+  }
   ReadPromptLogprobs(fields, output, request.reply);
   ReadTruncation(fields, call);
   output.set_final_only(!request.reply.stream);

@@ -109,7 +109,7 @@ Json StreamedReply::Logprobs(size_t choice, const v1::OutputDelta* delta) {
     tokens.assign(delta->logprobs().begin(), delta->logprobs().end());
     offsets = TextOffsets(*delta, &text_offset_[choice]);
   }
-  const TokenNames names = state_.options.token_names;
+  const TokenNames names = state_.options.token_names.value_or(TokenNames::kTexts);
   if (state_.options.echo && !sent_prompt_logprobs_[choice]) {
     sent_prompt_logprobs_[choice] = true;
     return EchoedLogprobsJson(state_.prompt_logprobs[choice / state_.options.n], tokens, offsets,

@@ -74,7 +74,7 @@ absl::StatusOr<tidal::GatewayOptions> OptionsFromFlags(const tidal::DoorConfig& 
   options.health_port = doors.health_port;
   options.allowed_origins = doors.allowed_origins;
   options.root_path = doors.root_path;
-  options.force_include_usage = doors.enable_force_include_usage;
+  options.reply_defaults = {doors.enable_force_include_usage, doors.return_tokens_as_token_ids};
   options.limits = doors.http;
   options.health_service = tidal::kAcceptingHealth;
   options.host = absl::GetFlag(FLAGS_host);

@@ -186,7 +186,8 @@ class TidalServer::Impl {
     options.health_port = config_.doors.health_port;
     options.allowed_origins = config_.doors.allowed_origins;
     options.root_path = config_.doors.root_path;
-    options.force_include_usage = config_.doors.enable_force_include_usage;
+    options.reply_defaults = {config_.doors.enable_force_include_usage,
+                              config_.doors.return_tokens_as_token_ids};
     options.limits = config_.doors.http;
     options.max_body_bytes = static_cast<size_t>(config_.max_request_bytes);
     options.render_metrics = [this] {

@@ -89,6 +89,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
        {"allowed_origins", "https://a,https://b"},
        {"root_path", "/llm"},
        {"enable_force_include_usage", "true"},
+       {"return_tokens_as_token_ids", "true"},
        {"enable_tokenizer_info_endpoint", "true"},
        {"max_connections", "11"},
        {"max_header_bytes", "8KiB"},
@@ -145,6 +146,7 @@ TEST_F(ServerFlagsTest, EveryFlagArrives) {
   EXPECT_THAT(config->doors.allowed_origins, ElementsAre("https://a", "https://b"));
   EXPECT_EQ(config->doors.root_path, "/llm");
   EXPECT_TRUE(config->doors.enable_force_include_usage);
+  EXPECT_TRUE(config->doors.return_tokens_as_token_ids);
   EXPECT_TRUE(model.enable_tokenizer_info_endpoint);
   EXPECT_EQ(config->doors.http.max_connections, 11);
   EXPECT_EQ(config->doors.http.max_header_bytes, 8 << 10);

@@ -66,7 +66,7 @@ TEST_F(GatewayTest, StreamsAChat) {
 }
 
 TEST_F(GatewayTest, StreamsTellOfTheirUsageUnaskedWhereTheOperatorWantsIt) {
-  options_.force_include_usage = true;
+  options_.reply_defaults.force_include_usage = true;
   StartGateway();
   const std::string body = Fetch(port(), PostRequest("/v1/completions", kStream)).body;
   const std::vector<std::string> events = absl::StrSplit(body, "\n\n", absl::SkipEmpty());

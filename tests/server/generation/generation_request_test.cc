@@ -445,8 +445,6 @@ TEST_F(GenerationRequestTest, EchoIsTheTextAsGivenElseTheDecodedPrompt) {
   EXPECT_EQ(Parse(request)->output.echo, "Hello <|end|>");
   request.mutable_chat()->add_messages()->set_role("user");
   request.mutable_chat()->mutable_messages(0)->set_content("Hi");
-  EXPECT_EQ(Parse(request)->output.echo, "Hi");
-  request.mutable_output()->set_skip_special_tokens(false);
   EXPECT_EQ(Parse(request)->output.echo, "<|bos|><|user|>Hi<|end|><|assistant|>");
 }
 

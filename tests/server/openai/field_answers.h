@@ -35,7 +35,7 @@ inline std::string EffectOf(const OpenAiRequest& request) {
                       reply.include_usage, reply.continuous_usage_stats, reply.include_reasoning,
                       reply.logprobs, reply.function_calls, reply.service_tier, reply.named_tool,
                       reply.echo_text, reply.several_chats, reply.prompt_logprobs,
-                      static_cast<int>(reply.token_names));
+                      reply.token_names.has_value());
 }
 
 // `required`: the members of the smallest request. `parse`: the API's.

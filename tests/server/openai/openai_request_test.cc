@@ -219,6 +219,8 @@ const BadField kBadShared[] = {
     {R"("seed": 18446744073709551615)", "seed: must be an integer"},
     {R"("logit_bias": [])", "logit_bias: must be an object"},
     {R"("logit_bias": {"a": 1})", "logit_bias: must be an object whose keys are token ids"},
+    {R"("logit_bias": {"a": 1, "5": 1, "b": 1})",
+     R"(logit_bias: must be an object whose keys are token ids, got "a", "b")"},
     {R"("logit_bias": {"-1": 1})", "logit_bias: must be an object whose keys are token ids"},
     {R"("logit_bias": {"1": "x"})", R"(logit_bias[1]: must be a number, got "x")"},
     {R"("stop_token_ids": [-1])", "stop_token_ids: must be an array of token ids"},

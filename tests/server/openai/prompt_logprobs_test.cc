@@ -42,7 +42,7 @@ TEST(OpenAiPromptLogprobs, LogProbabilitiesOfPrompts) {
   const auto beginning = ParseCompletionRequest(
       R"({"prompt": "Hi", "truncate_prompt_tokens": 1, "truncation_side": "right"})");
   EXPECT_TRUE(beginning->calls[0].truncate_prompt_end());
-  EXPECT_EQ(plain->reply.token_names, TokenNames::kTexts);
+  EXPECT_EQ(plain->reply.token_names, std::nullopt);
 }
 
 // As vLLM does: what goes on is put together.
