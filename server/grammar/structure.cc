@@ -52,7 +52,7 @@ class StructureBuilder {
     const bool budget = parts_.reasoning != nullptr && parts_.reasoning_budget.has_value();
     if (body.is_null() && !budget) return std::nullopt;
     if (body.is_null()) body = AnyTokens({}, std::nullopt);
-    if (parts_.reasoning != nullptr) body = Sequence({Reasoning(), std::move(body)});
+    if (parts_.reasoning != nullptr) body = WithReasoning(std::move(body), budget);
     const Format tag = {{"type", "structural_tag"}, {"format", std::move(body)}};
     return tag.dump(-1, ' ', false, Format::error_handler_t::replace);
   }
@@ -126,9 +126,37 @@ class StructureBuilder {
         start = Optional(std::move(start));
       alternatives.push_back(Sequence({std::move(start), Thoughts(markers.end)}));
     }
-    Format reasoning = Sequence({OneOf(std::move(alternatives)), Regex("[ \\t\\n]{0,8}")});
-    const bool certain = parts_.starts_in_reasoning || parts_.reasoning->starts_open;
-    return certain ? reasoning : Optional(std::move(reasoning));
+    return Sequence({OneOf(std::move(alternatives)), Regex("[ \\t\\n]{0,8}")});
+  }
+
+  // The answer behind the reasoning, which a model may leave out where nothing has begun it.
+  Format WithReasoning(Format answer, bool budget) const {
+    if (parts_.starts_in_reasoning || parts_.reasoning->starts_open) {
+      return Sequence({Reasoning(), std::move(answer)});
+    }
+    if (!budget) return Sequence({Optional(Reasoning()), std::move(answer)});
+    // Without reasoning none may begin: else what is above the budget would pass for the answer.
+    Format alone = WithoutReasoning(answer);
+    return OneOf({Sequence({Reasoning(), std::move(answer)}), std::move(alone)});
+  }
+
+  // The same answer, in which no start marker is. Answers that are no free text have none.
+  Format WithoutReasoning(Format answer) const {
+    std::vector<std::string> texts;
+    std::vector<TokenId> tokens;
+    for (const ReasoningMarkers& markers : parts_.reasoning->markers) {
+      texts.push_back(markers.start);
+      // Special or not, a model writes what is one token as that.
+      if (const auto token = parts_.tokenizer->TokenToId(markers.start)) tokens.push_back(*token);
+    }
+    if (answer["type"] == "dispatch") {
+      answer["excludes"] = texts;
+    } else if (answer["type"] == "any_tokens" && tokens.empty() && parts_.calls == nullptr) {
+      answer = {{"type", "any_text"}, {"excludes", texts}};
+    } else if (answer.contains("exclude_tokens")) {
+      for (const TokenId token : tokens) answer["exclude_tokens"].push_back(token);
+    }
+    return answer;
   }
 
   Format KeywordsOf(const Format& schema) const;

@@ -240,6 +240,38 @@ TEST(StructureTest, AReasoningBudgetEndsIt) {
   }
 }
 
+// Of a model that begins it itself, and may leave it out.
+TEST(StructureTest, ABudgetHoldsForReasoningThatIsNotBegunYet) {
+  const ReasoningFormat special = {.name = "special", .markers = {{"<|user|>", "<|system|>"}}};
+  StructureParts parts = Parts();
+  parts.reasoning_budget = 2;
+  parts.reasoning = &special;
+  for (const bool is_special : {true, false}) {  // one token it is in any case
+    parts.special = is_special ? SpecialMarkers{"<|user|>", "<|system|>"} : SpecialMarkers{};
+    const auto structure = Compile(parts);
+    ASSERT_NE(structure, nullptr);
+    EXPECT_TRUE(Accepts(*structure, "A plain answer, as long as it likes to be.")) << is_special;
+    EXPECT_FALSE(Accepts(*structure, "<|user|>I think, and think, and think, and think"));
+  }
+  parts.special = {"<|user|>", "<|system|>"};
+  EXPECT_TRUE(Accepts(*Compile(parts), "<|user|>I<|system|>So it is; but is it <|user|>?"));
+
+  parts.special = {};
+  parts.reasoning = FindReasoningFormat("qwen3");  // whose markers are several tokens here
+  const auto text = Compile(parts);
+  EXPECT_TRUE(Accepts(*text, "A plain answer, as long as it likes to be."));
+  EXPECT_TRUE(Accepts(*text, "<think>I</think>A plain answer, as long as it likes to be."));
+  EXPECT_FALSE(Accepts(*text, "<think>I think, and think, and think, and think</think>No."));
+
+  parts.tools = Tools(/*strict=*/true);
+  parts.calls = FindCallFormat("hermes");
+  const auto calls = Compile(parts);
+  EXPECT_TRUE(Accepts(*calls,
+                      "Let me look: <tool_call>\n{\"name\": \"now\", \"arguments\": {}}"
+                      "\n</tool_call>"));
+  EXPECT_FALSE(Accepts(*calls, "<think>I think, and think, and think, and think</think>No."));
+}
+
 TEST(StructureTest, AnAnswerOrCalls) {
   StructureParts parts = Parts();
   parts.answer = Json{{"type", "const_string"}, {"value", "{\"done\": true}"}};
