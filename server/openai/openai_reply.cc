@@ -142,7 +142,10 @@ Json CollectedReply::RenderChoice(size_t index) const {
   if (chat) {
     Json& message = json["message"];
     const std::string content = state_.options.echo_text + choice.text;
-    message = {{"role", "assistant"}, {"content", content}, {"refusal", nullptr}};
+    message = {{"role", "assistant"},
+               {"content", content},
+               {"refusal", nullptr},
+               {"reasoning", nullptr}};
     if (content.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
     if (state_.options.include_reasoning) AddReasoning(choice.reasoning, &message);
     for (const v1::ToolCallDelta& call : choice.tool_calls) {

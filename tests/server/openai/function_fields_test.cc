@@ -174,6 +174,7 @@ TEST(FunctionFields, AReplyHasAFunctionCall) {
             json({{"role", "assistant"},
                   {"content", nullptr},
                   {"refusal", nullptr},
+                  {"reasoning", nullptr},
                   {"function_call", {{"name", "f"}, {"arguments", R"({"a": 1})"}}}}));
   EXPECT_EQ(choice["finish_reason"], "function_call");
   options.named_tool = true;

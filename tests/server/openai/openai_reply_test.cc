@@ -46,7 +46,10 @@ TEST(OpenAiReply, Chat) {
                   {"choices",
                    json::array({{{"index", 0},
                                  {"message",
-                                  {{"role", "assistant"}, {"content", "Hi"}, {"refusal", nullptr}}},
+                                  {{"role", "assistant"},
+                                   {"content", "Hi"},
+                                   {"refusal", nullptr},
+                                   {"reasoning", nullptr}}},
                                  {"logprobs", nullptr},
                                  {"finish_reason", "length"},
                                  {"stop_reason", nullptr},
@@ -219,7 +222,7 @@ TEST(OpenAiReply, ReasoningAndToolCalls) {
   ReplyOptions without = {.api = OpenAiApi::kChat};
   without.include_reasoning = false;
   const json quiet = Collect(without, ThoughtAndTwoCalls());
-  EXPECT_FALSE(quiet["choices"][0]["message"].contains("reasoning"));
+  EXPECT_TRUE(quiet["choices"][0]["message"]["reasoning"].is_null());
   EXPECT_FALSE(quiet["choices"][0]["message"].contains("reasoning_content"));
 }
 
