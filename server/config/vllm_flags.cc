@@ -16,6 +16,7 @@ constexpr absl::string_view kNoAdapters =
 constexpr absl::string_view kOfTheModel = "it is read from the model's config.json";
 constexpr absl::string_view kBf16 = "weights and KV cache are bfloat16, whatever the files have";
 constexpr absl::string_view kTextOnly = "only text is supported";
+constexpr absl::string_view kXgrammar = "structured outputs are always xgrammar's";
 constexpr absl::string_view kNoDraft = "speculative decoding is not supported";
 
 constexpr VllmFlag Renamed(absl::string_view name, absl::string_view flag) { return {name, flag}; }
@@ -106,8 +107,8 @@ constexpr std::array kVllmFlags = {
     Valued("lora_modules", "", kNoAdapters),
     Valued("max_loras", "", kNoAdapters),
     Valued("max_lora_rank", "", kNoAdapters),
-    Valued("guided_decoding_backend", "auto", "guided decoding is not supported"),
-    Valued("structured_outputs_config", "", "guided decoding is not supported"),
+    Valued("guided_decoding_backend", "auto,xgrammar", kXgrammar),
+    Valued("structured_outputs_config", "", kXgrammar),
     Valued("speculative_config", "", kNoDraft),
     Valued("speculative_model", "", kNoDraft),
     Valued("num_speculative_tokens", "", kNoDraft),

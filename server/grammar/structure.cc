@@ -113,7 +113,10 @@ class StructureBuilder {
     }
     Format any = {{"type", "any_text"}, {"excludes", Format::array({end})}};
     if (parts_.reasoning_budget.has_value()) any["max_tokens"] = *parts_.reasoning_budget;
-    return Sequence({std::move(any), Const(end)});
+    // A model that is made to write what it has a token for is to write that token.
+    const std::optional<TokenId> token = parts_.tokenizer->TokenToId(end);
+    return Sequence(
+        {std::move(any), token ? Format{{"type", "token"}, {"token", *token}} : Const(end)});
   }
 
   Format Reasoning() const {

@@ -252,6 +252,7 @@ TEST(StructureTest, ABudgetHoldsForReasoningThatIsNotBegunYet) {
     ASSERT_NE(structure, nullptr);
     EXPECT_TRUE(Accepts(*structure, "A plain answer, as long as it likes to be.")) << is_special;
     EXPECT_FALSE(Accepts(*structure, "<|user|>I think, and think, and think, and think"));
+    EXPECT_TRUE(Accepts(*structure, "<|user|>I<|system|>So it is.")) << is_special;
   }
   parts.special = {"<|user|>", "<|system|>"};
   EXPECT_TRUE(Accepts(*Compile(parts), "<|user|>I<|system|>So it is; but is it <|user|>?"));
