@@ -240,22 +240,36 @@ TEST(StructureTest, AReasoningBudgetEndsIt) {
   }
 }
 
+// Its letters would do for the grammar, and mean nothing to the model.
+TEST(StructureTest, ReasoningEndsWithTheTokenThatThereIs) {
+  const ReasoningFormat words = {.name = "words", .markers = {{"and", "the"}}};
+  const std::optional<TokenId> end = WalkTokenizer().TokenToId("the");
+  ASSERT_TRUE(end.has_value());
+  StructureParts parts = Parts();
+  parts.reasoning = &words;
+  parts.starts_in_reasoning = true;
+  parts.reasoning_budget = 2;
+  const auto structure = Compile(parts);
+  ASSERT_NE(structure, nullptr);
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    std::vector<TokenId> tokens = Walk(*structure, seed, 20);
+    tokens.resize(3);
+    EXPECT_THAT(tokens, ::testing::Contains(*end)) << TextOf(tokens);
+  }
+}
+
 // Of a model that begins it itself, and may leave it out.
 TEST(StructureTest, ABudgetHoldsForReasoningThatIsNotBegunYet) {
   const ReasoningFormat special = {.name = "special", .markers = {{"<|user|>", "<|system|>"}}};
   StructureParts parts = Parts();
   parts.reasoning_budget = 2;
   parts.reasoning = &special;
-  for (const bool is_special : {true, false}) {  // one token it is in any case
-    parts.special = is_special ? SpecialMarkers{"<|user|>", "<|system|>"} : SpecialMarkers{};
-    const auto structure = Compile(parts);
-    ASSERT_NE(structure, nullptr);
-    EXPECT_TRUE(Accepts(*structure, "A plain answer, as long as it likes to be.")) << is_special;
-    EXPECT_FALSE(Accepts(*structure, "<|user|>I think, and think, and think, and think"));
-    EXPECT_TRUE(Accepts(*structure, "<|user|>I<|system|>So it is.")) << is_special;
-  }
   parts.special = {"<|user|>", "<|system|>"};
-  EXPECT_TRUE(Accepts(*Compile(parts), "<|user|>I<|system|>So it is; but is it <|user|>?"));
+  const auto structure = Compile(parts);
+  ASSERT_NE(structure, nullptr);
+  EXPECT_TRUE(Accepts(*structure, "A plain answer, as long as it likes to be."));
+  EXPECT_TRUE(Accepts(*structure, "<|user|>I<|system|>So it is; but is it <|user|>?"));
+  EXPECT_FALSE(Accepts(*structure, "<|user|>I think, and think, and think, and think"));
 
   parts.special = {};
   parts.reasoning = FindReasoningFormat("qwen3");  // whose markers are several tokens here
