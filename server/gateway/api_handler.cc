@@ -183,6 +183,7 @@ void ApiHandler::Answer(std::shared_ptr<Connection> connection, HttpRequest& req
     case Endpoint::kChatCompletions:
     case Endpoint::kChatBatch:
     case Endpoint::kInvocations:
+    case Endpoint::kGenerativeScoring:
     case Endpoint::kMessages:
     case Endpoint::kResponses:
       return AnswerGenerate(std::move(connection), request, route, context);

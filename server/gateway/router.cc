@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/anthropic/messages_api.h"
+#include "server/openai/generative_scoring.h"
 #include "server/responses/responses_api.h"
 
 namespace tidal {
@@ -32,6 +33,7 @@ constexpr Entry kEntries[] = {
     {"/v1/chat/completions", Endpoint::kChatCompletions, "POST", false, ReadChatCompletions},
     {"/v1/chat/completions/batch", Endpoint::kChatBatch, "POST", false, ReadChatBatch},
     {"/invocations", Endpoint::kInvocations, "POST", false, ReadInvocation},
+    {"/generative_scoring", Endpoint::kGenerativeScoring, "POST", false, ReadGenerativeScoring},
     {"/v1/responses", Endpoint::kResponses, "POST", false, ReadResponses},
     {"/v1/messages", Endpoint::kMessages, "POST", false, ReadMessages},
     {"/v1/messages/count_tokens", Endpoint::kCountTokens, "POST", false},

@@ -20,6 +20,7 @@ enum class Endpoint {
   kChatCompletions,
   kChatBatch,
   kInvocations,
+  kGenerativeScoring,
   kResponses,
   kStoredResponse,
   kMessages,

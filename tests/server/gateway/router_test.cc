@@ -71,7 +71,7 @@ TEST(Router, EachPathHasTheFormOfItsApi) {
   for (const std::string& path : GeneratingPaths()) {
     EXPECT_NE(FindRoute("POST", path).parse, nullptr) << path;
   }
-  EXPECT_EQ(GeneratingPaths().size(), 6u);
+  EXPECT_EQ(GeneratingPaths().size(), 7u);
 }
 
 }  // namespace
