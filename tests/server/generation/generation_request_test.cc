@@ -299,7 +299,6 @@ TEST_F(GenerationRequestTest, TokensWhoseLogprobsAreWanted) {
   request.mutable_stopping()->set_max_tokens(0);
   EXPECT_THAT(std::string(Parse(request).status().message()),
               HasSubstr("output.logprob_token_ids: must be absent where max_tokens is 0"));
-  request.mutable_stopping()->clear_max_tokens();
   output.add_logprob_token_ids(1);
   EXPECT_EQ(Parse(request).status().message(),
             "output.logprob_token_ids: must have at most 128 ids, got 129");
