@@ -196,6 +196,7 @@ void ReadLogprobs(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& r
     fields.Fail("top_logprobs", "must be absent unless logprobs is true");
   }
   ReadLogprobTokenIds(fields, *call.mutable_output());
+  reply.top_has_sampled = !call.output().logprob_token_ids().empty();
 }
 
 void ReadMaxTokens(JsonFields& fields, v1::GenerateRequest& call, ReplyOptions& reply) {

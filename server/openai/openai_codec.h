@@ -32,10 +32,11 @@ struct ReplyOptions {
   bool logprobs = false;
   bool return_token_ids = false;
   std::optional<TokenNames> token_names = std::nullopt;  // or the operator's, else texts
-  bool prompt_logprobs = false;                          // in vLLM's form
-  bool echo = false;           // of completions: with logprobs, those of the prompt come first
-  std::string echo_text = "";  // of chats: comes before each content
-  bool several_chats = false;  // each gives choices, as a prompt of a completion does
+  bool top_has_sampled = false;  // "top_logprobs" of a chat list the token that came in any case
+  bool prompt_logprobs = false;  // in vLLM's form
+  bool echo = false;             // of completions: with logprobs, those of the prompt come first
+  std::string echo_text = "";    // of chats: comes before each content
+  bool several_chats = false;    // each gives choices, as a prompt of a completion does
   bool include_reasoning = true;
   bool function_calls = false;  // a call is told of as a function_call, OpenAI's first form
   bool service_tier = false;    // asked for, so that the reply names one

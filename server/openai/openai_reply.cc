@@ -130,7 +130,7 @@ Json CollectedReply::RenderChoice(size_t index) const {
   if (state_.options.logprobs) {
     const TokenNames names = state_.options.token_names.value_or(TokenNames::kTexts);
     if (chat) {
-      logprobs = ChatLogprobsJson(choice.logprobs, names);
+      logprobs = ChatLogprobsJson(choice.logprobs, names, state_.options.top_has_sampled);
     } else if (state_.options.echo) {
       logprobs =
           EchoedLogprobsJson(state_.prompt_logprobs[index / state_.options.n], choice.logprobs,
@@ -142,10 +142,8 @@ Json CollectedReply::RenderChoice(size_t index) const {
   if (chat) {
     Json& message = json["message"];
     const std::string content = state_.options.echo_text + choice.text;
-    message = {{"role", "assistant"},
-               {"content", content},
-               {"refusal", nullptr},
-               {"reasoning", nullptr}};
+    message = {
+        {"role", "assistant"}, {"content", content}, {"refusal", nullptr}, {"reasoning", nullptr}};
     if (content.empty() && !choice.tool_calls.empty()) message["content"] = nullptr;
     if (state_.options.include_reasoning) AddReasoning(choice.reasoning, &message);
     for (const v1::ToolCallDelta& call : choice.tool_calls) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
@@ -151,11 +152,16 @@ Json EchoedLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt,
   return json;
 }
 
-Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names) {
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names,
+                      bool top_has_sampled) {
   Json content = Json::array();
   for (const v1::TokenLogprobs& token : tokens) {
     Json entry = ChatToken(token.token(), names);
     Json top = Json::array();
+    const bool listed = absl::c_any_of(token.top(), [&](const v1::Logprob& other) {
+      return other.token_id() == token.token().token_id();
+    });
+    if (top_has_sampled && !listed) top.push_back(entry);
     for (const v1::Logprob& other : token.top()) top.push_back(ChatToken(other, names));
     entry["top_logprobs"] = std::move(top);
     content.push_back(std::move(entry));

@@ -40,7 +40,9 @@ Json EchoedLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt,
                         const std::vector<v1::TokenLogprobs>& tokens,
                         const std::vector<size_t>& text_offsets, size_t text_end, TokenNames names);
 // {"content": [{"token", "logprob", "bytes", "top_logprobs"}], "refusal": null}
-Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names);
+// `top_has_sampled`: the token that came is among its alternatives, first if by this alone.
+Json ChatLogprobsJson(const std::vector<v1::TokenLogprobs>& tokens, TokenNames names,
+                      bool top_has_sampled = false);
 // vLLM's: [null, {"<token id>": {"logprob", "rank", "decoded_token"}, ...}, ...], the prompt's own
 // token always among them.
 Json PromptLogprobsJson(const std::vector<v1::TokenLogprobs>& prompt);

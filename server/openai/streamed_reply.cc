@@ -116,8 +116,9 @@ Json StreamedReply::Logprobs(size_t choice, const v1::OutputDelta* delta) {
                               text_offset_[choice], names);
   }
   if (tokens.empty()) return nullptr;
-  return state_.options.api == OpenAiApi::kChat ? ChatLogprobsJson(tokens, names)
-                                                : CompletionLogprobsJson(tokens, offsets, names);
+  return state_.options.api == OpenAiApi::kChat
+             ? ChatLogprobsJson(tokens, names, state_.options.top_has_sampled)
+             : CompletionLogprobsJson(tokens, offsets, names);
 }
 
 void StreamedReply::AddPromptTokenIds(size_t choice, Json* out) {

@@ -138,8 +138,11 @@ class LogprobTokenIdsTest(unittest.TestCase):
         fields = {"return_tokens_as_token_ids": True, "logprob_token_ids": self.ids}
         whole = chat(fields, logprobs=True, top_logprobs=1, max_tokens=8).choices[0]
         for entry in whole.logprobs.content:
-            self.assertEqual(self.names, {other.token for other in entry.top_logprobs})
-            values = [other.logprob for other in entry.top_logprobs]
+            self.assertEqual(self.names | {entry.token},
+                             {other.token for other in entry.top_logprobs})
+            self.assertTrue(entry.token in self.names or
+                            entry.token == entry.top_logprobs[0].token)
+            values = [other.logprob for other in entry.top_logprobs if other.token in self.names]
             self.assertEqual(sorted(values, reverse=True), values)
         streamed = []
         for chunk in chat(fields, logprobs=True, max_tokens=8, stream=True):

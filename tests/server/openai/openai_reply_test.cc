@@ -43,17 +43,16 @@ TEST(OpenAiReply, Chat) {
                   {"object", "chat.completion"},
                   {"created", kCreated},
                   {"model", "m"},
-                  {"choices",
-                   json::array({{{"index", 0},
-                                 {"message",
-                                  {{"role", "assistant"},
-                                   {"content", "Hi"},
-                                   {"refusal", nullptr},
-                                   {"reasoning", nullptr}}},
-                                 {"logprobs", nullptr},
-                                 {"finish_reason", "length"},
-                                 {"stop_reason", nullptr},
-                                 {"token_ids", nullptr}}})},
+                  {"choices", json::array({{{"index", 0},
+                                            {"message",
+                                             {{"role", "assistant"},
+                                              {"content", "Hi"},
+                                              {"refusal", nullptr},
+                                              {"reasoning", nullptr}}},
+                                            {"logprobs", nullptr},
+                                            {"finish_reason", "length"},
+                                            {"stop_reason", nullptr},
+                                            {"token_ids", nullptr}}})},
                   {"usage", kUsage},
                   {"prompt_logprobs", nullptr},
                   {"prompt_token_ids", nullptr}}));
@@ -93,6 +92,24 @@ TEST(OpenAiReply, ChatLogprobs) {
                                                     Finish(0, v1::FINISH_REASON_STOP), Usage()};
   EXPECT_EQ(Collect(options, events)["choices"][0]["logprobs"], expected);
   EXPECT_EQ(Stream(options, events)[1]["choices"][0]["logprobs"], expected);
+}
+
+TEST(OpenAiReply, ChatLogprobsOfAskedTokensHaveTheOneThatCame) {
+  v1::GenerateResponse delta = Delta(0, "ab");
+  AddLogprob(delta, "a", -0.5f, {{"x", -1.0f}});
+  delta.mutable_delta()->mutable_logprobs(0)->mutable_token()->set_token_id(7);
+  const auto tops = [&](bool top_has_sampled) {
+    const json reply =
+        Collect({.api = OpenAiApi::kChat, .logprobs = true, .top_has_sampled = top_has_sampled},
+                {Prompt(3), delta, Finish(0, v1::FINISH_REASON_STOP), Usage()});
+    std::string names;
+    for (const json& top : reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) {
+      names += top["token"].get<std::string>();
+    }
+    return names;
+  };
+  EXPECT_EQ("x", tops(false));
+  EXPECT_EQ("ax", tops(true));
 }
 
 TEST(OpenAiReply, StreamedChat) {
