@@ -122,6 +122,19 @@ class PromptTest(unittest.TestCase):
         self.assert_prompt(f"USER: Hello!\nASSISTANT: {reply.content}\nUSER: Hello!\nASSISTANT:",
                            [USER, reply.model_dump(), USER])
 
+    def test_a_call_can_be_demanded_though_the_format_of_calls_is_not_known(self):
+        day = {"type": "object", "properties": {"day": {"enum": ["today", "tomorrow"]}},
+               "required": ["day"], "additionalProperties": False}
+        tool = {"type": "function", "function": {"name": "weather", "parameters": day}}
+        reply = client.chat.completions.create(
+            model=programs.MODEL, messages=[USER], tools=[tool], tool_choice="required",
+            parallel_tool_calls=False, max_tokens=100, temperature=0)
+        [choice] = reply.choices
+        [call] = choice.message.tool_calls
+        self.assertEqual(("tool_calls", None), (choice.finish_reason, choice.message.content))
+        self.assertEqual("weather", call.function.name)
+        self.assertIn(json.loads(call.function.arguments)["day"], ("today", "tomorrow"))
+
     def test_streams_have_the_same_prompt(self):
         whole = chat([USER], tools=[TOOL])
         chunks = list(chat([USER], tools=[TOOL], stream=True,
@@ -146,7 +159,6 @@ class ErrorsTest(unittest.TestCase):
     def test_tools(self):
         self.assert_bad_request("tools[0].type", [USER], tools=[{"type": "retrieval"}])
         self.assert_bad_request("tools[1].function", [USER], tools=[TOOL, {"type": "function"}])
-        self.assert_bad_request("tool_choice", [USER], tools=[TOOL], tool_choice="required")
         broken = {**CALL, "function": {"name": "weather", "arguments": '{"place": '}}
         self.assert_bad_request("messages[1].tool_calls[0].function.arguments",
                                 [USER, {"role": "assistant", "tool_calls": [broken]}])
